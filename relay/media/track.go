@@ -1,0 +1,51 @@
+package media
+
+import (
+	"bytes"
+	"slices"
+)
+
+// TrackID names a track: one stream in one format of one kind. It is comparable.
+type TrackID struct {
+	Stream Name
+	Format Format
+	Kind   Kind
+}
+
+func (id TrackID) String() string {
+	return string(id.Stream) + ":" + string(id.Format) + ":" + id.Kind.String()
+}
+
+// Params say how to decode one epoch of a track. They do not change once published: a track whose
+// parameters change begins a new epoch with new Params.
+type Params struct {
+	Codec     Codec
+	ClockRate int // ticks per second of the RTP clock; 90000 for video
+
+	// Video. Zero where not known (yet).
+	Width, Height int     // pixels, as displayed
+	FPS           float64 // frames per second, nominal
+	Reordered     bool    // frames are sent in an order other than that of display (B-frames)
+
+	// Audio.
+	Channels   int // 1 to 8
+	SampleRate int // Hz; differs from ClockRate where the payload format fixes the clock
+
+	// Sets are the out-of-band parameters of the codec: SPS and PPS for H.264, VPS, SPS and PPS for
+	// H.265 (NAL units without start code), one AudioSpecificConfig for AAC (ISO/IEC 14496-3), the
+	// sequence header OBU for AV1, else none.
+	Sets [][]byte
+
+	// Aligned promises that keyframes fall on whole multiples of the segment duration of media time
+	// and frames on a regular grid, as the transcoder makes them.
+	Aligned bool
+
+	// Bitrate is the nominal rate in bits per second, zero where unknown.
+	Bitrate int
+}
+
+// Equal tells whether a decoder set up for p can go on with q.
+func (p *Params) Equal(q *Params) bool {
+	return p.Codec == q.Codec && p.ClockRate == q.ClockRate && p.Width == q.Width && p.Height == q.Height &&
+		p.Channels == q.Channels && p.SampleRate == q.SampleRate && slices.EqualFunc(p.Sets, q.Sets, bytes.Equal)
+}
