@@ -19,6 +19,10 @@ func (id TrackID) String() string {
 // Params say how to decode one epoch of a track. They do not change once published: a track whose
 // parameters change begins a new epoch with new Params.
 type Params struct {
+	// Epoch counts the parameter changes and time jumps of a track. It is the same on every node and
+	// only grows, also when the track's birthplace restarts. The log sets it.
+	Epoch uint32
+
 	Codec     Codec
 	ClockRate int // ticks per second of the RTP clock; 90000 for video
 
@@ -44,7 +48,7 @@ type Params struct {
 	Bitrate int
 }
 
-// Equal tells whether a decoder set up for p can go on with q.
+// Equal tells whether a decoder set up for p can go on with q, whatever their epochs.
 func (p *Params) Equal(q *Params) bool {
 	return p.Codec == q.Codec && p.ClockRate == q.ClockRate && p.Width == q.Width && p.Height == q.Height &&
 		p.Channels == q.Channels && p.SampleRate == q.SampleRate && slices.EqualFunc(p.Sets, q.Sets, bytes.Equal)

@@ -1,0 +1,184 @@
+package log
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"banyan/relay/media"
+)
+
+// Start says where a new cursor begins.
+type Start struct {
+	at     startKind
+	offset int64
+	time   media.Time
+}
+
+type startKind uint8
+
+const (
+	atLive startKind = iota
+	atKeyframe
+	atOffset
+	atTime
+)
+
+// Live starts at the next packet that is written.
+func Live() Start { return Start{at: atLive} }
+
+// LastKeyframe starts at the newest keyframe of the window; where there is none, at the next one.
+func LastKeyframe() Start { return Start{at: atKeyframe} }
+
+// Offset starts at offset n, or, where the window has moved on, where a reader goes that fell behind.
+func Offset(n int64) Start { return Start{at: atOffset, offset: n} }
+
+// KeyframeBefore starts at the newest keyframe whose time is at or before t; where all are later, at
+// the oldest keyframe of the window; where there is none, at the next one.
+func KeyframeBefore(t media.Time) Start { return Start{at: atTime, time: t} }
+
+// Cursor reads a log in order of offsets. It is owned by one goroutine.
+type Cursor struct {
+	// MaxLag makes a reader that is further behind the newest packet than this skip to the newest
+	// keyframe, where there is one ahead of it. Zero means that only the window bounds it.
+	MaxLag time.Duration
+
+	log     *Log
+	next    int64 // the offset to read
+	lost    int64 // offsets passed over since the last packet returned
+	waitKey bool  // drop until the next keyframe
+}
+
+// Cursor makes a reader of the log.
+func (l *Log) Cursor(start Start) *Cursor {
+	c := &Cursor{log: l}
+	switch start.at {
+	case atOffset:
+		c.next = start.offset
+	case atLive:
+		c.next = l.head.Load()
+	case atKeyframe:
+		c.beginAt(l.lastKey.Load())
+	case atTime:
+		c.beginAt(l.keyframeBefore(start.time))
+	}
+	return c
+}
+
+func (c *Cursor) beginAt(key int64) {
+	if key == noOffset {
+		c.next, c.waitKey = c.log.head.Load(), true
+		return
+	}
+	c.next = key
+}
+
+// Log is what c reads.
+func (c *Cursor) Log() *Log { return c.log }
+
+// Offset is the offset that c reads next.
+func (c *Cursor) Offset() int64 { return c.next }
+
+// Next returns the next packet, or nil when there is none yet. lost is how many offsets lie between
+// this packet and the one returned before it: holes, and what c skipped because it fell behind. Each
+// skip is counted in the log's Stats by its reason. Next never waits and never allocates.
+func (c *Cursor) Next() (p *media.Packet, lost int64) {
+	for {
+		e := c.step()
+		if e == nil {
+			return nil, 0
+		}
+		if c.waitKey && !e.Has(media.Keyframe) {
+			c.pass(1, SkipAwaitKeyframe)
+			continue
+		}
+		if c.lagging(e) {
+			continue
+		}
+		c.waitKey = false
+		c.next = e.Offset + 1
+		lost, c.lost = c.lost, 0
+		return &e.Packet, lost
+	}
+}
+
+// step finds the packet at or after next, passing over holes, without consuming it.
+func (c *Cursor) step() *entry {
+	l := c.log
+	for c.next < l.head.Load() {
+		if e := l.table.Load().slot(c.next).Load(); e != nil && e.Offset == c.next {
+			return e
+		}
+		if tail := l.tail.Load(); c.next < tail {
+			c.catchUp(tail)
+			continue
+		}
+		c.pass(1, SkipHole)
+	}
+	return nil
+}
+
+// catchUp moves a cursor that the window has left behind to the newest keyframe.
+func (c *Cursor) catchUp(tail int64) {
+	key := c.log.lastKey.Load()
+	if key > c.next {
+		c.pass(key-c.next, SkipOverrun)
+		return
+	}
+	c.pass(tail-c.next, SkipOverrun)
+	c.waitKey = true
+}
+
+// lagging skips to the newest keyframe if c is too far behind at e and that helps.
+func (c *Cursor) lagging(e *entry) bool {
+	l := c.log
+	if c.MaxLag <= 0 || l.NewestTime().Sub(e.Time()) <= c.MaxLag {
+		return false
+	}
+	key := l.lastKey.Load()
+	if key <= c.next {
+		return false
+	}
+	c.pass(key-c.next, SkipLag)
+	return true
+}
+
+// SkipToKeyframe drops what is queued up to the newest keyframe, or, where none is ahead, everything
+// up to the next one that is written.
+func (c *Cursor) SkipToKeyframe() {
+	if key := c.log.lastKey.Load(); key > c.next {
+		c.pass(key-c.next, SkipLag)
+		return
+	}
+	c.waitKey = true
+}
+
+func (c *Cursor) pass(n int64, why Skip) {
+	c.next += n
+	c.lost += n
+	c.log.counters.skips[why].Add(uint64(n))
+}
+
+// Ready returns a channel that is closed as soon as Next may return a packet, or the log has ended.
+func (c *Cursor) Ready() <-chan struct{} { return c.log.ready(c.next) }
+
+// Ended tells whether the log is closed and c has read all of it.
+func (c *Cursor) Ended() bool { return c.log.Closed() && c.next >= c.log.Head() }
+
+// Read waits for the next packet. It returns io.EOF when the log was closed and is read to its end,
+// and the context's error when that ends first.
+func (c *Cursor) Read(ctx context.Context) (p *media.Packet, lost int64, err error) {
+	for {
+		if p, lost := c.Next(); p != nil {
+			return p, lost, nil
+		}
+		if c.Ended() {
+			return nil, 0, io.EOF
+		}
+		select {
+		case <-c.Ready():
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,424 @@
+package log
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"banyan/relay/media"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	videoID     = media.TrackID{Stream: "cup/cam1", Format: media.Source, Kind: media.Video}
+	videoParams = media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}
+	birth       = FirstOffset(time.Unix(1_800_000_000, 0))
+)
+
+const tick = int64(media.VideoClockRate / 30) // one packet a frame at 30 frames per second
+
+// newTestLog is a log with a writer that has begun its first epoch.
+func newTestLog(t testing.TB, config Config) (*Log, *Writer) {
+	t.Helper()
+	l := New(videoID, birth, config)
+	w := l.Writer()
+	if err := w.Begin(videoParams); err != nil {
+		t.Fatal(err)
+	}
+	return l, w
+}
+
+// packet is frame n of a track with a keyframe every 30 frames.
+func packet(n int64) media.Packet {
+	flags := media.FrameEnd
+	if n%30 == 0 {
+		flags |= media.Keyframe
+	}
+	return media.Packet{Offset: birth + n, Ticks: 1_800_000_000*media.VideoClockRate + n*tick, Flags: flags, Payload: payload(n)}
+}
+
+func payload(n int64) []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(n))
+}
+
+func write(t testing.TB, w *Writer, from, to int64) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if err := w.Write(packet(n)); err != nil {
+			t.Fatalf("write packet %d: %v", n, err)
+		}
+	}
+}
+
+// drain reads all that is there, as frame numbers.
+func drain(c *Cursor) (frames []int64, lost int64) {
+	for {
+		p, n := c.Next()
+		if p == nil {
+			return frames, lost
+		}
+		frames = append(frames, p.Offset-birth)
+		lost += n
+	}
+}
+
+func wantRange(t *testing.T, what string, got []int64, from, to int64) {
+	t.Helper()
+	if int64(len(got)) != to-from {
+		t.Fatalf("%s: read %d packets %v, want frames %d to %d", what, len(got), got, from, to-1)
+	}
+	for i, n := range got {
+		if n != from+int64(i) {
+			t.Fatalf("%s: packet %d is frame %d, want %d", what, i, n, from+int64(i))
+		}
+	}
+}
+
+func TestStarts(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	early := l.Cursor(LastKeyframe())
+	write(t, w, 5, 100)
+
+	for _, c := range []struct {
+		what string
+		cur  *Cursor
+		from int64
+	}{
+		{"a reader from before the first keyframe begins there", early, 30},
+		{"last keyframe", l.Cursor(LastKeyframe()), 90},
+		{"offset", l.Cursor(Offset(birth + 42)), 42},
+		{"live", l.Cursor(Live()), 100},
+		{"keyframe before a time", l.Cursor(KeyframeBefore(l.Get(birth + 61).Time())), 60},
+		{"keyframe at the very time", l.Cursor(KeyframeBefore(l.Get(birth + 60).Time())), 60},
+		{"keyframe before a time that has left the window", l.Cursor(KeyframeBefore(0)), 30},
+	} {
+		got, _ := drain(c.cur)
+		wantRange(t, c.what, got, c.from, 100)
+	}
+}
+
+func TestHolesFill(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	write(t, w, 0, 10)
+	write(t, w, 13, 20) // 10, 11 and 12 are missing
+	got, lost := drain(l.Cursor(Offset(birth)))
+	if len(got) != 17 || lost != 3 {
+		t.Fatalf("read %d packets with %d lost, want 17 with 3", len(got), lost)
+	}
+	write(t, w, 11, 12)
+	if p := l.Get(birth + 11); p == nil || string(p.Payload) != string(payload(11)) {
+		t.Fatalf("the late packet is not there for retransmission: %v", p)
+	}
+	if err := w.Write(packet(11)); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("second copy: %v, want ErrDuplicate", err)
+	}
+	if err := w.Write(packet(-1)); !errors.Is(err, ErrLate) {
+		t.Errorf("packet from before the window: %v, want ErrLate", err)
+	}
+	if s := l.Stats(); s.Holes != 3 || s.Filled != 1 || s.Duplicates != 1 || s.Late != 1 || s.Skips[SkipHole] != 3 {
+		t.Errorf("stats %+v, want 3 holes, 1 filled, 1 duplicate, 1 late, 3 skipped", s)
+	}
+}
+
+func TestSlowReaderSkipsToNewestKeyframe(t *testing.T) {
+	l, w := newTestLog(t, Config{Window: 2 * time.Second})
+	slow := l.Cursor(Offset(birth))
+	write(t, w, 0, 310) // ten seconds
+	got, lost := drain(slow)
+	wantRange(t, "after the skip", got, 300, 310)
+	if lost != 300 {
+		t.Errorf("lost %d, want 300", lost)
+	}
+	if s := l.Stats(); s.Skips[SkipOverrun] != 300 {
+		t.Errorf("counted %d offsets as overrun, want 300", s.Skips[SkipOverrun])
+	}
+}
+
+func TestMaxLag(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	live := l.Cursor(Offset(birth))
+	live.MaxLag = time.Second
+	write(t, w, 0, 95)
+	got, _ := drain(live)
+	wantRange(t, "a live reader", got, 90, 95)
+	if s := l.Stats(); s.Skips[SkipLag] != 90 {
+		t.Errorf("counted %d offsets as lag, want 90", s.Skips[SkipLag])
+	}
+}
+
+func TestWindowKeepsTheLastGroupOfPictures(t *testing.T) {
+	l, w := newTestLog(t, Config{Window: time.Second})
+	if err := w.Write(packet(0)); err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(1); n < 300; n++ {
+		p := packet(n)
+		p.Flags &^= media.Keyframe // a publisher that sends none for ten seconds
+		if err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := drain(l.Cursor(LastKeyframe()))
+	wantRange(t, "the whole group", got, 0, 300)
+	write(t, w, 300, 301)
+	if tail := l.Tail() - birth; tail < 265 {
+		t.Errorf("after the next keyframe the window starts at %d, want a second at most", tail)
+	}
+}
+
+func TestEpochs(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	write(t, w, 0, 3)
+	changed := videoParams
+	changed.Width = 1280
+	if err := w.Begin(changed); err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, 3, 5)
+	first, mark := l.Get(birth), l.Get(birth+3)
+	if !first.Has(media.Discontinuity) || !mark.Has(media.Discontinuity) || l.Get(birth+4).Has(media.Discontinuity) {
+		t.Error("want the first packet of each epoch marked, and no other")
+	}
+	if first.Params.Width != 0 || mark.Params.Width != 1280 || mark.Params.Epoch != first.Params.Epoch+1 {
+		t.Errorf("epochs %+v then %+v: want the next number and the new width", first.Params, mark.Params)
+	}
+	if first.Params.Epoch != uint32(birth/1e6) {
+		t.Errorf("first epoch is %d, want the second of birth", first.Params.Epoch)
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	l, old := newTestLog(t, Config{})
+	write(t, old, 0, 3)
+	w := l.Writer()
+	if err := old.Write(packet(3)); !errors.Is(err, ErrReplaced) {
+		t.Fatalf("old writer: %v, want ErrReplaced", err)
+	}
+	if w.Next() != birth+3 {
+		t.Fatalf("the new writer goes on at %d, want %d", w.Next()-birth, 3)
+	}
+	write(t, w, 3, 5)
+	got, _ := drain(l.Cursor(Offset(birth)))
+	wantRange(t, "across the takeover", got, 0, 5)
+}
+
+func TestReadWaits(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	c := l.Cursor(Live())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := c.Read(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("read of an empty log under a cancelled context: %v", err)
+	}
+	ready := c.Ready()
+	select {
+	case <-ready:
+		t.Fatal("ready before there is anything to read")
+	default:
+	}
+	write(t, w, 0, 1)
+	<-ready
+	if p, _, err := c.Read(t.Context()); err != nil || p.Offset != birth {
+		t.Fatalf("read %v, %v; want packet 0", p, err)
+	}
+	l.Close()
+	if _, _, err := c.Read(t.Context()); !errors.Is(err, io.EOF) {
+		t.Fatalf("read of a closed log: %v, want io.EOF", err)
+	}
+}
+
+func TestKeyframeRequestsMerge(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	for range 100 {
+		l.RequestKeyframe()
+	}
+	<-w.KeyframeRequests()
+	select {
+	case <-w.KeyframeRequests():
+		t.Fatal("a second wish was queued; want them merged")
+	default:
+	}
+}
+
+// TestProperties drives a log with random writes and cursors and checks every read against a model
+// that remembers all that was ever written.
+func TestProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		config := Config{
+			Window:     time.Duration(rapid.IntRange(1, 200).Draw(t, "window frames")) * time.Second / 30,
+			MaxBytes:   rapid.IntRange(packetOverhead+8, 1<<16).Draw(t, "max bytes"),
+			MaxPackets: rapid.IntRange(1, 2*firstSlots).Draw(t, "max packets"),
+		}
+		m := &model{Log: New(videoID, birth, config), written: map[int64]bool{}}
+		m.w = m.Writer()
+		_ = m.w.Begin(videoParams)
+		t.Repeat(map[string]func(*rapid.T){
+			"append": func(t *rapid.T) { m.append(t, rapid.Int64Range(1, 40).Draw(t, "packets"), 1) },
+			"jump":   func(t *rapid.T) { m.append(t, 1, rapid.Int64Range(2, 2000).Draw(t, "by")) },
+			"fill":   m.fill,
+			"join":   m.join,
+			"read":   m.read,
+			"":       m.check,
+		})
+	})
+}
+
+type model struct {
+	*Log
+	w       *Writer
+	next    int64 // frame number
+	written map[int64]bool
+	cursors []*reader
+}
+
+type reader struct {
+	*Cursor
+	last int64
+	read bool
+}
+
+func (m *model) append(t *rapid.T, n, step int64) {
+	for range n {
+		m.next += step
+		if err := m.w.Write(packet(m.next)); err != nil {
+			t.Fatalf("append %d: %v", m.next, err)
+		}
+		m.written[m.next] = true
+	}
+}
+
+func (m *model) fill(t *rapid.T) {
+	n := m.next - rapid.Int64Range(0, 500).Draw(t, "back")
+	err := m.w.Write(packet(n))
+	switch inWindow := birth+n >= m.Tail(); {
+	case inWindow && m.written[n] && !errors.Is(err, ErrDuplicate):
+		t.Fatalf("second copy of %d: %v", n, err)
+	case inWindow && !m.written[n] && err != nil:
+		t.Fatalf("fill hole %d: %v", n, err)
+	case !inWindow && !errors.Is(err, ErrLate):
+		t.Fatalf("late packet %d: %v", n, err)
+	}
+	if err == nil {
+		m.next, m.written[n] = max(m.next, n), true
+	}
+}
+
+func (m *model) join(t *rapid.T) {
+	starts := []Start{Live(), LastKeyframe(), Offset(birth + m.next - rapid.Int64Range(-5, 600).Draw(t, "back")),
+		KeyframeBefore(m.NewestTime().Add(-time.Duration(rapid.IntRange(0, 300).Draw(t, "ago")) * time.Second / 30))}
+	m.cursors = append(m.cursors, &reader{Cursor: m.Cursor(rapid.SampledFrom(starts).Draw(t, "start"))})
+}
+
+func (m *model) read(t *rapid.T) {
+	if len(m.cursors) == 0 {
+		return
+	}
+	r := rapid.SampledFrom(m.cursors).Draw(t, "cursor")
+	for range rapid.IntRange(1, 300).Draw(t, "reads") {
+		p, lost := r.Next()
+		if p == nil {
+			return
+		}
+		n := p.Offset - birth
+		if string(p.Payload) != string(payload(n)) || p.Params == nil || !m.written[n] {
+			t.Fatalf("offset %d has the wrong packet %+v", n, p)
+		}
+		if r.read && n != r.last+1+lost {
+			t.Fatalf("read %d after %d with %d said to be lost", n, r.last, lost)
+		}
+		r.last, r.read = n, true
+	}
+}
+
+func (m *model) check(t *rapid.T) {
+	s := m.Stats()
+	if held := m.Head() - m.Tail(); held > int64(m.config.MaxPackets) {
+		t.Fatalf("the window holds %d offsets, its bound is %d", held, m.config.MaxPackets)
+	}
+	if s.WindowBytes > m.config.MaxBytes && s.WindowPackets > 1 {
+		t.Fatalf("the window holds %d bytes, its bound is %d", s.WindowBytes, m.config.MaxBytes)
+	}
+	if key := m.lastKey.Load(); key != noOffset && m.Get(key) == nil {
+		t.Fatalf("the newest keyframe %d is not in the window", key-birth)
+	}
+	count := 0
+	for offset := m.Tail(); offset < m.Head(); offset++ {
+		p := m.Get(offset)
+		if (p != nil) != m.written[offset-birth] {
+			t.Fatalf("offset %d: in the window is %v, written was %v", offset-birth, p != nil, m.written[offset-birth])
+		}
+		if p != nil {
+			count++
+		}
+	}
+	if count != s.WindowPackets {
+		t.Fatalf("the window has %d packets and says %d", count, s.WindowPackets)
+	}
+}
+
+// TestConcurrentReaders lets readers of every kind race one writer that evicts under their feet.
+func TestConcurrentReaders(t *testing.T) {
+	l, w := newTestLog(t, Config{Window: time.Second, MaxPackets: firstSlots})
+	const frames = 20000
+	var readers sync.WaitGroup
+	for i := range 8 {
+		c := l.Cursor([]Start{Live(), LastKeyframe(), Offset(birth), KeyframeBefore(0)}[i%4])
+		readers.Go(func() {
+			last := int64(-1)
+			for {
+				p, lost, err := c.Read(t.Context())
+				if err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Error(err)
+					}
+					return
+				}
+				n := p.Offset - birth
+				if n <= last || last >= 0 && n != last+1+lost || string(p.Payload) != string(payload(n)) {
+					t.Errorf("read %d after %d, %d lost, payload %x", n, last, lost, p.Payload)
+					return
+				}
+				last = n
+			}
+		})
+	}
+	write(t, w, 0, frames)
+	l.Close()
+	readers.Wait()
+}
+
+// BenchmarkFanOut is one append and one read of it by each of n cursors. The allocations are those
+// of the append (slabs), whatever n is.
+func BenchmarkFanOut(b *testing.B) {
+	for _, n := range []int{1, 100, 10000} {
+		b.Run(fmt.Sprintf("cursors=%d", n), func(b *testing.B) {
+			l, w := newTestLog(b, Config{})
+			cursors := make([]*Cursor, n)
+			for i := range cursors {
+				cursors[i] = l.Cursor(Live())
+			}
+			p := packet(0)
+			p.Payload = make([]byte, 1152)
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = w.Write(p)
+				p.Offset, p.Ticks = p.Offset+1, p.Ticks+tick/10
+				for _, c := range cursors {
+					if got, _ := c.Next(); got == nil {
+						b.Fatal("a cursor missed the packet")
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/read")
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"fmt"
+	"time"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// Publication is a publisher's hold on a name, until it closes it or another publisher takes it over.
+type Publication struct {
+	stream *Stream
+	origin string
+	since  time.Time
+	ended  chan struct{} // closed with hub.mu held; never sent to
+}
+
+// Stream is what p publishes to.
+func (p *Publication) Stream() *Stream { return p.stream }
+
+// Ended is closed when p no longer holds the name: another publisher took it, or the hub closed.
+func (p *Publication) Ended() <-chan struct{} { return p.ended }
+
+// Source gives the writer of the source track of a kind. Call Begin on it as soon as the parameters
+// are known, and Announce after each Begin. It fails with log.ErrReplaced where p has ended.
+func (p *Publication) Source(kind media.Kind) (*log.Writer, error) {
+	return p.Track(media.Source, kind)
+}
+
+// Track is Source for any format: a publisher may send several (simulcast).
+func (p *Publication) Track(format media.Format, kind media.Kind) (*log.Writer, error) {
+	s := p.stream
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.publication != p {
+		return nil, fmt.Errorf("publish %q: %w", s.name, log.ErrReplaced)
+	}
+	key := trackKey{format, kind}
+	t := s.tracks[key]
+	if t != nil && t.supply != nil { // a publisher's own track is worth more than one made of another
+		s.dropLocked(key, t)
+		t = nil
+	}
+	if t == nil {
+		id := media.TrackID{Stream: s.name, Format: format, Kind: kind}
+		t = &track{log: log.New(id, log.FirstOffset(time.Now()), s.hub.config.Log)}
+		s.tracks[key] = t
+	}
+	t.by = p
+	s.ringLocked()
+	return t.log.Writer(), nil
+}
+
+// Announce tells those who watch the stream that the parameters of a track are known or have changed,
+// and starts the formats that are always made of it.
+func (p *Publication) Announce() {
+	s := p.stream
+	s.hub.mu.Lock()
+	s.ringLocked()
+	s.hub.mu.Unlock()
+	s.keepAlways()
+}
+
+// Close gives the name up. Readers stay; a second call does nothing.
+func (p *Publication) Close() {
+	p.stream.hub.mu.Lock()
+	defer p.stream.hub.mu.Unlock()
+	if p.stream.publication == p {
+		p.leaveLocked()
+	}
+}
+
+func (p *Publication) leaveLocked() {
+	s := p.stream
+	s.publication = nil
+	s.hub.config.Logger.Info("publisher left", "stream", s.name, "origin", p.origin)
+	for key, t := range s.tracks {
+		s.restLocked(key, t) // what was kept only because the stream was live
+	}
+	s.lingerLocked()
+	s.ringLocked()
+}

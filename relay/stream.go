@@ -1,0 +1,375 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// Stream is a named live thing on this node. Methods are safe for concurrent use.
+type Stream struct {
+	hub  *Hub
+	name media.Name
+
+	// Guarded by hub.mu.
+	publication *Publication // nil while there is no publisher
+	tracks      map[trackKey]*track
+	readers     int            // open subscriptions
+	viewers     map[string]int // people who watch, by transport
+	changed     chan struct{}  // closed and replaced when anything of the above changes
+	forget      func()         // stops the linger of a stream that nobody needs; nil if none runs
+	closed      bool
+}
+
+type trackKey struct {
+	format media.Format
+	kind   media.Kind
+}
+
+// track is a log with what the hub knows of it.
+type track struct {
+	log     *log.Log
+	by      *Publication // who writes it now, nil for a supplied one or when its publisher has left
+	supply  *supply      // nil for a published one
+	readers int
+}
+
+// supply is a Supplier's work on one track.
+type supply struct {
+	offer  Offer
+	cancel context.CancelFunc
+	linger func() // stops the linger that ends the supply; nil if none runs
+}
+
+// Track describes a track that is there or on offer.
+type Track struct {
+	ID media.TrackID
+	// Params are the track's own if it has begun, else what its supplier expects; nil where a
+	// publisher has not sent enough yet to tell.
+	Params *media.Params
+	// Log is nil for a track that is only on offer.
+	Log *log.Log
+	// Live tells that somebody writes the track now, or would if asked.
+	Live    bool
+	Readers int
+}
+
+func newStream(h *Hub, name media.Name) *Stream {
+	return &Stream{hub: h, name: name, tracks: map[trackKey]*track{}, viewers: map[string]int{}, changed: make(chan struct{})}
+}
+
+// Name is the name of the stream.
+func (s *Stream) Name() media.Name { return s.name }
+
+// Live tells whether the stream has a publisher now.
+func (s *Stream) Live() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.publication != nil
+}
+
+// Publisher tells by which door the publisher came and when; ok is false where there is none.
+func (s *Stream) Publisher() (origin string, since time.Time, ok bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.publication == nil {
+		return "", time.Time{}, false
+	}
+	return s.publication.origin, s.publication.since, true
+}
+
+// Changed returns a channel that is closed when the publisher or the tracks of the stream next change,
+// or the stream goes. Take it before looking, so that no change is missed.
+func (s *Stream) Changed() <-chan struct{} {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.changed
+}
+
+// Closed tells whether the stream has been forgotten; a new one may have its name.
+func (s *Stream) Closed() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.closed
+}
+
+// Published lists the tracks that publishers write or wrote.
+func (s *Stream) Published() []Track {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.listLocked(func(t *track) bool { return t.supply == nil })
+}
+
+// Tracks lists the tracks that are there and those on offer: video before audio, source first, then
+// by falling height and name.
+func (s *Stream) Tracks() []Track {
+	offers := s.offers()
+	s.hub.mu.Lock()
+	list := s.listLocked(func(*track) bool { return true })
+	s.hub.mu.Unlock()
+	for _, o := range offers {
+		id := media.TrackID{Stream: s.name, Format: o.Format, Kind: o.Kind}
+		if !slices.ContainsFunc(list, func(t Track) bool { return t.ID == id }) {
+			list = append(list, Track{ID: id, Params: &o.Params, Live: true})
+		}
+	}
+	slices.SortFunc(list, compareTracks)
+	return list
+}
+
+func compareTracks(a, b Track) int {
+	height := func(t Track) int {
+		if t.ID.Format == media.Source || t.Params == nil {
+			return 1 << 30
+		}
+		return t.Params.Height
+	}
+	source := func(t Track) int {
+		if t.ID.Format == media.Source {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.ID.Kind, b.ID.Kind), cmp.Compare(source(a), source(b)),
+		cmp.Compare(height(b), height(a)), cmp.Compare(a.ID.Format, b.ID.Format))
+}
+
+func (s *Stream) listLocked(want func(*track) bool) []Track {
+	list := make([]Track, 0, len(s.tracks))
+	for _, t := range s.tracks {
+		if !want(t) {
+			continue
+		}
+		params := t.log.Params()
+		if params == nil && t.supply != nil {
+			params = &t.supply.offer.Params
+		}
+		list = append(list, Track{
+			ID: t.log.ID(), Params: params, Log: t.log, Readers: t.readers,
+			Live: t.supply != nil || t.by != nil && t.by == s.publication,
+		})
+	}
+	slices.SortFunc(list, compareTracks)
+	return list
+}
+
+// offers asks all suppliers; never with the lock held, as they look at the stream.
+func (s *Stream) offers() []supplierOffer {
+	s.hub.mu.Lock()
+	suppliers := s.hub.suppliers
+	s.hub.mu.Unlock()
+	var all []supplierOffer
+	for _, supplier := range suppliers {
+		for _, o := range supplier.Offers(s) {
+			all = append(all, supplierOffer{Offer: o, supplier: supplier})
+		}
+	}
+	return all
+}
+
+type supplierOffer struct {
+	Offer
+	supplier Supplier
+}
+
+// Subscribe gives the log of a track and counts its reader. The first reader of a track on offer
+// starts its supply. Errors wrap ErrNoTrack or ErrNoStream.
+func (s *Stream) Subscribe(format media.Format, kind media.Kind) (*Subscription, error) {
+	key := trackKey{format, kind}
+	offers := s.offers()
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("stream %q: %w", s.name, ErrNoStream)
+	}
+	t := s.tracks[key]
+	if t == nil {
+		i := slices.IndexFunc(offers, func(o supplierOffer) bool { return o.Format == format && o.Kind == kind })
+		if i < 0 {
+			return nil, fmt.Errorf("stream %q, format %q, %v: %w", s.name, format, kind, ErrNoTrack)
+		}
+		t = s.startLocked(key, offers[i])
+	}
+	t.readers++
+	s.readers++
+	if t.supply != nil && t.supply.linger != nil {
+		t.supply.linger()
+		t.supply.linger = nil
+	}
+	s.lingerLocked()
+	return &Subscription{stream: s, key: key, track: t}, nil
+}
+
+// startLocked begins to supply an offered track.
+func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
+	h := s.hub
+	id := media.TrackID{Stream: s.name, Format: key.format, Kind: key.kind}
+	ctx, cancel := context.WithCancel(h.ctx)
+	t := &track{log: log.New(id, log.FirstOffset(time.Now()), h.config.Log), supply: &supply{offer: o.Offer, cancel: cancel}}
+	s.tracks[key] = t
+	s.ringLocked()
+	writer := t.log.Writer()
+	h.config.Logger.Info("format started", "track", id.String())
+	h.wg.Go(func() {
+		defer cancel()
+		err := o.supplier.Supply(ctx, s, o.Offer, writer)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if ctx.Err() == nil {
+			h.config.Logger.Warn("format ended by itself", "track", id.String(), "cause", err)
+		}
+		s.dropLocked(key, t)
+	})
+	return t
+}
+
+// dropLocked ends a supplied track.
+func (s *Stream) dropLocked(key trackKey, t *track) {
+	t.supply.cancel()
+	if s.tracks[key] != t {
+		return
+	}
+	delete(s.tracks, key)
+	t.log.Close()
+	s.hub.config.Logger.Info("format stopped", "track", t.log.ID().String())
+	s.ringLocked()
+}
+
+// restLocked lets go of a supplied track that has no readers, after its linger.
+func (s *Stream) restLocked(key trackKey, t *track) {
+	if t.supply == nil || t.readers > 0 || t.supply.linger != nil || s.closed {
+		return
+	}
+	if t.supply.offer.Always && s.publication != nil {
+		return
+	}
+	t.supply.linger = s.hub.after(t.supply.offer.Linger, func() { s.dropLocked(key, t) })
+}
+
+// claimLocked makes p the publisher.
+func (s *Stream) claimLocked(p *Publication) {
+	if s.publication != nil {
+		close(s.publication.ended)
+	}
+	s.publication = p
+	s.lingerLocked()
+	s.ringLocked()
+}
+
+// Kick ends the publication, as if another publisher had taken the name over. It tells whether there
+// was one. Readers stay, and the publisher may come back.
+func (s *Stream) Kick() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	p := s.publication
+	if p == nil {
+		return false
+	}
+	close(p.ended)
+	p.leaveLocked()
+	return true
+}
+
+// lingerLocked starts or stops the time after which a stream that nobody needs is forgotten.
+func (s *Stream) lingerLocked() {
+	needed := s.publication != nil || s.readers > 0
+	switch {
+	case needed && s.forget != nil:
+		s.forget()
+		s.forget = nil
+	case !needed && s.forget == nil && !s.closed:
+		s.forget = s.hub.after(s.hub.config.Linger, func() { s.hub.removeLocked(s) })
+	}
+}
+
+func (s *Stream) closeLocked() {
+	s.closed = true
+	if s.publication != nil {
+		close(s.publication.ended)
+		s.publication = nil
+	}
+	if s.forget != nil {
+		s.forget()
+	}
+	for key, t := range s.tracks {
+		if t.supply != nil {
+			s.dropLocked(key, t)
+		} else {
+			t.log.Close()
+		}
+	}
+	s.ringLocked()
+}
+
+func (s *Stream) ringLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// keepAlways starts the tracks that suppliers want supplied while the stream is live.
+func (s *Stream) keepAlways() {
+	for _, o := range s.offers() {
+		key := trackKey{o.Format, o.Kind}
+		s.hub.mu.Lock()
+		if o.Always && s.publication != nil && s.tracks[key] == nil {
+			s.startLocked(key, o)
+		}
+		s.hub.mu.Unlock()
+	}
+}
+
+// Subscription is one reader's hold on a track. Its log is closed when the track ends; the reader
+// may then subscribe again.
+type Subscription struct {
+	stream *Stream
+	key    trackKey
+	track  *track
+	closed bool // guarded by hub.mu
+}
+
+// Log is what the reader reads.
+func (s *Subscription) Log() *log.Log { return s.track.log }
+
+// Close lets go of the track. A second call does nothing.
+func (s *Subscription) Close() {
+	h := s.stream.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.track.readers--
+	s.stream.readers--
+	s.stream.restLocked(s.key, s.track)
+	s.stream.lingerLocked()
+}
+
+// Watch counts somebody who watches by the given transport ("whep", "hls"), for the API and metrics,
+// until the returned function is called.
+func (s *Stream) Watch(transport string) (leave func()) {
+	s.count(transport, 1)
+	return func() { s.count(transport, -1) }
+}
+
+func (s *Stream) count(transport string, n int) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.viewers[transport] += n
+}
+
+// Viewers tells how many watch, by transport.
+func (s *Stream) Viewers() map[string]int {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	viewers := make(map[string]int, len(s.viewers))
+	for transport, n := range s.viewers {
+		viewers[transport] = n
+	}
+	return viewers
+}
