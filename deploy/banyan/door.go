@@ -109,7 +109,9 @@ func (d *door) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := d.shut()
-	<-ended
+	if last := <-ended; !errors.Is(last, http.ErrServerClosed) {
+		err = errors.Join(err, last)
+	}
 	return err
 }
 
