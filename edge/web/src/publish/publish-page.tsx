@@ -120,13 +120,15 @@ function OnAir({ publisher }: { publisher: Publisher }) {
   const outgoing = publisher.outgoing.value;
   if (publisher.state.value === "idle") return null;
   const figures = outgoing === null ? [] : [bitrateLabel(outgoing.rates.bitrate ?? undefined), sizeLabel(outgoing.width, outgoing.height), outgoing.rates.fps === null ? "" : `${Math.round(outgoing.rates.fps)} fps`, outgoing.codec === "" ? "" : codecName(outgoing.codec)];
+  // In its first seconds every sender is still finding out what the line carries.
+  const settled = Date.now() - (publisher.since.value ?? Infinity) > 10_000;
   const words = { connecting: "Connecting", retrying: "Reconnecting", live: "LIVE", idle: "" }[publisher.state.value];
   return (
     <div class="on-air" role="status">
       <span class={`live ${publisher.state.value === "live" ? "" : "off"}`}>{words}</span>
       <span class="figure small">{figures.filter((part) => part !== "").join(" · ")}</span>
       {outgoing?.limit === "cpu" && <span class="small">This machine is too slow for more.</span>}
-      {outgoing?.limit === "bandwidth" && <span class="small">The line carries no more.</span>}
+      {outgoing?.limit === "bandwidth" && settled && <span class="small">The line carries no more.</span>}
     </div>
   );
 }

@@ -7,6 +7,7 @@
  */
 
 import { ProblemError } from "../shared/problem.ts";
+import { startBitrate } from "../shared/sdp.ts";
 import { deleteSession, type Fetch, gathered, postOffer, type Session } from "../shared/signalling.ts";
 
 /** The part of RTCPeerConnection that publishing uses. */
@@ -48,6 +49,8 @@ export interface WhipOptions {
 }
 
 const gatherMs = 300;
+/** A broadcast begins at this share of its ceiling, and finds the line's capacity from there. */
+const startShare = 0.6;
 const connectMs = 8000;
 const healMs = 4000;
 
@@ -78,7 +81,8 @@ export class WhipSession {
       await gathered(peer, gatherMs);
       this.session = await postOffer(environment.fetch, `/whip/${options.stream}`, peer.localDescription?.sdp ?? "", options.token, signal);
       signal.throwIfAborted();
-      await peer.setRemoteDescription({ type: "answer", sdp: this.session.answer });
+      const begin = (options.maxBitrate * startShare) / 1000;
+      await peer.setRemoteDescription({ type: "answer", sdp: startBitrate(this.session.answer, begin) });
       await this.connected(signal);
     } catch (error) {
       this.close();

@@ -22,13 +22,12 @@ export interface HlsOptions extends PlaybackOptions {
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
 export async function openHls(options: HlsOptions, signal: AbortSignal): Promise<Playback> {
-  const url = `/hls/${options.stream}/index.m3u8`;
-  const { default: Library } = await import("hls.js").catch(() => {
+    const { default: Library } = await import("hls.js").catch(() => {
     throw new PlaybackError(failure("unreachable", "The HLS player could not be loaded. Check the connection."));
   });
   signal.throwIfAborted();
   if (Library.isSupported()) {
-    const playback = new HlsPlayback(Library, options, url);
+    const playback = new HlsPlayback(Library, options);
     await playback.open(signal);
     return playback;
   }
@@ -36,7 +35,12 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
   if (options.token !== "") {
     throw new PlaybackError(failure("unsupported", "This browser plays HLS by itself and cannot send the token with it. Use WebRTC, or another browser."));
   }
-  return new NativePlayback(options.video, url);
+  return new NativePlayback(options.video, `${rootOf(options.stream)}index.m3u8`);
+}
+
+/** Everything of a stream's HLS is below this path. */
+function rootOf(stream: string): string {
+  return `/hls/${stream}/`;
 }
 
 function configuration(token: string): Partial<HlsConfig> {
@@ -45,7 +49,7 @@ function configuration(token: string): Partial<HlsConfig> {
     lowLatencyMode: true,
     // The distance to the edge is PART-HOLD-BACK of the playlist, as long as
     // liveSyncDuration is left unset. Behind it, play a little faster.
-    maxLiveSyncPlaybackRate: 1.1,
+    maxLiveSyncPlaybackRate: 1.2,
     liveSyncOnStallIncrease: 0.2,
     backBufferLength: 15,
     // fMP4 needs no remuxing, so a worker would only add a copy.
@@ -69,6 +73,7 @@ class HlsPlayback implements Playback {
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
   private readonly hls: Hls;
+  private readonly root: string;
   private readonly window = new RateWindow();
   private bytes = 0;
   private freezes = 0;
@@ -77,9 +82,9 @@ class HlsPlayback implements Playback {
   constructor(
     private readonly library: typeof Hls,
     private readonly options: HlsOptions,
-    private readonly url: string,
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
+    this.root = rootOf(options.stream);
     this.hls = new library(configuration(options.token));
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
@@ -100,7 +105,7 @@ class HlsPlayback implements Playback {
         signal.removeEventListener("abort", leave);
         resolve();
       });
-      this.hls.loadSource(this.url);
+      this.hls.loadSource(`${this.root}index.m3u8`);
       this.hls.attachMedia(this.options.video);
     }).catch((error: unknown) => {
       this.close();
@@ -147,7 +152,7 @@ class HlsPlayback implements Playback {
       delayMs: hlsDelay(Date.now(), hls.playingDate, hls.latency),
       width: video.videoWidth,
       height: video.videoHeight,
-      format: level === undefined ? "" : formatOfLevel(level, formats),
+      format: level === undefined ? "" : formatOfLevel(level, this.root, formats),
       videoCodec,
       audioCodec,
       extra: [
@@ -168,7 +173,7 @@ class HlsPlayback implements Playback {
 
   private indexOf(format: string): number {
     if (format === "auto") return -1;
-    return levelFor(this.hls.levels, format, this.options.formats.find(({ name }) => name === format)?.height);
+    return levelFor(this.hls.levels, this.root, format, this.options.formats.find(({ name }) => name === format)?.height);
   }
 
   private onError(data: ErrorData): void {

@@ -152,6 +152,7 @@ export class Player {
         live: this.live.value,
         relaysUntried: !this.triedRelays,
         failures: this.failures,
+        played: this.frames.peek() > 0,
       });
       this.apply(step, transport, ended);
       await this.rest(step, ended, signal);

@@ -22,6 +22,8 @@ export interface Situation {
   relaysUntried: boolean;
   /** Failures since media last flowed, this one included. */
   failures: number;
+  /** Media has flowed at some time since the page opened. */
+  played: boolean;
 }
 
 export interface Notice {
@@ -54,9 +56,13 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
   // Back and forth between two dead transports needs the back-off too.
   const fallBack = (): Step => ({ state: "connecting", transport: other, retry: situation.failures < 2 ? "now" : "backoff", notice: null });
 
+  const absent = same("waiting", "live", situation.played ? away : notYet);
+  // Whatever broke, without a publisher there is nothing that another try or transport could bring.
+  if (situation.live === false && publisherExplains.has(failure.cause)) return absent;
+
   switch (failure.cause) {
     case "not-live":
-      return same("waiting", "live", { title: "Not live yet", detail: "This page starts by itself when the broadcast does." });
+      return absent;
     case "unknown":
       return same("waiting", "live", { title: "Nothing here yet", detail: failure.detail || "No stream of this name. This page starts by itself when there is one." });
     case "unauthorized":
@@ -72,14 +78,17 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
     case "unsupported":
       return turn ? fallBack() : same("error", "never", { title: "This cannot play here", detail: failure.detail, action: "retry" });
     case "no-frames":
-      if (situation.live === false) return same("waiting", "live", away);
       return turn ? fallBack() : same("waiting", "backoff", { title: "No picture arrives", detail: failure.detail });
     case "lost":
     case "stalled":
-      if (situation.live === false) return same("waiting", "live", away);
       if (turn && situation.failures > patience) return fallBack();
       return same("connecting", situation.failures > 1 ? "backoff" : "now", null);
   }
 }
+
+/** Failures that a missing publisher causes by itself. */
+const publisherExplains: ReadonlySet<Failure["cause"]> = new Set(["busy", "no-frames", "lost", "stalled"]);
+
+const notYet: Notice = { title: "Not live yet", detail: "This page starts by itself when the broadcast does." };
 
 export const away: Notice = { title: "The broadcaster is away", detail: "Waiting. The picture continues here when they are back." };

@@ -110,7 +110,7 @@ function About({ player }: { player: Player }) {
   const height = sample?.height ? `${sample.height}p` : "";
   const how = [player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "", formatLabel(player.format.value), height === player.format.value ? "" : height, sample?.videoCodec ? codecName(sample.videoCodec.replace(/\..*/, "").replace(/^avc1$/, "h264").replace(/^h(vc|ev)1$/, "h265")) : ""];
   return (
-    <section class="wide about" aria-label="About this stream">
+    <section class="about" aria-label="About this stream">
       <div class="about-name">
         <h1>{player.stream}</h1>
         {player.live.value === true ? <span class="live">LIVE</span> : player.live.value === false ? <span class="live off">OFF AIR</span> : null}

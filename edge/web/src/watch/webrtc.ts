@@ -24,13 +24,17 @@ export async function openWebrtc(
   return new WebrtcPlayback(session, options.video);
 }
 
+/** Video that comes later than this after the connection does is not there: sound alone counts as playing. */
+const videoMs = 1500;
+
 class WebrtcPlayback implements Playback {
   readonly transport = "webrtc";
   readonly ended;
   private readonly window = new RateWindow();
   private bufferMs = 0;
   private freezes = 0;
-  private calmSince = performance.now();
+  private readonly opened = performance.now();
+  private calmSince = this.opened;
 
   constructor(
     private readonly session: WhepSession,
@@ -58,9 +62,10 @@ class WebrtcPlayback implements Playback {
     const now = performance.now();
     this.smoothen(report.counters.freezes ?? 0, now);
     const rates = this.window.add(now, report.counters);
+    const soundOnly = report.videoPackets === 0 && now - this.opened > videoMs;
     const ingest = sinceIngest(Date.now(), report.playout);
     return {
-      progress: report.videoPackets > 0 ? (report.counters.framesDecoded ?? 0) : (report.counters.packetsReceived ?? 0),
+      progress: soundOnly ? (report.counters.packetsReceived ?? 0) : (report.counters.framesDecoded ?? 0),
       counters: report.counters,
       rates,
       delayMs: rates.delayMs,
