@@ -70,6 +70,7 @@ func openDoor(name, key, addr string, handler http.Handler, log *slog.Logger) (*
 		// What net/http has to say is the trouble of single peers, such as failed handshakes.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	log.Info("listening", "door", name, "addr", listener.Addr().String())
 	return &door{name: name, listener: listener, server: server, log: log, cancel: cancel, drain: drainTime}, nil
 }
 
@@ -94,7 +95,6 @@ func (d *door) isLoopback() bool {
 // serve answers requests until ctx ends, then lets those that run finish within d.drain and cuts the rest.
 func (d *door) serve(ctx context.Context) error {
 	defer d.cancel()
-	d.log.Info("listening", "door", d.name, "addr", d.listener.Addr().String())
 	ended := make(chan error, 1)
 	go func() {
 		if d.server.TLSConfig != nil {
@@ -109,7 +109,9 @@ func (d *door) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := d.shut()
-	<-ended
+	if last := <-ended; !errors.Is(last, http.ErrServerClosed) {
+		err = errors.Join(err, last)
+	}
 	return err
 }
 

@@ -90,7 +90,7 @@ func (n *node) run(ctx context.Context, doors doors) error {
 
 	<-partsCtx.Done()
 	n.ready.Store(false)
-	n.log.Info("stopping", "within", drainTime)
+	n.log.Info("stopping", "within", (drainTime + cutTime).String())
 	err := parts.Wait()
 	closeAdmin()
 	err = errors.Join(err, admin.Wait())

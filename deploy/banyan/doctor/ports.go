@@ -82,18 +82,21 @@ func examineDirectory(dir string) []Finding {
 	return []Finding{good(check, "%s can be written, %d GiB are free", dir, free>>30)}
 }
 
-// tryDirectory writes a file in dir and returns the free bytes there. A directory that it had to make, it removes.
+// tryDirectory writes a file in dir and returns the free bytes there. Directories that it had to make, it removes,
+// unless somebody has put something there meanwhile.
 func tryDirectory(dir string) (free uint64, err error) {
-	missing := filepath.Clean(dir) // the topmost directory that is not there
-	for parent := filepath.Dir(missing); ; parent = filepath.Dir(parent) {
+	var made []string // by us, the deepest first
+	for parent := filepath.Clean(dir); ; parent = filepath.Dir(parent) {
 		if _, err := os.Stat(parent); err == nil || parent == filepath.Dir(parent) {
 			break
 		}
-		missing = parent
+		made = append(made, parent)
 	}
-	if _, err := os.Stat(missing); errors.Is(err, os.ErrNotExist) {
-		defer os.RemoveAll(missing)
-	}
+	defer func() {
+		for _, directory := range made {
+			os.Remove(directory) // fails if it is not empty
+		}
+	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err
 	}
