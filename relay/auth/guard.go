@@ -29,12 +29,12 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("%.40q is no mode: write %q or %q", s, NeedToken, Open)
 }
 
-// minSecretBytes is the length of the hash: a shorter key is the weakest part (RFC 7518 section 3.2).
-const minSecretBytes = 32
+// MinSecretBytes is the least length of a secret, that of the hash: a shorter key is the weakest part (RFC 7518 section 3.2).
+const MinSecretBytes = 32
 
 // Config says how a Guard decides.
 type Config struct {
-	Secret  []byte               // at least 32 bytes
+	Secret  []byte               // at least MinSecretBytes
 	Publish Mode                 // if empty, NeedToken
 	Play    Mode                 // if empty, NeedToken
 	Revoked func(id string) bool // says whether a token's jti is revoked; if nil, none is
@@ -53,9 +53,9 @@ type Guard struct {
 
 // NewGuard checks c and makes a Guard of it.
 func NewGuard(c Config) (*Guard, error) {
-	if len(c.Secret) < minSecretBytes {
+	if len(c.Secret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret has %d bytes: use at least %d random ones, such as `openssl rand -hex 32` prints",
-			len(c.Secret), minSecretBytes)
+			len(c.Secret), MinSecretBytes)
 	}
 	g := &Guard{secret: c.Secret, publish: c.Publish, play: c.Play, revoked: c.Revoked, now: c.Now}
 	for _, mode := range []*Mode{&g.publish, &g.play} {

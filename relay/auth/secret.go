@@ -39,8 +39,8 @@ func Secret(configured, dir string) ([]byte, error) {
 		return nil, fmt.Errorf("read the secret for tokens: %w", err)
 	}
 	secret = bytes.TrimSpace(secret)
-	if len(secret) < minSecretBytes {
-		return nil, fmt.Errorf("%s has less than %d bytes: delete it for a new one, which ends all tokens", path, minSecretBytes)
+	if len(secret) < MinSecretBytes {
+		return nil, fmt.Errorf("%s has less than %d bytes: delete it for a new one, which ends all tokens", path, MinSecretBytes)
 	}
 	return secret, nil
 }
@@ -55,7 +55,7 @@ func makeSecret(dir, path string) error {
 		return err
 	}
 	defer os.Remove(draft.Name())
-	random := make([]byte, minSecretBytes)
+	random := make([]byte, MinSecretBytes)
 	_, _ = rand.Read(random) // never fails, see crypto/rand
 	_, err = draft.WriteString(hex.EncodeToString(random) + "\n")
 	if err = errors.Join(err, draft.Sync(), draft.Close()); err != nil {

@@ -278,10 +278,10 @@ func TestLongestTokenIsTakenAtOnce(t *testing.T) {
 	}
 }
 
-// FuzzToken looks for any text but the minted token itself that opens the stream, and for panics.
+// FuzzToken looks for any text but the one good token that opens the stream, and for panics.
 func FuzzToken(f *testing.F) {
 	guard := newGuard(f)
-	token := mint(f, guard, auth.Grant{Publish: []string{"cup/cam1"}})
+	token := sign(goodHeader, payload()) // not minted, as that differs in each of the fuzzer's processes
 	f.Add(token)
 	f.Add(token + "=")
 	f.Add(token[:len(token)-1] + "\n" + token[len(token)-1:])
