@@ -103,6 +103,7 @@ type Forwarder struct {
 	now       time.Time // of the call that is running
 	err       error     // of the log, which has been taken over
 	expected  int64     // sequence number after the last one in order
+	timestamp uint32    // of the last one in order that is in the log
 	begun     bool      // the log has the present parameters, and numbering is valid
 	reordered bool      // frames were seen that are shown before an earlier one
 	newest    int64     // highest ticks of the epoch
@@ -195,7 +196,7 @@ func (f *Forwarder) forward(p Packet) {
 		f.requestKeyframe()
 		return
 	}
-	f.newest = max(f.newest, ticks)
+	f.newest, f.timestamp = max(f.newest, ticks), p.Timestamp
 	f.write(p, ticks, info)
 }
 
@@ -295,7 +296,7 @@ func (f *Forwarder) fill(p Packet) {
 		return
 	}
 	offset, ok := f.numbering.offset(p.Sequence)
-	if !ok || !f.begun {
+	if !ok || !f.begun || !f.recent(p.Timestamp) {
 		f.stats.Dropped[DropLate]++
 		return
 	}
@@ -311,6 +312,13 @@ func (f *Forwarder) fill(p Packet) {
 		f.stats.Forwarded++
 		f.stats.Filled++
 	}
+}
+
+// recent tells whether a timestamp is that close to the newest that the Clock takes it for what it is,
+// and not for a leap.
+func (f *Forwarder) recent(timestamp uint32) bool {
+	back := int64(int32(f.timestamp - timestamp))
+	return media.DurationOf(back, f.config.Params.ClockRate).Abs() < leapBack
 }
 
 // put writes to the log; false where the packet did not get in.
