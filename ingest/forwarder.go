@@ -183,11 +183,11 @@ func (f *Forwarder) forward(p Packet) {
 		f.requestKeyframe()
 		return
 	}
-	ticks, leapt := f.config.Clock.Ticks(p.Timestamp, p.Arrived)
 	if info.Drop {
 		f.leaveOut(p, DropSets)
 		return
 	}
+	ticks, leapt := f.config.Clock.Ticks(p.Timestamp, p.Arrived)
 	if f.begins(info, ticks, leapt) && !f.begin(p) {
 		return
 	}

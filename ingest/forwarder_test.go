@@ -297,7 +297,6 @@ func TestLossLeavesAHoleThatALatePacketFills(t *testing.T) {
 	if st := cam.forwarder.Stats(); st.Filled != 1 || st.Reorder.Lost != 1 || st.Reorder.Duplicates != 1 {
 		t.Errorf("stats %+v; want one lost, one filled, one duplicate", st)
 	}
-	cam.wantFilm(t, film)
 	cam.wantFilm(t, film[:9])
 }
 
