@@ -79,6 +79,8 @@ export class Player {
   private triedRelays = true;
   private returnMs = firstReturnMs;
   private framesBefore = 0;
+  /** The person paused: a new session must not start by itself. */
+  private held = false;
   private running: Promise<unknown> | null = null;
 
   constructor(
@@ -133,7 +135,8 @@ export class Player {
 
   togglePlay(): void {
     const { video } = this;
-    if (!video.paused) return video.pause();
+    this.held = !video.paused;
+    if (this.held) return video.pause();
     this.playback?.toLive();
     void video.play().catch(() => undefined);
   }
@@ -172,7 +175,7 @@ export class Player {
         this.transport.value = transport;
         if (transport === "webrtc") this.fallbackReason.value = "";
       });
-      void this.sound.play();
+      if (!this.held) void this.sound.play();
       return await this.supervise(playback, signal);
     } catch (error) {
       if (signal.aborted) return null;
