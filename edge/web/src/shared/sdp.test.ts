@@ -31,7 +31,9 @@ describe("offerStereo", () => {
 describe("startBitrate", () => {
   it("marks video codecs and spares retransmission and audio", () => {
     const edited = startBitrate(sdp, 1500);
-    expect(edited).toContain("a=fmtp:96 packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=1500\r\n");
+    expect(edited).toContain(
+      "a=fmtp:96 packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=1500\r\n",
+    );
     expect(edited).toContain("a=fmtp:97 apt=96\r\n");
     expect(edited).toContain("a=rtpmap:98 VP8/90000\r\na=fmtp:98 x-google-start-bitrate=1500\r\n");
     expect(edited.match(/start-bitrate/g)).toHaveLength(2);

@@ -21,9 +21,15 @@ export function startBitrate(sdp: string, kilobitsPerSecond: number): string {
     .split(/^(?=m=)/m)
     .map((section) => {
       if (!section.startsWith("m=video")) return section;
-      return section.replace(/^a=rtpmap:(\d+) (?!rtx|red|ulpfec|flexfec)[^\r\n]+(\r?\n)/gim, (line, payload: string, end: string) =>
-        new RegExp(`^a=fmtp:${payload} `, "m").test(section) ? line : `${line}a=fmtp:${payload} ${parameter}${end}`,
-      ).replace(/^a=fmtp:\d+ (?!apt=|x-google-start)[^\r\n]*/gm, `$&;${parameter}`);
+      return section
+        .replace(
+          /^a=rtpmap:(\d+) (?!rtx|red|ulpfec|flexfec)[^\r\n]+(\r?\n)/gim,
+          (line, payload: string, end: string) =>
+            new RegExp(`^a=fmtp:${payload} `, "m").test(section)
+              ? line
+              : `${line}a=fmtp:${payload} ${parameter}${end}`,
+        )
+        .replace(/^a=fmtp:\d+ (?!apt=|x-google-start)[^\r\n]*/gm, `$&;${parameter}`);
     })
     .join("");
 }

@@ -57,7 +57,9 @@ export class Player {
   readonly info = signal<Stream | null>(null);
   /** Whether a publisher is sending; null until the API has said. */
   readonly live = signal<boolean | null>(null);
-  readonly delayMs = computed(() => (this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null));
+  readonly delayMs = computed(() =>
+    this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null,
+  );
   /** The format on screen, by name; what was asked for until that is known. */
   readonly format = computed(() => this.formatOnScreen());
   /** The video formats that the current transport can bring here. */
@@ -179,7 +181,9 @@ export class Player {
       return await this.supervise(playback, signal);
     } catch (error) {
       if (signal.aborted) return null;
-      return error instanceof PlaybackError ? error.failure : failure("unsupported", `This browser failed to play: ${String(error)}`);
+      return error instanceof PlaybackError
+        ? error.failure
+        : failure("unsupported", `This browser failed to play: ${String(error)}`);
     } finally {
       this.picture.keep();
       playback?.close();
@@ -288,15 +292,22 @@ export class Player {
 
   private shouldReturn(playback: Playback, playedMs: number): boolean {
     return (
-      playback.transport === "hls" && this.pinned() === null && this.fallbackReason.value !== "" &&
-      this.usable().has("webrtc") && !document.hidden && playedMs > this.returnMs
+      playback.transport === "hls" &&
+      this.pinned() === null &&
+      this.fallbackReason.value !== "" &&
+      this.usable().has("webrtc") &&
+      !document.hidden &&
+      playedMs > this.returnMs
     );
   }
 
   /** Tries WebRTC behind the playing HLS, so that the picture is given up only for a better one. */
   private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
     this.returnMs *= 2; // asked less and less: most networks do not change
-    return webrtcWorks({ stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers }, signal);
+    return webrtcWorks(
+      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
+      signal,
+    );
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {
@@ -320,7 +331,9 @@ export class Player {
 
   private usable(): Set<Transport> {
     const formats = this.info.value?.formats ?? [];
-    return new Set((["webrtc", "hls"] as const).filter((transport) => canCarry(formats, transport, this.able)));
+    return new Set(
+      (["webrtc", "hls"] as const).filter((transport) => canCarry(formats, transport, this.able)),
+    );
   }
 
   private formatOnScreen(): string {
