@@ -64,7 +64,7 @@ function Body({
   if (problem?.status === 401 || problem?.status === 403) return <AskToken detail={problem.detail} />;
   if (streams === null) {
     return problem === null ? (
-      <div class="cards" aria-busy="true" aria-label="Loading streams">
+      <div class="cards" role="status" aria-busy="true" aria-label="Loading streams">
         {[1, 2, 3].map((key) => (
           <div key={key} class="card-ghost" />
         ))}

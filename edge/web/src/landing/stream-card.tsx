@@ -11,11 +11,9 @@ export function StreamCard({ stream, token }: { stream: Stream; token: string })
       <div class="card-picture">
         <Thumbnail url={stream.thumbnail ?? `/thumbnails/${stream.name}`} token={token} live={stream.live} />
         <span class="live card-live">LIVE</span>
-        <span
-          class="card-viewers figure"
-          aria-label={stream.viewers === 1 ? "1 viewer" : `${stream.viewers} viewers`}
-        >
+        <span class="card-viewers figure">
           <Icon name="eye" size={15} /> {stream.viewers}
+          <span class="hidden-visually">{stream.viewers === 1 ? " viewer" : " viewers"}</span>
         </span>
       </div>
       <div class="card-words">

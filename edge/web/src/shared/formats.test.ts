@@ -66,9 +66,14 @@ describe("what a transport can carry", () => {
   });
 
   it("sees that a source of H.265 alone needs another way", () => {
-    const formats = [video("source", 1080, { codec: "h265" })];
+    const formats = [video("source", 1080, { codec: "h265" }), opus]; // its sound alone would not do
     expect(canCarry(formats, "webrtc", able)).toBe(false);
     expect(canCarry(formats, "hls", { ...able, hls: new Set(["h265"]) })).toBe(true);
+  });
+
+  it("takes the sound of a stream that has nothing else", () => {
+    expect(canCarry([opus], "webrtc", able)).toBe(true);
+    expect(canCarry([opus], "hls", able)).toBe(false);
   });
 
   it("tries what it knows nothing about, unless the browser lacks the transport", () => {

@@ -80,10 +80,14 @@ export function videoFormats(formats: readonly Format[], transport: Transport, a
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0) || (b.bitrate ?? 0) - (a.bitrate ?? 0));
 }
 
-/** Whether a transport can play anything at all of the stream; unknown formats count as yes. */
+/**
+ * Whether a transport can play the stream here: its picture if it has one, else
+ * its sound. A stream whose formats are unknown is worth a try.
+ */
 export function canCarry(formats: readonly Format[], transport: Transport, able: Abilities): boolean {
   if (able[transport].size === 0) return false;
   if (formats.length === 0) return true;
+  if (formats.some(({ kind }) => kind === "video")) return videoFormats(formats, transport, able).length > 0;
   return formats.some((format) => format[transport] && able[transport].has(format.codec.toLowerCase()));
 }
 

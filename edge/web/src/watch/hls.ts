@@ -80,6 +80,7 @@ function configuration(token: string): Partial<HlsConfig> {
 
 class HlsPlayback implements Playback {
   readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
   private readonly hls: Hls;
@@ -241,6 +242,7 @@ class HlsPlayback implements Playback {
 /** Safari without Media Source Extensions: the element does everything and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private readonly window = new RateWindow();
 

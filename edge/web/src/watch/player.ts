@@ -243,6 +243,9 @@ export class Player {
         return failure("no-frames", "The connection is there, but no picture could be decoded.");
       }
       if (verdict === "dead") return failure("stalled", "Media stopped coming.");
+      if (playback.soundOnly && this.pictureByHls()) {
+        return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
+      }
       if (this.shouldReturn(playback, now - since) && (await this.webrtcIsBack(signal))) {
         this.next = "webrtc";
         return null;
@@ -250,6 +253,12 @@ export class Player {
       await Promise.race([pause(sampleMs, signal), playback.ended]);
     }
     return null;
+  }
+
+  /** Whether HLS has the picture that WebRTC lacks, and may take over. */
+  private pictureByHls(): boolean {
+    const formats = this.info.value?.formats ?? [];
+    return this.pinned() === null && videoFormats(formats, "hls", this.able).length > 0;
   }
 
   private flowing(): void {

@@ -95,10 +95,12 @@ export function WatchPage({ stream }: { stream: string }) {
           <video
             ref={video}
             playsInline
-            disablePictureInPicture={false}
             aria-label={`Live video of ${stream}`}
             onDblClick={fullscreen}
-            onClick={() => player.value?.togglePlay()}
+            onClick={(event) => {
+              // A touch only wakes the controls, as people expect of a phone.
+              if ((event as unknown as PointerEvent).pointerType !== "touch") player.value?.togglePlay();
+            }}
           />
           <canvas ref={still} class="still" hidden aria-hidden="true" />
           {player.value !== null && (

@@ -1,6 +1,7 @@
 /** Playback by WebRTC: a WHEP session bound to a video element, and its figures. */
 
 import { type Counters, delayLabel, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
+import { answersWith } from "../shared/sdp.ts";
 import { failure, PlaybackError } from "./failure.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { WhepSession } from "./whep.ts";
@@ -29,6 +30,7 @@ const videoMs = 1500;
 
 class WebrtcPlayback implements Playback {
   readonly transport = "webrtc";
+  readonly soundOnly: boolean;
   readonly ended;
   private readonly window = new RateWindow();
   private bufferMs = 0;
@@ -41,6 +43,7 @@ class WebrtcPlayback implements Playback {
     private readonly video: HTMLVideoElement,
   ) {
     this.ended = session.ended;
+    this.soundOnly = !answersWith(session.session?.answer ?? "", "video");
     this.ask(this.bufferMs);
   }
 
