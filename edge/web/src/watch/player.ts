@@ -38,7 +38,7 @@ const pollMs = 2500;
 const patience: Record<Transport, WatchdogLimits> = {
   webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
   // A playlist, an init section and a first part come before the first frame.
-  hls: { firstMs: 10_000, slowMs: 2000, deadMs: 12_000 },
+  hls: { firstMs: 10_000, slowMs: 2000, deadMs: 7000 },
 };
 
 /** First wait before WebRTC gets another chance behind a playing HLS; doubles each time it fails. */
