@@ -1,0 +1,221 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"banyan/relay/auth"
+	"banyan/relay/media"
+)
+
+// checks are what the check tag of a field can ask for, by name; arguments follow "=". A field may ask for several,
+// joined by ",". Two more are looked at elsewhere: "optional" lets the empty text pass, "some" asks for a list that
+// is not empty.
+var checks = map[string]func(value reflect.Value, argument string) error{
+	"text":   func(v reflect.Value, _ string) error { return checkText(v.String()) },
+	"addr":   func(v reflect.Value, _ string) error { return checkAddr(v.String()) },
+	"label":  func(v reflect.Value, _ string) error { return checkLabel(v.String()) },
+	"ip":     func(v reflect.Value, _ string) error { return checkIP(v.String()) },
+	"secret": func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
+	"format": func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
+	"oneof":  func(v reflect.Value, choices string) error { return checkChoice(v.String(), choices) },
+	"from":   func(v reflect.Value, least string) error { return checkBound(v, least, -1, "at least") },
+	"to":     func(v reflect.Value, most string) error { return checkBound(v, most, +1, "at most") },
+}
+
+func has(check, name string) bool { return slices.Contains(strings.Split(check, ","), name) }
+
+func checkValue(value reflect.Value, check string) error {
+	if value.Kind() == reflect.String && value.Len() == 0 && has(check, "optional") {
+		return nil
+	}
+	for item := range strings.SplitSeq(check, ",") {
+		name, argument, _ := strings.Cut(item, "=")
+		if test := checks[name]; test != nil {
+			if err := test(value, argument); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkText(s string) error {
+	switch {
+	case s == "":
+		return errors.New("it is empty: write a value, or leave the key out for its default")
+	case strings.ContainsAny(s, "\x00\r\n"):
+		return fmt.Errorf("%.40q has a control character: take it out", s)
+	}
+	return nil
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+
+// checkAddr takes what net.Listen takes, with a numeric port. Port 0 lets the system choose.
+func checkAddr(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%.80q is not an address: write host:port, or :port for all interfaces, such as %q", s, ":8080")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%.80q has no port between 0 and 65535: write one, such as %q", s, net.JoinHostPort(host, "8080"))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !hostName.MatchString(host) {
+		return fmt.Errorf("%.80q has no good host: write an IP address, a name, or :%s for all interfaces", s, port)
+	}
+	return nil
+}
+
+// maxLabel is the most characters in the name of a node or region; they go into gossip and metrics.
+const maxLabel = 64
+
+func labelRune(r rune) bool {
+	return r == '-' || r == '_' || r == '.' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
+}
+
+func checkLabel(s string) error {
+	if len(s) > maxLabel || strings.ContainsFunc(s, func(r rune) bool { return !labelRune(r) }) {
+		return fmt.Errorf("%.80q cannot be used: write at most %d of A-Z, a-z, 0-9, \"-\", \"_\" and \".\"", s, maxLabel)
+	}
+	return nil
+}
+
+func checkIP(s string) error {
+	if ip, err := netip.ParseAddr(s); err != nil || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() {
+		return fmt.Errorf("%.80q is not the address of one machine: write an IP address, such as 203.0.113.7", s)
+	}
+	return nil
+}
+
+func checkSecret(s string) error {
+	if s != "" && len(s) < auth.MinSecretBytes {
+		return fmt.Errorf("it has %d bytes: write at least %d random ones, such as `openssl rand -hex 32` prints",
+			len(s), auth.MinSecretBytes)
+	}
+	return nil
+}
+
+// ladderFormat is a format that can be made: simulcast layers, formats too, come from publishers only.
+var ladderFormat = regexp.MustCompile(`^(source|opus|aac|[1-9][0-9]{2,3}p)$`)
+
+func checkFormat(s string) error {
+	if _, err := media.ParseFormat(s); err != nil {
+		return err
+	}
+	if !ladderFormat.MatchString(s) {
+		return fmt.Errorf("format %q cannot be made: write source, a height such as 720p, opus or aac", s)
+	}
+	return nil
+}
+
+func checkChoice(s, choices string) error {
+	all := strings.Split(choices, "|")
+	if !slices.Contains(all, s) {
+		return fmt.Errorf("%.40q is not known: write %s or %s", s, strings.Join(all[:len(all)-1], ", "), all[len(all)-1])
+	}
+	return nil
+}
+
+// checkBound fails if value lies on the far side of bound, which is written as the value itself would be.
+func checkBound(value reflect.Value, bound string, side int, words string) error {
+	limit := reflect.New(value.Type()).Elem()
+	if err := decodeText(limit, bound); err != nil {
+		return err
+	}
+	if (value.Int()-limit.Int())*int64(side) > 0 {
+		return fmt.Errorf("%v is out of range: write %s %s", value.Interface(), words, bound)
+	}
+	return nil
+}
+
+// check looks at what single keys cannot show: lists of several values and relations between keys.
+func (c *Config) check() []error {
+	var mistakes []error
+	mistake := func(key, format string, arguments ...any) {
+		mistakes = append(mistakes, fmt.Errorf("%s: "+format, append([]any{key}, arguments...)...))
+	}
+	if (c.HTTP.TLS.Cert == "") != (c.HTTP.TLS.Key == "") {
+		mistake("http.tls.cert", "certificate and key go together: set http.tls.cert and http.tls.key")
+	}
+	if c.HTTP.TLS.Addr != "" && c.HTTP.TLS.Cert == "" {
+		mistake("http.tls.addr", "HTTPS needs a certificate: set http.tls.cert and http.tls.key to PEM files")
+	}
+	if c.HLS.Segment%c.HLS.Part != 0 {
+		mistake("hls.part", "a segment of %v is not a whole number of parts of %v: write a part that divides it", c.HLS.Segment, c.HLS.Part)
+	}
+	if c.HLS.Window < 3*c.HLS.Segment {
+		mistake("hls.window", "%v is less than three segments: write at least %v", c.HLS.Window, 3*c.HLS.Segment)
+	}
+	if c.Ring.Seconds < 2*c.HLS.Segment {
+		mistake("ring.seconds", "%v does not hold two segments of %v: write at least %v", c.Ring.Seconds, c.HLS.Segment, 2*c.HLS.Segment)
+	}
+	if err := checkLadder(c.Ladder.Default); err != nil {
+		mistake("ladder.default", "%w", err)
+	}
+	for i, rule := range c.Ladder.Streams {
+		if err := rule.check(); err != nil {
+			mistake("ladder.streams", "item %d: %w", i+1, err)
+		}
+	}
+	pulled := map[media.Name]bool{}
+	for i := range c.RTSP.Pull {
+		pull := &c.RTSP.Pull[i]
+		if err := pull.check(); err != nil {
+			mistake("rtsp.pull", "item %d: %w", i+1, err)
+		}
+		if pulled[pull.Stream] {
+			mistake("rtsp.pull", "item %d: stream %s is pulled twice: give each its own name", i+1, pull.Stream)
+		}
+		pulled[pull.Stream] = true
+	}
+	return mistakes
+}
+
+func checkLadder(formats []media.Format) error {
+	if len(formats) == 0 {
+		return errors.New("formats: the list is empty: write at least one, such as [source]")
+	}
+	for i, format := range formats {
+		if err := checkFormat(string(format)); err != nil {
+			return err
+		}
+		if slices.Contains(formats[:i], format) {
+			return fmt.Errorf("format %s stands there twice: take one out", format)
+		}
+	}
+	return nil
+}
+
+func (r *LadderRule) check() error {
+	if _, err := auth.ParseGlob(string(r.Match)); err != nil {
+		return fmt.Errorf("match: %w", err)
+	}
+	return checkLadder(r.Formats)
+}
+
+// check also fills in the default transport. Its errors do not quote the URL, which may hold a password.
+func (p *Pull) check() error {
+	if _, err := media.ParseName(string(p.Stream)); err != nil {
+		return fmt.Errorf("stream: %w", err)
+	}
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Host == "" || u.Scheme != "rtsp" && u.Scheme != "rtsps" {
+		return errors.New("url: it is not an RTSP address: write rtsp://host:port/path or rtsps://…")
+	}
+	if p.Transport == "" {
+		p.Transport = "auto"
+	}
+	if err := checkChoice(p.Transport, "auto|tcp|udp"); err != nil {
+		return fmt.Errorf("transport: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+// Package config is the configuration of the binary: one YAML file, of which every key is also a flag --a.b and an
+// environment variable BANYAN_A_B.
+//
+// [Config] is the single source. Each of its fields says in tags what its key is called, what its default is, what
+// it means and which values are good; the defaults, the flags, the names of the variables, the checks and the page
+// that `banyan config` prints all follow from them. To add a key, add a field.
+//
+// [Load] lays the sources over each other (flags over environment over file over defaults), and either returns a
+// Config in which every value has been checked, or an error with one line for every mistake: the key, what was
+// found and where, and what to write instead. Unknown keys are mistakes too, as a misspelt key is a setting that
+// silently does not hold.
+package config
+
+import (
+	"time"
+
+	"banyan/relay/auth"
+	"banyan/relay/media"
+)
+
+// Config is everything that can be set. The tags of a field:
+//
+//	key      its name within its section
+//	default  as it would be written in the file
+//	doc      what it means, for `banyan config` and --help
+//	check    which values are good, see checks
+//	secret   "true" if the value is never printed
+type Config struct {
+	Data struct {
+		Dir string `key:"dir" default:"./data" check:"text" doc:"Directory for what must outlive the process. Made if it is missing."`
+	} `key:"data"`
+
+	Node struct {
+		Name   string `key:"name" default:"" check:"label" doc:"Name of this node, unique in the cluster. Empty: the name of the machine."`
+		Region string `key:"region" default:"local" check:"label" doc:"Where this node stands. Viewers are sent to edges of their region."`
+	} `key:"node"`
+
+	HTTP struct {
+		Addr string `key:"addr" default:":8080" check:"addr" doc:"Address for WHIP, WHEP, HLS, the pages and the API."`
+		TLS  struct {
+			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over HTTPS. Empty: off."`
+			Cert string `key:"cert" default:"" check:"text,optional" doc:"Certificate chain, a PEM file. A new file is taken up without a restart."`
+			Key  string `key:"key" default:"" check:"text,optional" doc:"Private key of the certificate, a PEM file."`
+		} `key:"tls"`
+	} `key:"http"`
+
+	Admin struct {
+		Addr string `key:"addr" default:"127.0.0.1:9090" check:"addr,optional" doc:"Address for metrics and profiles. It asks for no token: keep it away from strangers. Empty: off."`
+	} `key:"admin"`
+
+	RTSP struct {
+		Addr string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
+		Pull []Pull `key:"pull" default:"[]" doc:"Cameras to fetch by RTSP: a list of {stream: cup/cam1, url: rtsp://…, transport: auto|tcp|udp}."`
+	} `key:"rtsp"`
+
+	RTC struct {
+		Addr      string   `key:"addr" default:":8189" check:"addr" doc:"Address for the media of WebRTC, over UDP and TCP."`
+		PublicIPs []string `key:"public_ips" default:"[]" check:"ip" doc:"Addresses to tell to WebRTC peers, where the machine does not have them itself (behind NAT)."`
+		Loopback  bool     `key:"loopback" default:"false" doc:"Tell WebRTC peers the loopback addresses too, for tests and demos on one machine."`
+	} `key:"rtc"`
+
+	Auth struct {
+		Secret  string    `key:"secret" default:"" check:"secret" secret:"true" doc:"Secret that signs tokens, at least 32 bytes, the same on all nodes. Empty: one is made and kept in data.dir/secret."`
+		Publish auth.Mode `key:"publish" default:"token" check:"oneof=token|open" doc:"Who may publish: token (who has one for the stream) or open (everybody)."`
+		Play    auth.Mode `key:"play" default:"open" check:"oneof=token|open" doc:"Who may watch: token (who has one for the stream) or open (everybody)."`
+	} `key:"auth"`
+
+	Ladder struct {
+		Default []media.Format `key:"default" default:"[source, 720p, 360p, opus, aac]" check:"format,some" doc:"Formats that are made of each stream: source, a height such as 720p, opus, aac. Never larger than the source."`
+		Streams []LadderRule   `key:"streams" default:"[]" doc:"Other ladders for some streams; the first match holds: a list of {match: \"cup/*\", formats: [source, 1080p, opus, aac], always: true}. With always, formats are made even if nobody reads them."`
+	} `key:"ladder"`
+
+	Ring struct {
+		Seconds time.Duration `key:"seconds" default:"12s" check:"from=2s,to=10m" doc:"How much of each track is kept in memory: late readers, retransmission and HLS live from it."`
+		Bytes   Size          `key:"bytes" default:"32MiB" check:"from=1MiB,to=4GiB" doc:"The most memory that one track may take; the window becomes shorter where it would take more."`
+	} `key:"ring"`
+
+	HLS struct {
+		Segment time.Duration `key:"segment" default:"2s" check:"from=500ms,to=30s" doc:"Length of an HLS segment, and the distance of keyframes in the formats that are made here."`
+		Part    time.Duration `key:"part" default:"200ms" check:"from=50ms,to=5s" doc:"Length of a part of a segment. Shorter is less delay and more requests. The segment must be a whole number of parts."`
+		Window  time.Duration `key:"window" default:"30s" check:"from=3s,to=1h" doc:"How far back a playlist reaches, at least three segments."`
+	} `key:"hls"`
+
+	Transcoder struct {
+		FFmpeg  string        `key:"ffmpeg" default:"ffmpeg" check:"text" doc:"The FFmpeg program, by name or path."`
+		Encoder string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
+		Preset  string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
+		Linger  time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
+		Workers int           `key:"workers" default:"32" check:"from=1,to=1024" doc:"The most FFmpeg processes at one time."`
+	} `key:"transcoder"`
+
+	Log struct {
+		Level  string `key:"level" default:"info" check:"oneof=debug|info|warn|error" doc:"What is logged: debug, info, warn or error, and all that is worse."`
+		Format string `key:"format" default:"text" check:"oneof=text|json" doc:"How it is written: text or json."`
+	} `key:"log"`
+}
+
+// Pull is a camera that is fetched.
+type Pull struct {
+	Stream    media.Name `key:"stream"`
+	URL       string     `key:"url"`       // rtsp:// or rtsps://, with user and password if the camera wants them
+	Transport string     `key:"transport"` // tcp, udp, or auto: what the camera takes, tcp first
+}
+
+// LadderRule is the ladder of the streams that match.
+type LadderRule struct {
+	Match   auth.Glob      `key:"match"`
+	Formats []media.Format `key:"formats"`
+	Always  bool           `key:"always"` // make the formats even if nobody reads them
+}
+
+// Formats returns the ladder of a stream and whether it is made without readers too.
+func (c *Config) Formats(stream media.Name) (formats []media.Format, always bool) {
+	for _, rule := range c.Ladder.Streams {
+		if rule.Match.Match(stream) {
+			return rule.Formats, rule.Always
+		}
+	}
+	return c.Ladder.Default, false
+}

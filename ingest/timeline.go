@@ -1,0 +1,298 @@
+package ingest
+
+import (
+	"sync"
+	"time"
+
+	"banyan/relay/media"
+)
+
+// The thresholds of a Timeline.
+const (
+	// A step of the timestamps that runs this far ahead of the time that passed is a leap: the
+	// publisher changed its source or its clock. Less is a burst after a stall.
+	leapAhead = 3 * time.Second
+	// Frames are sent out of display order by a few frames at most (16 in H.264, at 15 Hz about a
+	// second); a step further back is a leap.
+	leapBack = time.Second
+	// A track whose packets are this late for a whole drift window will not catch up: the publisher
+	// paused and went on where it was.
+	lagging = time.Second
+
+	// The fastest packet of a window tells the publisher's clock from the network's moods.
+	driftWindow = 10 * time.Second
+	// Error of the clock that is left alone, so that a quiet network costs no corrections, and what is
+	// left when a correction ends.
+	driftBand, driftRest = 30 * time.Millisecond, 5 * time.Millisecond
+	// Parts per million of media time by which drift is corrected: below what anybody hears, and
+	// above the error of any working crystal.
+	driftSlew = 500
+
+	// Skew between tracks below skewRest is left alone, above skewStep it is put right at once, in
+	// between by skewSlew per frame. Above skewMost the sender reports make no sense.
+	skewRest = 2 * time.Millisecond
+	skewStep = 100 * time.Millisecond
+	skewSlew = time.Millisecond
+	skewMost = 5 * time.Second
+	// Two sender reports are compared only if they are that recent and their clocks agree that well
+	// with their arrivals: a publisher whose clock is set between them is believed next time.
+	reportAge, reportJitter = 30 * time.Second, time.Second
+
+	// A frame's packets may come after a correction; they get the time of their frame. So many
+	// corrections are remembered.
+	segmentsKept = 16
+)
+
+// Timeline maps the RTP timestamps of one publisher's tracks to absolute media time. It has no clock
+// of its own: the arrival of each packet is told to it.
+//
+// The first packet of a track is anchored at its arrival, and from there on its timestamps count, to
+// the tick: a jittery network moves nothing. Three things move the anchor:
+//
+//   - skew between tracks. Sender reports (RFC 3550, section 6.4.1) tie each track to the publisher's
+//     wall clock, so tracks can be put right relative to each other, however wrong that clock is. Audio
+//     keeps its place, video follows it;
+//   - drift. The publisher's clock runs a little faster or slower than ours; the least delay in each ten
+//     seconds shows it, and all tracks are slewed alike, slowly;
+//   - a leap of the timestamps. The track is anchored anew at arrival, and jumped tells the caller to
+//     begin a new epoch.
+//
+// Between corrections the steps of media time equal the steps of the timestamps. What was handed out
+// as newest is never followed by something older, beyond the order in which the publisher sends frames.
+//
+// A publisher that sends faster than real time (a file, unpaced) gets ahead of our clock: its
+// timestamps are taken at their word.
+//
+// Methods of a Timeline and of its Clocks are safe for concurrent use.
+type Timeline struct {
+	mu     sync.Mutex // guards all below, and the clocks
+	clocks []*Clock
+	floor  media.Time // nothing is anchored before this
+
+	shift time.Duration // added to all tracks so far to follow drift
+	owed  time.Duration // still to be added
+	lead  *Clock        // the clock whose delays show the drift
+}
+
+// NewTimeline makes a timeline for one session of a publisher.
+func NewTimeline() *Timeline { return &Timeline{} }
+
+// NotBefore makes all tracks begin after at: the newest media time that an earlier publisher wrote
+// under the same name. Call it before the first packet.
+func (t *Timeline) NotBefore(at media.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.floor = max(t.floor, at)
+}
+
+// Clock adds a track whose RTP clock runs at rate Hz. Tracks at 90 kHz are video.
+func (t *Timeline) Clock(rate int) *Clock {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := &Clock{timeline: t, rate: rate}
+	t.clocks = append(t.clocks, c)
+	return c
+}
+
+// Clock maps the timestamps of one track.
+type Clock struct {
+	timeline *Timeline
+	rate     int
+
+	// Guarded by timeline.mu.
+	ext      int64 // timestamp of the newest packet or report, unwrapped
+	unwraps  bool  // ext is valid
+	anchored bool
+	newest   int64 // highest unwrapped timestamp
+	arrived  time.Time
+	spacing  int64 // least step between frames lately, in ticks
+
+	anchor int64         // media ticks at unwrapped timestamp zero, before corrections
+	skew   time.Duration // added so far to this track alone
+	astray time.Duration // still to be added
+
+	delays   delays
+	segments []segment // corrections, oldest first; the last is current
+	before   life      // what was before the last leap
+
+	report report
+}
+
+// segment maps unwrapped timestamps from a point on: ticks = timestamp + offset.
+type segment struct{ from, offset int64 }
+
+// life is a stretch of timestamps that ended with a leap.
+type life struct {
+	newest, offset int64
+	ended          time.Time
+}
+
+// report is the last sender report.
+type report struct {
+	valid   bool
+	ntp     time.Duration // since an epoch that only this session knows
+	ext     int64
+	arrived time.Time
+}
+
+// Ticks is the media time of a packet, in ticks of the track's clock since the Unix epoch. Packets of
+// one frame, which have the same timestamp, get the same ticks. jumped tells that the timestamps
+// leapt: the frames before do not lead up to this one.
+func (c *Clock) Ticks(rtp uint32, arrived time.Time) (ticks int64, jumped bool) {
+	t := c.timeline
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	step := c.unwrap(rtp)
+	if !c.anchored {
+		c.place(c.ext+step, arrived)
+		return c.settle(arrived), false
+	}
+	ext := c.ext + step
+	if c.leapt(ext, arrived) {
+		if c.straggles(ext, arrived) {
+			return ext + c.before.offset, false
+		}
+		c.leap(ext, arrived)
+		return c.settle(arrived), true
+	}
+	c.noteSpacing(step)
+	c.ext = ext
+	if ext > c.newest {
+		c.advance(ext)
+		c.arrived = arrived
+	}
+	ticks = ext + c.offsetAt(ext)
+	t.measure(c, ticks, arrived)
+	return ticks, false
+}
+
+// unwrap is the step from the newest timestamp to rtp, by the shorter way around.
+func (c *Clock) unwrap(rtp uint32) int64 {
+	if !c.unwraps {
+		c.ext, c.unwraps = int64(rtp), true
+	}
+	return int64(int32(rtp - uint32(c.ext)))
+}
+
+// leapt tells whether the publisher's timestamps make no sense as a continuation.
+func (c *Clock) leapt(ext int64, arrived time.Time) bool {
+	step := media.DurationOf(ext-c.newest, c.rate)
+	return step < -leapBack || step > max(0, arrived.Sub(c.arrived))+leapAhead
+}
+
+// straggles tells whether a packet was sent before the last leap and only came after it.
+func (c *Clock) straggles(ext int64, arrived time.Time) bool {
+	b := &c.before
+	return !b.ended.IsZero() && arrived.Sub(b.ended) < leapBack &&
+		ext <= b.newest && media.DurationOf(b.newest-ext, c.rate) < leapBack
+}
+
+// leap anchors the track anew.
+func (c *Clock) leap(ext int64, arrived time.Time) {
+	current := c.segments[len(c.segments)-1]
+	c.before = life{newest: c.newest, offset: current.offset, ended: arrived}
+	floor := c.newest + current.offset + 1
+	c.report.valid = false
+	c.anchorAt(ext, max(media.TicksOf(media.TimeOf(arrived), c.rate), floor))
+}
+
+// place anchors the first packet: beside a track that is there already if sender reports tell how
+// they lie to each other, else at its arrival.
+func (c *Clock) place(ext int64, arrived time.Time) {
+	t := c.timeline
+	c.anchorAt(ext, max(media.TicksOf(media.TimeOf(arrived), c.rate), media.TicksOf(t.floor, c.rate)+1))
+	for _, other := range t.clocks {
+		if other == c || !other.anchored {
+			continue
+		}
+		d, ok := other.aheadOf(c)
+		at := media.TimeAt(ext+c.offsetAt(ext), c.rate).Add(d)
+		if ok && at > t.floor {
+			c.anchorAt(ext, media.TicksOf(at, c.rate))
+			return
+		}
+	}
+}
+
+func (c *Clock) anchorAt(ext, ticks int64) {
+	c.ext, c.newest, c.anchored = ext, ext, true
+	c.skew, c.astray, c.spacing, c.delays = 0, 0, 0, delays{}
+	c.anchor = ticks - ext - c.shifted()
+	c.segments = append(c.segments[:0], segment{from: ext - int64(c.rate), offset: ticks - ext})
+}
+
+// shifted is all that was added to the anchor, in ticks.
+func (c *Clock) shifted() int64 {
+	return media.TicksOf(media.Time(c.timeline.shift), c.rate) + media.TicksOf(media.Time(c.skew), c.rate)
+}
+
+// settle ends the first packet after anchoring.
+func (c *Clock) settle(arrived time.Time) int64 {
+	c.arrived = arrived
+	ticks := c.ext + c.offsetAt(c.ext)
+	c.timeline.measure(c, ticks, arrived)
+	return ticks
+}
+
+// noteSpacing keeps the least distance of two frames, which bounds how much a frame may be moved back
+// without passing its neighbour.
+func (c *Clock) noteSpacing(step int64) {
+	if step < 0 {
+		step = -step
+	}
+	switch {
+	case step == 0:
+	case c.spacing == 0 || step < c.spacing:
+		c.spacing = step
+	default:
+		c.spacing += (step - c.spacing) / 64 // a frame rate that fell is believed by and by
+	}
+}
+
+// advance applies corrections at a new newest frame.
+func (c *Clock) advance(ext int64) {
+	t := c.timeline
+	if c == t.lead {
+		t.slew(media.DurationOf(ext-c.newest, c.rate))
+	}
+	c.align()
+	c.newest = ext
+	offset := c.anchor + c.shifted()
+	last := &c.segments[len(c.segments)-1]
+	if offset == last.offset {
+		return
+	}
+	if len(c.segments) == segmentsKept {
+		copy(c.segments, c.segments[1:])
+		c.segments = c.segments[:segmentsKept-1]
+	}
+	c.segments = append(c.segments, segment{from: ext, offset: offset})
+}
+
+// align takes one frame's part of the skew away. A large one goes in one step where that moves the
+// frame ahead, and otherwise as fast as lets frames stay in order.
+func (c *Clock) align() {
+	spacing := media.DurationOf(c.spacing, c.rate)
+	d := c.astray
+	switch {
+	case d > skewStep:
+	case d < -skewStep:
+		d = -spacing / 2
+	default:
+		most := min(skewSlew, spacing/4)
+		d = min(max(d, -most), most)
+	}
+	c.skew += d
+	c.astray -= d
+}
+
+// offsetAt is the offset that was current when the frame at ext was the newest.
+func (c *Clock) offsetAt(ext int64) int64 {
+	for i := len(c.segments) - 1; i > 0; i-- {
+		if ext >= c.segments[i].from {
+			return c.segments[i].offset
+		}
+	}
+	return c.segments[0].offset
+}

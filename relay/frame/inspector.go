@@ -1,0 +1,365 @@
+package frame
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"banyan/relay/media"
+)
+
+// Info is what an Inspector found in one payload.
+type Info struct {
+	// Keyframe tells that a random access frame starts with this payload, or, where Insert is set,
+	// with Insert.
+	Keyframe bool
+	// Changed tells that the parameters are new: begin an epoch with Params before writing.
+	Changed bool
+	// Drop tells to leave the payload out, closing up the numbering: it holds nothing but parameter
+	// sets, which are inserted in front of every keyframe anyway.
+	Drop bool
+	// Insert is a payload of parameter sets to write first, with the same timestamp; nil for none.
+	Insert []byte
+}
+
+// Inspector looks into the payloads of one video track that are forwarded as they are. It brings the
+// parameter sets of H.264 and H.265 into one form: one aggregation packet in front of each keyframe,
+// however rarely and in whatever packets the publisher sends them. It is owned by one goroutine.
+type Inspector struct {
+	params media.Params
+	sets   sets
+	known  bool // Params were reported by Info.Changed
+	keyAt  uint32
+	keyed  bool // a keyframe was reported with timestamp keyAt
+	insert []byte
+}
+
+// NewInspector makes an inspector for a track with parameters p, of which Codec and ClockRate must be
+// set and Sets may be (from SDP).
+func NewInspector(p media.Params) *Inspector {
+	return &Inspector{params: p, sets: newSets(&p)}
+}
+
+// Params are the parameters of the track, as far as they are known.
+func (i *Inspector) Params() media.Params { return i.params }
+
+// errShort is returned for payloads that end before their own structure does.
+var errShort = errors.New("the RTP payload ends before its structure does")
+
+// Inspect looks at a payload, to be called in order of sequence numbers. timestamp is that of its RTP
+// packet. An error means that the payload is malformed and better dropped.
+func (i *Inspector) Inspect(payload []byte, timestamp uint32) (Info, error) {
+	switch i.params.Codec {
+	case media.H264:
+		return i.nalUnits(payload, timestamp, h264Units)
+	case media.H265:
+		return i.nalUnits(payload, timestamp, h265Units)
+	case media.AV1:
+		return i.av1(payload, timestamp)
+	case media.VP8:
+		return i.vpx(payload, timestamp, vp8Start)
+	case media.VP9:
+		return i.vpx(payload, timestamp, vp9Start)
+	}
+	// Audio: each packet stands alone.
+	info := Info{Keyframe: true, Changed: !i.known}
+	i.known = true
+	return info, nil
+}
+
+// first tells whether no keyframe with this timestamp was reported before, and notes it.
+func (i *Inspector) first(timestamp uint32) bool {
+	if i.keyed && i.keyAt == timestamp {
+		return false
+	}
+	i.keyed, i.keyAt = true, timestamp
+	return true
+}
+
+// update takes new parameters over and tells whether they differ.
+func (i *Inspector) update(next media.Params) (changed bool) {
+	changed = !i.known || !next.Equal(&i.params)
+	i.params, i.known = next, true
+	return changed
+}
+
+// nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
+// a fragmented one it passes a rebuilt header with no more than what this payload has of it.
+func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
+	own, slices, key := 0, false, false
+	err := visit(payload, func(unit []byte) {
+		switch kindOf(i.params.Codec, unit) {
+		case unitSet:
+			i.sets.learn(unit)
+			own++
+		case unitKeySlice:
+			slices, key = true, true
+		case unitSlice:
+			slices = true
+		}
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	if own > 0 && !slices {
+		return Info{Drop: true}, nil
+	}
+	if !key || !i.first(timestamp) {
+		return Info{}, nil
+	}
+	list := i.sets.list()
+	if list == nil {
+		i.keyed = false
+		return Info{}, nil // a keyframe that nobody can decode yet
+	}
+	next := i.params
+	next.Sets = list
+	describe(&next)
+	info := Info{Keyframe: true, Changed: i.update(next)}
+	if info.Changed {
+		i.insert = aggregate(i.params.Codec, list)
+	}
+	if own < len(list) {
+		info.Insert = i.insert
+	}
+	return info, nil
+}
+
+// h264Units visits the NAL units that begin in a payload (RFC 6184, section 5).
+func h264Units(payload []byte, visit func([]byte)) error {
+	const stapA, fuA, lastSingle = 24, 28, 23
+	if len(payload) == 0 {
+		return errShort
+	}
+	switch t := payload[0] & 0x1f; {
+	case t >= 1 && t <= lastSingle:
+		visit(payload)
+		return nil
+	case t == stapA:
+		return aggregated(payload[1:], visit)
+	case t == fuA:
+		if len(payload) < 3 {
+			return errShort
+		}
+		if start := payload[1]&0x80 != 0; start {
+			visit([]byte{payload[0]&0xe0 | payload[1]&0x1f})
+		}
+		return nil
+	}
+	return errors.New("H.264 payload type is not of packetization-mode 1")
+}
+
+// h265Units visits the NAL units that begin in a payload (RFC 7798, section 4.4).
+func h265Units(payload []byte, visit func([]byte)) error {
+	const ap, fu = 48, 49
+	if len(payload) < 3 {
+		return errShort
+	}
+	switch t := payload[0] >> 1 & 0x3f; {
+	case t < ap:
+		visit(payload)
+		return nil
+	case t == ap:
+		return aggregated(payload[2:], visit)
+	case t == fu:
+		if start := payload[2]&0x80 != 0; start {
+			visit([]byte{payload[0]&0x81 | payload[2]&0x3f<<1, payload[1]})
+		}
+		return nil
+	}
+	return errors.New("H.265 payload type is reserved")
+}
+
+// aggregated visits units that stand behind 16-bit sizes.
+func aggregated(rest []byte, visit func([]byte)) error {
+	for len(rest) > 0 {
+		if len(rest) < 2 {
+			return errShort
+		}
+		size := int(binary.BigEndian.Uint16(rest))
+		if rest = rest[2:]; size == 0 || size > len(rest) {
+			return errShort
+		}
+		visit(rest[:size])
+		rest = rest[size:]
+	}
+	return nil
+}
+
+// aggregate makes one payload of parameter sets: STAP-A for H.264, AP for H.265.
+func aggregate(codec media.Codec, units [][]byte) []byte {
+	out := []byte{0x78} // STAP-A with the highest importance of its NAL units
+	if codec == media.H265 {
+		out = []byte{48 << 1, 1}
+	}
+	for _, unit := range units {
+		out = binary.BigEndian.AppendUint16(out, uint16(len(unit)))
+		out = append(out, unit...)
+	}
+	return out
+}
+
+// av1 handles the aggregation header (AV1 RTP specification, section 4.4): N marks the first packet of
+// a coded video sequence, whose first OBU element is then its sequence header.
+func (i *Inspector) av1(payload []byte, timestamp uint32) (Info, error) {
+	const fromBefore, newSequence = 0x80, 0x08
+	if len(payload) < 2 {
+		return Info{}, errShort
+	}
+	if payload[0]&newSequence == 0 || payload[0]&fromBefore != 0 || !i.first(timestamp) {
+		return Info{}, nil
+	}
+	header, err := firstOBU(payload)
+	if err != nil {
+		return Info{}, err
+	}
+	i.sets.learn(header)
+	next := i.params
+	if next.Sets = i.sets.list(); next.Sets == nil {
+		return Info{}, nil
+	}
+	describe(&next)
+	return Info{Keyframe: true, Changed: i.update(next)}, nil
+}
+
+// firstOBU is the first OBU element of a payload that is not a temporal delimiter; W in the
+// aggregation header says whether the last element goes without its size.
+func firstOBU(payload []byte) ([]byte, error) {
+	count := int(payload[0] >> 4 & 3)
+	rest := payload[1:]
+	for n := 1; len(rest) > 0; n++ {
+		element := rest
+		if n != count {
+			size, used := binary.Uvarint(rest)
+			if used <= 0 || size > uint64(len(rest)-used) {
+				return nil, errShort
+			}
+			element, rest = rest[used:used+int(size)], rest[used+int(size):]
+		} else {
+			rest = nil
+		}
+		if kindOf(media.AV1, element) != unitDelimiter {
+			return element, nil
+		}
+	}
+	return nil, errShort
+}
+
+// vpx handles VP8 and VP9. start returns the beginning of the frame when the payload has it.
+func (i *Inspector) vpx(payload []byte, timestamp uint32, start func([]byte) ([]byte, error)) (Info, error) {
+	frame, err := start(payload)
+	if err != nil || frame == nil {
+		return Info{}, err
+	}
+	width, height, key := pictureSize(i.params.Codec, frame)
+	if !key || !i.first(timestamp) {
+		return Info{}, nil
+	}
+	next := i.params
+	next.Width, next.Height = width, height
+	return Info{Keyframe: true, Changed: i.update(next)}, nil
+}
+
+// vp8Start skips the payload descriptor of RFC 7741, section 4.2.
+func vp8Start(payload []byte) ([]byte, error) {
+	if len(payload) == 0 {
+		return nil, errShort
+	}
+	begins := payload[0]&0x10 != 0 && payload[0]&0x07 == 0 // S set, first partition
+	n := 1
+	if payload[0]&0x80 != 0 { // X
+		if len(payload) < 2 {
+			return nil, errShort
+		}
+		extension := payload[1]
+		n++
+		if extension&0x80 != 0 { // I: picture ID of one or two bytes
+			if len(payload) <= n {
+				return nil, errShort
+			}
+			n += 1 + int(payload[n]>>7)
+		}
+		if extension&0x40 != 0 { // L
+			n++
+		}
+		if extension&0x30 != 0 { // T or K
+			n++
+		}
+	}
+	if len(payload) <= n {
+		return nil, errShort
+	}
+	if !begins {
+		return nil, nil
+	}
+	return payload[n:], nil
+}
+
+// vp9Start skips the payload descriptor of RFC 9628, section 4.2.
+func vp9Start(payload []byte) ([]byte, error) {
+	if len(payload) == 0 {
+		return nil, errShort
+	}
+	b := payload[0]
+	pictureID, inter, layers, flexible, begins, structure :=
+		b&0x80 != 0, b&0x40 != 0, b&0x20 != 0, b&0x10 != 0, b&0x08 != 0, b&0x02 != 0
+	d := descriptor{rest: payload[1:]}
+	if pictureID && d.byte()&0x80 != 0 {
+		d.byte()
+	}
+	if layers {
+		layer := d.byte()
+		if !flexible {
+			d.byte()
+		}
+		begins = begins && layer>>1&0x07 == 0 // the base spatial layer starts the picture
+	}
+	if flexible && inter {
+		for n := 0; n < 3 && d.byte()&0x01 != 0; n++ {
+		}
+	}
+	if structure {
+		d.scalability()
+	}
+	if d.short || len(d.rest) == 0 {
+		return nil, errShort
+	}
+	if !begins || inter {
+		return nil, nil
+	}
+	return d.rest, nil
+}
+
+// descriptor reads bytes of a payload descriptor and remembers when they ran out.
+type descriptor struct {
+	rest  []byte
+	short bool
+}
+
+func (d *descriptor) byte() byte {
+	if len(d.rest) == 0 {
+		d.short = true
+		return 0
+	}
+	b := d.rest[0]
+	d.rest = d.rest[1:]
+	return b
+}
+
+// scalability skips the scalability structure.
+func (d *descriptor) scalability() {
+	b := d.byte()
+	spatial, sizes, groups := int(b>>5)+1, b&0x10 != 0, b&0x08 != 0
+	if sizes {
+		for range 4 * spatial {
+			d.byte()
+		}
+	}
+	if groups {
+		for range int(d.byte()) {
+			references := int(d.byte() >> 2 & 0x03)
+			for range references {
+				d.byte()
+			}
+		}
+	}
+}

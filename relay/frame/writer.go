@@ -1,0 +1,194 @@
+package frame
+
+import (
+	"fmt"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// Writer packetises frames into a log. It is owned by one goroutine.
+//
+// Video begins with the first keyframe whose parameter sets are known; frames before it are dropped.
+// Every keyframe of H.264, H.265 and AV1 carries its parameter sets. When they change, or a VP8 or VP9
+// keyframe changes its size, a new epoch begins. A video track in which a frame is to be shown before
+// one that was written earlier is Reordered from then on.
+type Writer struct {
+	// OnParams, if set, is called after each begin of an epoch.
+	OnParams func(media.Params)
+
+	log       *log.Writer
+	params    media.Params
+	sets      sets
+	packetize packetizer
+
+	begun  bool // the log has the present params
+	newest int64
+	drops  int
+}
+
+// NewWriter writes frames as p says to w. Of p, Codec and ClockRate must be set, for audio Channels
+// and SampleRate, for AAC Sets; the rest is learnt from the frames. It fails for a codec that cannot be
+// packetised.
+func NewWriter(w *log.Writer, p media.Params) (*Writer, error) {
+	packetize, err := newPacketizer(p.Codec)
+	if err != nil {
+		return nil, err
+	}
+	describe(&p)
+	return &Writer{log: w, params: p, sets: newSets(&p), packetize: packetize}, nil
+}
+
+// Params are those of the epoch that is being written, as far as they are known.
+func (w *Writer) Params() media.Params { return w.params }
+
+// Dropped is how many frames came before they could be decoded.
+func (w *Writer) Dropped() int { return w.drops }
+
+// Discontinuity begins a new epoch with the next frame (for video: the next keyframe): time leaps, or
+// something is missing that cannot be made up.
+func (w *Writer) Discontinuity() { w.begun = false }
+
+// Write packetises f. It returns log.ErrReplaced when another writer has taken over the track; any
+// other error concerns this frame alone.
+func (w *Writer) Write(f Frame) error {
+	units := w.filter(f.Units)
+	if len(units) == 0 {
+		return nil
+	}
+	key := w.isKeyframe(units)
+	if key {
+		if units = w.prepare(units); units == nil {
+			w.drops++
+			return nil
+		}
+	}
+	if !w.begun {
+		if !key {
+			w.drops++
+			return nil
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		w.newest = f.Ticks
+	}
+	if err := w.checkOrder(f.Ticks); err != nil {
+		return err
+	}
+	return w.send(f, units, key)
+}
+
+// filter leaves out delimiters, which RTP has no use for, and empty units.
+func (w *Writer) filter(units [][]byte) [][]byte {
+	kept := make([][]byte, 0, len(units)+3)
+	for _, unit := range units {
+		if len(unit) > 0 && kindOf(w.params.Codec, unit) != unitDelimiter {
+			kept = append(kept, unit)
+		}
+	}
+	return kept
+}
+
+func (w *Writer) isKeyframe(units [][]byte) bool {
+	switch codec := w.params.Codec; codec {
+	case media.H264, media.H265:
+		for _, unit := range units {
+			if kindOf(codec, unit) == unitKeySlice {
+				return true
+			}
+		}
+		return false
+	case media.AV1: // a sequence header stands where a coded video sequence begins
+		return kindOf(codec, units[0]) == unitSet
+	case media.VP8, media.VP9:
+		_, _, ok := pictureSize(codec, units[0])
+		return ok
+	}
+	return true
+}
+
+// prepare brings the parameters up to date with a keyframe and returns its units with parameter sets
+// in front; nil while those are not known.
+func (w *Writer) prepare(units [][]byte) [][]byte {
+	next := w.params
+	switch codec := w.params.Codec; {
+	case needsSets(codec):
+		own := 0
+		for _, unit := range units {
+			if kindOf(codec, unit) == unitSet {
+				w.sets.learn(unit)
+				own++
+			}
+		}
+		if next.Sets = w.sets.list(); next.Sets == nil {
+			return nil
+		}
+		if own < len(next.Sets) {
+			units = withSets(codec, next.Sets, units)
+		}
+		describe(&next)
+	case codec.Kind() == media.Video:
+		next.Width, next.Height, _ = pictureSize(codec, units[0])
+	}
+	if !next.Equal(&w.params) {
+		w.begun = false
+	}
+	w.params = next
+	return units
+}
+
+// withSets puts a full group of sets in front and leaves out those that were there.
+func withSets(codec media.Codec, group, units [][]byte) [][]byte {
+	out := append(make([][]byte, 0, len(group)+len(units)), group...)
+	for _, unit := range units {
+		if kindOf(codec, unit) != unitSet {
+			out = append(out, unit)
+		}
+	}
+	return out
+}
+
+func (w *Writer) begin() error {
+	if err := w.log.Begin(w.params); err != nil {
+		return err
+	}
+	w.begun = true
+	if w.OnParams != nil {
+		w.OnParams(w.params)
+	}
+	return nil
+}
+
+// checkOrder notes when a frame is to be shown before an earlier one.
+func (w *Writer) checkOrder(ticks int64) error {
+	if ticks >= w.newest || w.params.Codec.Kind() != media.Video {
+		w.newest = ticks
+		return nil
+	}
+	if w.params.Reordered {
+		return nil
+	}
+	w.params.Reordered = true
+	return w.begin()
+}
+
+func (w *Writer) send(f Frame, units [][]byte, key bool) error {
+	packets, err := w.packetize(units)
+	if err != nil {
+		return fmt.Errorf("packetise a frame of %s: %w", w.log.Log().ID(), err)
+	}
+	for i, p := range packets {
+		out := media.Packet{Offset: w.log.Next(), Ticks: f.Ticks, Arrived: f.Arrived, Payload: p.Payload}
+		if i == len(packets)-1 {
+			out.Flags |= media.FrameEnd
+		}
+		if key && i == 0 {
+			out.Flags |= media.Keyframe
+		}
+		if err := w.log.Write(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
