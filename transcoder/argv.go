@@ -66,18 +66,16 @@ func inputArgs(in media.Params) []string {
 	return append(a, "-i", "pipe:0")
 }
 
-// videoFilter puts frames on the grid, drops what is before the start, and scales. The fps filter
-// rounds each time to the nearest multiple of 1/fps and repeats or drops frames where needed; after it
-// a unit of time is one frame, so that trim counts frames.
+// videoFilter puts frames on the grid, from the start on, and scales them. The fps filter rounds each
+// time to the nearest multiple of 1/fps and repeats or drops frames where needed; its start_time makes
+// the first frame that comes out the one we count from.
 func videoFilter(p plan) string {
 	f := ""
 	if interlaced(p.In) {
 		f = "yadif=mode=send_frame:deint=interlaced,"
 	}
-	f += fmt.Sprintf("fps=fps=%d", int(p.Out.FPS))
-	if p.From > 0 {
-		f += fmt.Sprintf(",trim=start_pts=%d", p.From)
-	}
+	fps := int64(p.Out.FPS)
+	f += fmt.Sprintf("fps=fps=%d:start_time=%s", fps, strconv.FormatFloat(float64(p.From)/float64(fps), 'f', 6, 64))
 	if p.In.Width > 0 && p.In.Height > 0 {
 		f += fmt.Sprintf(",scale=w=%d:h=%d:flags=bicubic", p.Out.Width, p.Out.Height)
 	} else {
@@ -87,17 +85,17 @@ func videoFilter(p plan) string {
 }
 
 // videoArgs encodes. A keyframe is forced on the first frame and on the first frame of each segment;
-// the encoder places none of its own. Half a millisecond keeps rounding from moving one.
+// the encoder places none of its own. Frames come without gaps, so counting them (n) is exact, where
+// time in that expression is relative to the first frame.
 func videoArgs(p plan) []string {
-	s := strconv.Itoa(int(p.Segment / time.Second))
-	segment := func(t string) string { return "floor((" + t + "+0.0005)/" + s + ")" }
 	rate := strconv.Itoa(p.Out.Bitrate)
+	segment := int64(p.Out.FPS) * int64(p.Segment/time.Second) // in frames
 	a := []string{
 		"-fps_mode", "passthrough", "-enc_time_base", "-1",
 		"-c:v", p.Encoder.name,
 		"-b:v", rate, "-maxrate", rate, "-bufsize", rate,
 		"-g", "1000000", "-bf", "0", "-threads", threads,
-		"-force_key_frames", "expr:isnan(prev_forced_t)+gt(" + segment("t") + "," + segment("prev_forced_t") + ")",
+		"-force_key_frames", fmt.Sprintf("expr:eq(n,0)+not(mod(n+%d,%d))", p.From%segment, segment),
 	}
 	return append(a, p.Encoder.options...)
 }

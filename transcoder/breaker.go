@@ -7,7 +7,7 @@ import (
 
 // breaker decides when a format that crashed may start again. It knows no clock; the zero value is
 // ready. The wait doubles with each crash; too many within a minute open the circuit: nothing starts
-// for a while, then one attempt is made, and one crash opens it again until an attempt has held.
+// for a while, then one attempt is made, and one crash opens it again unless that attempt has lasted.
 type breaker struct {
 	crashes []time.Time // within the last minute
 	backoff time.Duration
@@ -43,13 +43,6 @@ func (b *breaker) crashed(started, now time.Time) {
 	}
 	b.backoff = min(max(2*b.backoff, firstBackoff), mostBackoff)
 	b.until = now.Add(jitter(b.backoff))
-}
-
-// held notes that a run that began at started goes on.
-func (b *breaker) held(started, now time.Time) {
-	if now.Sub(started) >= healthyAfter {
-		b.backoff, b.open = 0, false
-	}
 }
 
 // wait is how long to wait before the next start.

@@ -20,6 +20,8 @@ type progress struct {
 	frames  int        // fed since the last output
 	first   media.Time // of these, the first
 	overdue time.Time  // when enough had been fed; zero if it has not
+	last    time.Time  // when a frame was last fed
+	blocked bool       // it is being fed now
 }
 
 // leastFed is how many frames a process may hold back in its pipeline: one each in the demuxer, the
@@ -34,9 +36,17 @@ func (p *progress) fed(at media.Time, now time.Time) {
 		p.first = at
 	}
 	p.frames++
+	p.last, p.blocked = now, true
 	if p.overdue.IsZero() && p.frames > leastFed && at.Sub(p.first) >= p.hold {
 		p.overdue = now
 	}
+}
+
+// taken notes that the frame is in the pipe.
+func (p *progress) taken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = false
 }
 
 // made notes output.
@@ -46,7 +56,8 @@ func (p *progress) made() {
 	p.shown, p.frames, p.overdue = true, 0, time.Time{}
 }
 
-// stalled tells whether the process should be given up.
+// stalled tells whether the process should be given up. One that is not fed any more is left in peace:
+// it may hold back a few frames for ever.
 func (p *progress) stalled(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,5 +65,6 @@ func (p *progress) stalled(now time.Time) bool {
 	if !p.shown {
 		limit = p.grace
 	}
-	return !p.overdue.IsZero() && now.Sub(p.overdue) >= limit
+	fed := p.blocked || now.Sub(p.last) < p.patience
+	return fed && !p.overdue.IsZero() && now.Sub(p.overdue) >= limit
 }
