@@ -2,18 +2,29 @@ package whep_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
 
+	"banyan/relay"
+	"banyan/relay/frame"
+	"banyan/relay/log"
 	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
 )
 
 // frames puts packets together to access units and fails on gaps in sequence numbers and timestamps that run back.
@@ -122,15 +133,20 @@ func TestLipSync(t *testing.T) {
 		video, audio = v[len(v)-1], a[len(a)-1]
 		return video.NTPTime == audio.NTPTime
 	})
-	// The instant of the report in each track's timestamps, less the newest packet's, is how old that packet is by
-	// its own track. Both were shot together.
-	age := func(sr rtcp.SenderReport, kind string, rate int) time.Duration {
-		packets := p.got(kind)
-		return time.Duration(int32(sr.RTPTime-packets[0].Timestamp)) * time.Second / time.Duration(rate)
+	// What media time a packet has by its track's report, against the one it was shot at.
+	instant := func(sr rtcp.SenderReport, timestamp uint32, rate int64) time.Duration {
+		const epochs = 2208988800 // seconds from 1900 to 1970
+		report := time.Duration(sr.NTPTime>>32-epochs)*time.Second + time.Duration(sr.NTPTime&0xffffffff*uint64(time.Second)>>32)
+		return report - time.Duration(int64(int32(sr.RTPTime-timestamp))*int64(time.Second)/rate)
 	}
-	v, a := age(video, "video", 90000), age(audio, "audio", 48000)
-	if d := (v - a).Abs(); d > 2*time.Second { // the first packets differ by at most what the ring held
-		t.Errorf("video is %v old, audio %v", v, a)
+	const tolerance = time.Millisecond
+	begin := media.TimeAt(c.begin, media.VideoClockRate)
+	if d := time.Duration(begin) - instant(video, p.got("video")[0].Timestamp, 90000); d.Abs() > tolerance {
+		t.Errorf("by its report the first frame is %v off the time it was shot at", d)
+	}
+	const opus = 20 * time.Millisecond // audio frames begin at whole multiples of it
+	if d := instant(audio, p.got("audio")[0].Timestamp, 48000) % opus; min(d, opus-d) > tolerance {
+		t.Errorf("by its report the first audio packet is %v off the time it was recorded at", min(d, opus-d))
 	}
 }
 
@@ -214,5 +230,328 @@ func TestKeyframeRequestReachesTheLog(t *testing.T) {
 	case <-c.source.KeyframeRequests():
 	case <-time.After(soon):
 		t.Fatal("no wish for a keyframe reached the log")
+	}
+}
+
+// ladder supplies 180-line formats that are made of a camera's own pictures, and opus.
+type ladder struct {
+	formats []media.Format
+	started chan media.Format
+	t       testing.TB
+	fail    atomic.Bool // ends supplies at once
+}
+
+func (l *ladder) Offers(s *relay.Stream) []relay.Offer {
+	var offers []relay.Offer
+	for i, f := range l.formats {
+		offers = append(offers, relay.Offer{
+			Format: f, Kind: media.Video,
+			Params: media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Height: 720 - i},
+		})
+	}
+	return offers
+}
+
+// Supply writes a second of pictures, a keyframe first, and then frames in real time, in step with the wall clock.
+func (l *ladder) Supply(ctx context.Context, s *relay.Stream, offer relay.Offer, w *log.Writer) error {
+	writer, err := frame.NewWriter(w, offer.Params)
+	if err != nil {
+		return err
+	}
+	list := pictures(l.t, "baseline", "160x90")
+	ticks := (time.Now().Unix() - 1) * media.VideoClockRate
+	ticker := time.NewTicker(time.Second / (2 * fps))
+	defer ticker.Stop()
+	l.started <- offer.Format
+	for n := 0; ; n++ {
+		if err := writer.Write(frame.Frame{Ticks: ticks, Arrived: media.TimeOf(time.Now()), Units: list[n%len(list)]}); err != nil {
+			return err
+		}
+		ticks += frameLen
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if l.fail.Load() {
+				return errors.New("the encoder has died")
+			}
+		}
+	}
+}
+
+func newLadder(t testing.TB, formats ...media.Format) *ladder {
+	return &ladder{formats: formats, started: make(chan media.Format, 100), t: t}
+}
+
+// sizes tells the picture sizes that the sets in the units say, in order, each once.
+func sizes(t testing.TB, units [][]byte) (list []string) {
+	t.Helper()
+	for _, unit := range units {
+		for _, part := range bytes.Split(unit, []byte{0, 0, 0, 1})[1:] {
+			if part[0]&0x1f != 7 {
+				continue
+			}
+			var sps h264.SPS
+			if err := sps.Unmarshal(part); err != nil {
+				t.Fatal(err)
+			}
+			size := fmt.Sprintf("%dx%d", sps.Width(), sps.Height())
+			if len(list) == 0 || list[len(list)-1] != size {
+				list = append(list, size)
+			}
+		}
+	}
+	return list
+}
+
+func (p *player) sizes() []string {
+	units, _ := frames(p.w, p.got("video"))
+	return sizes(p.w, units)
+}
+
+func TestFormats(t *testing.T) {
+	w := newWorld(t)
+	rungs := newLadder(t, "720p", "360p")
+	w.hub.AddSupplier(rungs)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	defer c.roll(2)()
+
+	p := newPlayer(w)
+	p.watch("/whep/cup/cam1?format=720p")
+	w.eventually("the pinned format", func() bool { return slices.Equal(p.sizes(), []string{"160x90"}) })
+	if got := <-rungs.started; got != "720p" || len(rungs.started) > 0 {
+		t.Errorf("%s was started, want 720p alone", got)
+	}
+
+	layer := p.location + "/layer"
+	if r, body := w.do("POST", layer, "application/json", `{"format":"source"}`); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("change to source: %s %s", r.Status, body)
+	}
+	w.eventually("the source", func() bool { return slices.Equal(p.sizes(), []string{"160x90", "320x180"}) })
+	if r, _ := w.do("POST", layer, "application/json", `{"encodingId":"360p"}`); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("change to 360p: %s", r.Status)
+	}
+	w.eventually("360p", func() bool { return slices.Equal(p.sizes(), []string{"160x90", "320x180", "160x90"}) })
+	if r, _ := w.do("POST", layer, "application/json", `{"format":"auto"}`); r.StatusCode != http.StatusNoContent {
+		t.Fatalf("change to auto: %s", r.Status)
+	}
+	w.eventually("the source, which fits", func() bool {
+		return slices.Equal(p.sizes(), []string{"160x90", "320x180", "160x90", "320x180"})
+	})
+	units, _ := frames(t, p.got("video")) // checks that sequence numbers and timestamps go on
+	wantDecodable(t, units)
+
+	for _, c := range []struct {
+		why, contentType, body string
+		want                   int
+	}{
+		{"unknown format", "application/json", `{"format":"4k"}`, 422},
+		{"bad format", "application/json", `{"format":"../x"}`, 400},
+		{"no format", "application/json", `{}`, 400},
+		{"no JSON", "application/json", `format=720p`, 400},
+		{"two that differ", "application/json", `{"format":"720p","encodingId":"360p"}`, 400},
+		{"a number", "application/json", `{"format":720}`, 400},
+		{"wrong type", "text/plain", `{"format":"720p"}`, 415},
+		{"too large", "application/json", `{"format":"` + strings.Repeat("x", 10000) + `"}`, 413},
+	} {
+		if r, body := w.do("POST", layer, c.contentType, c.body); r.StatusCode != c.want {
+			t.Errorf("layer, %s: %s %s, want %d", c.why, r.Status, body, c.want)
+		}
+	}
+}
+
+// TestFormatThatDies: when a format ends, the viewer gets it again, or another one.
+func TestFormatThatDies(t *testing.T) {
+	w := newWorld(t)
+	rungs := newLadder(t, "720p")
+	w.hub.AddSupplier(rungs)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	p := newPlayer(w)
+	p.watch("/whep/cup/cam1?format=720p")
+	w.eventually("the pinned format", func() bool { return len(p.sizes()) == 1 })
+	<-rungs.started
+	rungs.fail.Store(true)
+	w.eventually("a second life", func() bool { return len(rungs.started) > 0 })
+	rungs.fail.Store(false)
+	n := len(p.got("video"))
+	w.eventually("more of it", func() bool { return len(p.got("video")) > n+10 })
+	_, _ = frames(t, p.got("video"))
+}
+
+// TestSourceBecomesUnplayable: the publisher returns with B-frames, then without.
+func TestSourceBecomesUnplayable(t *testing.T) {
+	w := newWorld(t)
+	w.hub.AddSupplier(newLadder(t, "720p"))
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	p := newPlayer(w)
+	p.watch("/whep/cup/cam1")
+	w.eventually("the source", func() bool { return slices.Equal(p.sizes(), []string{"320x180"}) })
+	params := c.video.Params()
+	params.Reordered = true
+	if err := c.source.Begin(params); err != nil {
+		t.Fatal(err)
+	}
+	c.publication.Announce()
+	w.eventually("the format made of it", func() bool { return slices.Equal(p.sizes(), []string{"320x180", "160x90"}) })
+	params.Reordered = false
+	if err := c.source.Begin(params); err != nil {
+		t.Fatal(err)
+	}
+	c.publication.Announce()
+	defer c.roll(2)()
+	w.eventually("the source again", func() bool { return slices.Equal(p.sizes(), []string{"320x180", "160x90", "320x180"}) })
+	units, _ := frames(t, p.got("video"))
+	wantDecodable(t, units)
+}
+
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(1)
+	b := w.newCamera("cup/b", "baseline")
+	b.shoot(1)
+	params := b.video.Params()
+	params.Reordered = true
+	if err := b.source.Begin(params); err != nil {
+		t.Fatal(err)
+	}
+	gone := w.newCamera("cup/gone", "baseline")
+	gone.shoot(1)
+	gone.publication.Close()
+	for _, c := range []struct {
+		why, path string
+		options   []offerOption
+		header    []string
+		want      int
+	}{
+		{"no such stream", "/whep/cup/none", nil, nil, 409},
+		{"its publisher has left", "/whep/cup/gone", nil, nil, 409},
+		{"unknown format", "/whep/cup/cam1?format=4k", nil, nil, 422},
+		{"bad format", "/whep/cup/cam1?format=-i", nil, nil, 400},
+		{"nothing that decodes it", "/whep/cup/cam1", []offerOption{onlyVP8}, nil, 422},
+		{"B-frames", "/whep/cup/b", nil, nil, 422},
+		{"bad token", "/whep/cup/cam1", nil, []string{"Authorization", "Bearer bad"}, 401},
+	} {
+		p := newPlayer(w, c.options...)
+		r, body := w.do("POST", c.path, "application/sdp", p.offer(nil), c.header...)
+		if r.StatusCode != c.want || !strings.Contains(body, "detail") {
+			t.Errorf("%s: %s %s, want %d", c.why, r.Status, body, c.want)
+		}
+		if c.want == 409 && r.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: Retry-After is missing", c.why)
+		}
+	}
+	publisher := strings.ReplaceAll(newPlayer(w).offer(nil), "a=recvonly", "a=sendonly")
+	if r, _ := w.do("POST", "/whep/cup/cam1", "application/sdp", publisher); r.StatusCode != 422 {
+		t.Errorf("an offer to send: %s, want 422", r.Status)
+	}
+	if n := w.network.Sessions(); n != 0 {
+		t.Errorf("%d connections are left of refused offers", n)
+	}
+}
+
+// TestRestart moves a session to new ICE credentials by PATCH.
+func TestRestart(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	defer c.roll(2)()
+	p := newPlayer(w)
+	p.watch("/whep/cup/cam1")
+	w.eventually("video", func() bool { return len(p.got("video")) > 0 })
+
+	again := p.offer(&webrtc.OfferOptions{ICERestart: true})
+	fragment := ""
+	for line := range strings.Lines(again) {
+		if strings.HasPrefix(line, "a=ice-ufrag") || strings.HasPrefix(line, "a=ice-pwd") || strings.HasPrefix(line, "a=candidate") {
+			fragment += line
+		}
+	}
+	r, body := w.do("PATCH", p.location, "application/trickle-ice-sdpfrag", fragment, "If-Match", "*")
+	if r.StatusCode != http.StatusOK || r.Header.Get("ETag") == p.tag {
+		t.Fatalf("restart: %s %s", r.Status, body)
+	}
+	ours, err := sdp.ParseFragment(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := ours.Restarted(p.answer)
+	for _, candidate := range ours.Candidates {
+		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
+	}
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		t.Fatal(err)
+	}
+	n := len(p.got("video"))
+	w.eventually("video after the restart", func() bool { return len(p.got("video")) > n+30 })
+	_, _ = frames(t, p.got("video"))
+}
+
+// TestLateAudio: a stream that begins without audio has it when it comes.
+func TestLateAudio(t *testing.T) {
+	w := newWorld(t)
+	publication, err := w.hub.Publish("cup/mute", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := publication.Source(media.Video)
+	if err != nil {
+		t.Fatal(err)
+	}
+	video := newWriter(t, source, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}, publication)
+	if err := video.Write(frame.Frame{Ticks: 90000, Units: pictures(t, "baseline", "320x180")[0]}); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlayer(w)
+	p.watch("/whep/cup/mute")
+	w.eventually("video", func() bool { return len(p.got("video")) > 0 })
+
+	source, err = publication.Source(media.Audio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	audio := newWriter(t, source, media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000}, publication)
+	ticks := int64(48000)
+	w.eventually("audio", func() bool {
+		if err := audio.Write(frame.Frame{Ticks: ticks, Units: [][]byte{silence}}); err != nil {
+			t.Fatal(err)
+		}
+		ticks += 960
+		return len(p.got("audio")) > 0
+	})
+}
+
+// TestCrowd: several viewers of one stream, of whom some leave without a word.
+func TestCrowd(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	var crowd []*player
+	for range 5 {
+		p := newPlayer(w)
+		p.watch("/whep/cup/cam1")
+		crowd = append(crowd, p)
+	}
+	w.eventually("all of them", func() bool { return w.metric("banyan_whep_sessions") == 5 })
+	_ = crowd[0].pc.GracefulClose()
+	_ = crowd[1].pc.GracefulClose()
+	w.eventually("those that stay", func() bool { return w.metric("banyan_whep_sessions") == 3 && w.signal.Sessions() == 3 })
+	defer c.roll(4)()
+	for _, p := range crowd[2:] {
+		w.eventually("a second of video", func() bool { _, n := frames(t, p.got("video")); return len(n) > fps })
+	}
+	stream, err := w.hub.Stream("cup/cam1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := stream.Viewers()["whep"]; got != 3 {
+		t.Errorf("the stream has %d viewers, want 3", got)
+	}
+	w.server.Close()
+	if n := w.network.Sessions(); n != 0 {
+		t.Errorf("%d connections are left after Close", n)
 	}
 }

@@ -160,6 +160,7 @@ type camera struct {
 	audio       *frame.Writer
 	source      *log.Writer
 	pictures    []picture
+	begin       int64 // ticks of the first frame
 	ticks       int64 // of the next frame
 	n           int
 }
@@ -181,7 +182,8 @@ func (w *world) newCamera(name media.Name, profile string) *camera {
 		w.Fatal(err)
 	}
 	c.audio = newWriter(w, audio, media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000}, p)
-	c.ticks = time.Now().Unix() * media.VideoClockRate
+	c.begin = time.Now().Unix() * media.VideoClockRate
+	c.ticks = c.begin
 	return c
 }
 
