@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -532,6 +533,37 @@ func TestLimiter(t *testing.T) {
 	}
 	if n := len(l.clients); n > maxClients+1 {
 		t.Errorf("%d clients are remembered, want at most %d", n, maxClients+1)
+	}
+}
+
+// TestBodies are the bodies of class A that no ordinary client can send.
+func TestBodies(t *testing.T) {
+	d := newDoor(t, Config{BodyTimeout: 100 * time.Millisecond})
+	head := "POST /whip/s HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + "\r\nContent-Type: " + isSDP + "\r\n"
+	for _, c := range []struct{ why, request, want string }{
+		{"slower than the server's patience", head + "Content-Length: 1000\r\n\r\nv=0", "408"},
+		{"longer than it says", head + "Content-Length: 3\r\n\r\nv=0\r\no=-", "400"},
+		{"negative length", head + "Content-Length: -1\r\n\r\n", "400"},
+		{"two lengths", head + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nv", "400"},
+		{"chunks without end", head + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("4000\r\n"+strings.Repeat("x", 0x4000)+"\r\n", 20), "413"},
+		{"broken chunks", head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "408"},
+		{"500 headers", strings.TrimSuffix(head, "\r\n") + "\r\n" + strings.Repeat("X-Y: z\r\n", 500) + "Content-Length: 1\r\n\r\nv", "400"},
+	} {
+		conn, err := net.Dial("tcp", d.http.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, c.request)
+		status := make([]byte, len("HTTP/1.1 400"))
+		_, err = io.ReadFull(conn, status)
+		if err != nil || !strings.HasSuffix(string(status), c.want) {
+			t.Errorf("%s: %q, %v; want %s", c.why, status, err, c.want)
+		}
+		_ = conn.Close()
+	}
+	if n := d.server.Sessions(); n != 0 {
+		t.Errorf("%d sessions came of it", n)
 	}
 }
 
