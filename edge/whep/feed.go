@@ -25,6 +25,9 @@ const (
 	// is asked for one, and given keyframePatience to send it.
 	longestBurst     = 5 * time.Second
 	keyframePatience = time.Second
+	// A viewer to whom nothing can be written for writePatience is cut: its TCP connection does not move. Until then
+	// what does not fit into the connection's buffer (4 MiB) is dropped.
+	writePatience = 10 * time.Second
 )
 
 // feed moves packets from the tracks' logs to a viewer. It is owned by one goroutine.
@@ -52,9 +55,7 @@ func (f *feed) run() error {
 		if err != nil {
 			return err
 		}
-		if err := f.report(time.Now()); err != nil {
-			return err
-		}
+		f.report(time.Now())
 		if err := f.wait(busy, ticker.C); err != nil {
 			return err
 		}
@@ -181,18 +182,18 @@ func (f *feed) wish(track *log.Log, now time.Time) {
 	server.metrics.forwarded.Inc()
 }
 
-// report sends sender reports: at once when a track begins, then every second.
-func (f *feed) report(now time.Time) error {
+// report sends sender reports: at once when a track begins, then every second. One that cannot be sent is no loss.
+func (f *feed) report(now time.Time) {
 	begins := false
 	for _, l := range f.lanes {
 		begins = begins || l.fresh
 		l.fresh = false
 	}
 	if !begins && now.Sub(f.reported) < reportInterval {
-		return nil
+		return
 	}
 	f.reported = now
-	return f.session.Report(media.TimeOf(now))
+	_ = f.session.Report(media.TimeOf(now))
 }
 
 // letGo gives back all subscriptions.

@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"fmt"
 	"time"
 
 	"banyan/relay"
@@ -28,6 +29,8 @@ type lane struct {
 	began    bool
 	fresh    bool // began since the last report
 	bursting bool // the last packet was part of a burst
+
+	failing time.Time // since when nothing could be written; zero while all is well
 
 	pending time.Time // since when next is; zero where nothing is
 	settled bool      // an old keyframe will do, as no new one came
@@ -170,8 +173,9 @@ func (l *lane) send(p *media.Packet, lost int64, switched bool) error {
 	m := l.feed.session.server.metrics
 	l.join(p, lost, switched)
 	if err := l.track.Send(p, lost, l.payload); err != nil {
-		return err
+		return l.drop(err)
 	}
+	l.failing = time.Time{}
 	l.bursting = l.track.Bursting(p.Ticks)
 	if !l.bursting && p.Arrived != 0 {
 		m.delay.Observe(media.TimeOf(time.Now()).Sub(p.Arrived).Seconds())
@@ -179,6 +183,19 @@ func (l *lane) send(p *media.Packet, lost int64, switched bool) error {
 	m.packets[l.kind].Inc()
 	m.bytes[l.kind].Add(float64(len(p.Payload)))
 	m.skipped[l.kind].Add(float64(lost))
+	return nil
+}
+
+// drop counts a packet that could not be written, and fails when that has gone on for too long.
+func (l *lane) drop(err error) error {
+	l.feed.session.server.metrics.dropped.Inc()
+	now := time.Now()
+	if l.failing.IsZero() {
+		l.failing = now
+	}
+	if now.Sub(l.failing) > writePatience {
+		return fmt.Errorf("nothing could be written for %v: %w", writePatience, err)
+	}
 	return nil
 }
 
