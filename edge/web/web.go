@@ -22,6 +22,14 @@
 // The package knows nothing of streams: whether one exists is for the page to
 // find out. It only turns away names that no stream can have.
 //
+// In src/, shared/ holds what every page uses (theme, REST client, WHIP and WHEP
+// signalling, SDP, delay figures), and each page has its folder. The watch page
+// is the large one: player.ts is its loop, which opens a Playback (webrtc.ts
+// over whep.ts, or hls.ts), judges it with watchdog.ts and asks policy.ts what
+// comes after a failure. policy, watchdog, delay and the two session types know
+// no page, so their tests need no browser. hook.ts is what tests of the whole
+// may rely on.
+//
 // A page is added as NAME.html beside the others, listed in vite.config.ts,
 // with its address in the table in New.
 package web

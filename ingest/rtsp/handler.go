@@ -81,6 +81,9 @@ func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	c := clientOf(conn)
 	c.guest.completed()
 	c.request = req
+	if transport := req.Header["Transport"]; len(transport) > 0 {
+		req.Header["Transport"] = withoutSource(transport, "")
+	}
 }
 
 // OnResponse corrects what gortsplib answers, and lets media flow once the answer to PLAY is known.

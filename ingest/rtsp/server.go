@@ -40,6 +40,9 @@ type Config struct {
 	// transport.
 	UDPAddr string
 
+	// Pull lists cameras to fetch from.
+	Pull []Pull
+
 	// MaxConns bounds the connections, and with them the sessions. If zero, 2000.
 	MaxConns int
 	// MaxConnsPerIP bounds them per address. If zero, 100.
@@ -84,19 +87,20 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	config   Config
 	users    users
+	pullers  []*puller
 	counters counters
 
 	lib  *gortsplib.Server // set by Run before it accepts
 	door *door             // the listener
-	wg   sync.WaitGroup    // what handlers started
+	wg   sync.WaitGroup    // pulls
 
 	listening chan struct{} // closed when addr is set
 	addr      net.Addr
 }
 
 type counters struct {
-	refusedConns, refusedAuth, undecodable, skipped atomic.Uint64
-	publishers, players                             atomic.Int64
+	refusedConns, refusedAuth, undecodable, skipped, pullFailures atomic.Uint64
+	publishers, players                                           atomic.Int64
 }
 
 // Stats are the accounts of a server.
@@ -106,6 +110,7 @@ type Stats struct {
 	RefusedAuth         uint64 // requests with wrong credentials
 	Undecodable         uint64 // packets of publishers that made no frame
 	Skipped             uint64 // times that a slow player skipped to a keyframe
+	PullFailures        uint64 // times that a camera ended or did not begin to deliver
 }
 
 // Stats reads the accounts.
@@ -115,10 +120,11 @@ func (s *Server) Stats() Stats {
 		Publishers: c.publishers.Load(), Players: c.players.Load(),
 		RefusedConns: c.refusedConns.Load(), RefusedAuth: c.refusedAuth.Load(),
 		Undecodable: c.undecodable.Load(), Skipped: c.skipped.Load(),
+		PullFailures: c.pullFailures.Load(),
 	}
 }
 
-// New makes a server. It fails when a user of the configuration is not usable.
+// New makes a server. It fails when a user or a camera of the configuration is not usable.
 func New(config Config) (*Server, error) {
 	config = config.withDefaults()
 	if config.Hub == nil || config.Guard == nil {
@@ -128,7 +134,15 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{config: config, users: users, listening: make(chan struct{})}, nil
+	s := &Server{config: config, users: users, listening: make(chan struct{})}
+	for i, p := range config.Pull {
+		one, err := s.newPull(p)
+		if err != nil {
+			return nil, fmt.Errorf("rtsp.pull: item %d: %w", i+1, err)
+		}
+		s.pullers = append(s.pullers, one)
+	}
+	return s, nil
 }
 
 // Listening is closed when the server accepts connections.
@@ -158,6 +172,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", s.lib.UDPRTPAddress)
 	close(s.listening)
+	ctx, cancel := context.WithCancel(ctx)
+	for _, p := range s.pullers {
+		s.wg.Go(func() { p.run(ctx) })
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.lib.Wait() }()
 	var err error
@@ -168,6 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 		err = fmt.Errorf("accept RTSP connections: %w", err)
 	}
+	cancel()
 	s.wg.Wait()
 	return err
 }

@@ -42,6 +42,7 @@ func newNode(t *testing.T, change func(*Config)) *node {
 	n := &node{t: t, logs: &logBook{}}
 	logger := slog.New(slog.NewTextHandler(n.logs, nil))
 	n.hub = relay.New(relay.Config{Logger: logger})
+	t.Cleanup(n.hub.Close)
 	n.guard = newGuard(t, auth.Open)
 	config := Config{Hub: n.hub, Guard: n.guard, Addr: "127.0.0.1:0", UDPAddr: "127.0.0.1:0", Logger: logger}
 	if change != nil {

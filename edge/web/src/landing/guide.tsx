@@ -6,7 +6,10 @@ export function Guide() {
     <>
       <div class="guide-head">
         <h1>Nothing is live right now</h1>
-        <p class="soft">This page shows streams as they appear. Start one in any of these ways; <code>cup/cam1</code> stands for a name of your choice.</p>
+        <p class="soft">
+          This page shows streams as they appear. Start one in any of these ways; <code>cup/cam1</code> stands
+          for a name of your choice.
+        </p>
       </div>
       <div class="guide">
         <section>
@@ -33,9 +36,7 @@ export function Guide() {
         <section>
           <h2>From FFmpeg</h2>
           <p class="soft small">A file, a camera or a capture card, by RTSP.</p>
-          <pre class="snippet">
-            ffmpeg -re -i file.mp4 -c copy -f rtsp rtsp://{hostname}:8554/cup/cam1
-          </pre>
+          <pre class="snippet">ffmpeg -re -i file.mp4 -c copy -f rtsp rtsp://{hostname}:8554/cup/cam1</pre>
         </section>
       </div>
     </>

@@ -52,15 +52,35 @@ export function Landing() {
   );
 }
 
-function Body({ streams, problem, token }: { streams: Stream[] | null; problem: { status: number; detail: string } | null; token: string }) {
+function Body({
+  streams,
+  problem,
+  token,
+}: {
+  streams: Stream[] | null;
+  problem: { status: number; detail: string } | null;
+  token: string;
+}) {
   if (problem?.status === 401 || problem?.status === 403) return <AskToken detail={problem.detail} />;
   if (streams === null) {
-    return problem === null ? <div class="cards" aria-busy="true" aria-label="Loading streams">{[1, 2, 3].map((key) => <div key={key} class="card-ghost" />)}</div> : <p role="alert">{problem.detail}</p>;
+    return problem === null ? (
+      <div class="cards" role="status" aria-busy="true" aria-label="Loading streams">
+        {[1, 2, 3].map((key) => (
+          <div key={key} class="card-ghost" />
+        ))}
+      </div>
+    ) : (
+      <p role="alert">{problem.detail}</p>
+    );
   }
   const live = streams.filter((stream) => stream.live);
   return (
     <>
-      {problem !== null && <p class="soft small" role="status">{problem.detail} Showing what was known before.</p>}
+      {problem !== null && (
+        <p class="soft small" role="status">
+          {problem.detail} Showing what was known before.
+        </p>
+      )}
       {live.length === 0 ? <Guide /> : <LiveStreams streams={live} token={token} />}
     </>
   );

@@ -11,8 +11,9 @@ export function StreamCard({ stream, token }: { stream: Stream; token: string })
       <div class="card-picture">
         <Thumbnail url={stream.thumbnail ?? `/thumbnails/${stream.name}`} token={token} live={stream.live} />
         <span class="live card-live">LIVE</span>
-        <span class="card-viewers figure" aria-label={stream.viewers === 1 ? "1 viewer" : `${stream.viewers} viewers`}>
+        <span class="card-viewers figure">
           <Icon name="eye" size={15} /> {stream.viewers}
+          <span class="hidden-visually">{stream.viewers === 1 ? " viewer" : " viewers"}</span>
         </span>
       </div>
       <div class="card-words">
@@ -27,7 +28,10 @@ export function StreamCard({ stream, token }: { stream: Stream; token: string })
 export function describe(stream: Stream): string {
   const video = stream.formats
     .filter((format) => format.kind === "video")
-    .reduce<Stream["formats"][number] | undefined>((best, format) => ((format.height ?? 0) > (best?.height ?? -1) ? format : best), undefined);
+    .reduce<Stream["formats"][number] | undefined>(
+      (best, format) => ((format.height ?? 0) > (best?.height ?? -1) ? format : best),
+      undefined,
+    );
   const audio = stream.formats.find((format) => format.kind === "audio");
   const parts = [
     video?.height ? `${video.height}p` : "",

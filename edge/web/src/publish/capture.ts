@@ -32,7 +32,9 @@ export async function capture(choice: Choice): Promise<MediaStream> {
     throw new Error("Browsers give cameras only to https pages and to localhost. Open this page that way.");
   }
   try {
-    return choice.source === "screen" ? await captureScreen(choice) : await navigator.mediaDevices.getUserMedia(constraints(choice));
+    return choice.source === "screen"
+      ? await captureScreen(choice)
+      : await navigator.mediaDevices.getUserMedia(constraints(choice));
   } catch (error) {
     throw new Error(reason(error, choice.source), { cause: error });
   }
@@ -46,17 +48,23 @@ function constraints({ camera, microphone, height }: Choice): MediaStreamConstra
       width: { ideal: Math.round((height * 16) / 9) },
       frameRate: { ideal: 30 },
     },
-    audio: microphone === noMicrophone ? false : microphone === "" ? true : { deviceId: { exact: microphone } },
+    audio:
+      microphone === noMicrophone ? false : microphone === "" ? true : { deviceId: { exact: microphone } },
   };
 }
 
 /** A screen, with its own sound where the browser has it, else with the microphone. */
 async function captureScreen({ microphone, height }: Choice): Promise<MediaStream> {
-  const screen = await navigator.mediaDevices.getDisplayMedia({ video: { height: { max: height }, frameRate: { ideal: 30 } }, audio: true });
+  const screen = await navigator.mediaDevices.getDisplayMedia({
+    video: { height: { max: height }, frameRate: { ideal: 30 } },
+    audio: true,
+  });
   // Text wants sharpness more than motion.
   for (const track of screen.getVideoTracks()) track.contentHint = "detail";
   if (screen.getAudioTracks().length > 0 || microphone === noMicrophone) return screen;
-  const voice = await navigator.mediaDevices.getUserMedia({ audio: microphone === "" ? true : { deviceId: { exact: microphone } } }).catch(() => null);
+  const voice = await navigator.mediaDevices
+    .getUserMedia({ audio: microphone === "" ? true : { deviceId: { exact: microphone } } })
+    .catch(() => null);
   for (const track of voice?.getAudioTracks() ?? []) screen.addTrack(track);
   return screen;
 }
@@ -64,7 +72,9 @@ async function captureScreen({ microphone, height }: Choice): Promise<MediaStrea
 function reason(error: unknown, source: Choice["source"]): string {
   switch (error instanceof DOMException ? error.name : "") {
     case "NotAllowedError":
-      return source === "screen" ? "Sharing the screen was not allowed." : "The browser was not allowed to use the camera or microphone. Allow it beside the address, then try again.";
+      return source === "screen"
+        ? "Sharing the screen was not allowed."
+        : "The browser was not allowed to use the camera or microphone. Allow it beside the address, then try again.";
     case "NotFoundError":
       return "No camera or microphone was found. Connect one, or share a screen.";
     case "NotReadableError":

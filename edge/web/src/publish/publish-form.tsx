@@ -28,7 +28,17 @@ const qualities = [
   { label: "1080p, 5 Mb/s", height: 1080, maxBitrate: 5_000_000 },
 ];
 
-export function PublishForm({ terms, choice, devices, open, busy, onTerms, onChoice, onBegin, onStop }: Props) {
+export function PublishForm({
+  terms,
+  choice,
+  devices,
+  open,
+  busy,
+  onTerms,
+  onChoice,
+  onBegin,
+  onStop,
+}: Props) {
   const bad = terms.stream !== "" && !isStreamName(terms.stream);
   return (
     <form
@@ -41,21 +51,67 @@ export function PublishForm({ terms, choice, devices, open, busy, onTerms, onCho
     >
       <label class="field">
         <span>Stream name</span>
-        <input value={terms.stream} disabled={busy} required placeholder="cup/cam1" autocapitalize="none" spellcheck={false} aria-invalid={bad} aria-describedby="name-help" onInput={(event) => onTerms({ stream: event.currentTarget.value.trim() })} />
-        <small id="name-help">{bad ? "One to four parts joined by “/”, each of letters, digits, “-” and “_”." : "People watch under this name."}</small>
+        <input
+          value={terms.stream}
+          disabled={busy}
+          required
+          placeholder="cup/cam1"
+          autocapitalize="none"
+          spellcheck={false}
+          aria-invalid={bad}
+          aria-describedby="name-help"
+          onInput={(event) => onTerms({ stream: event.currentTarget.value.trim() })}
+        />
+        <small id="name-help">
+          {bad
+            ? "One to four parts joined by “/”, each of letters, digits, “-” and “_”."
+            : "People watch under this name."}
+        </small>
       </label>
       <label class="field">
         <span>Token</span>
-        <input type="password" value={terms.token} disabled={busy} autocomplete="off" placeholder="Needed unless publishing is open" onInput={(event) => onTerms({ token: event.currentTarget.value.trim() })} />
+        <input
+          type="password"
+          value={terms.token}
+          disabled={busy}
+          autocomplete="off"
+          placeholder="Needed unless publishing is open"
+          onInput={(event) => onTerms({ token: event.currentTarget.value.trim() })}
+        />
       </label>
       {open && (
-        <Select label="Source" value={choice.source} disabled={busy} onPick={(source) => onChoice({ source: source as Choice["source"] })} options={[["camera", "Camera"], ["screen", "Screen, window or tab"]]} />
+        <Select
+          label="Source"
+          value={choice.source}
+          disabled={busy}
+          onPick={(source) => onChoice({ source: source as Choice["source"] })}
+          options={[
+            ["camera", "Camera"],
+            ["screen", "Screen, window or tab"],
+          ]}
+        />
       )}
       {open && choice.source === "camera" && devices.cameras.length > 1 && (
-        <Select label="Camera" value={choice.camera} disabled={busy} onPick={(camera) => onChoice({ camera })} options={[["", "Default camera"], ...named(devices.cameras, "Camera")]} />
+        <Select
+          label="Camera"
+          value={choice.camera}
+          disabled={busy}
+          onPick={(camera) => onChoice({ camera })}
+          options={[["", "Default camera"], ...named(devices.cameras, "Camera")]}
+        />
       )}
       {open && (
-        <Select label="Microphone" value={choice.microphone} disabled={busy} onPick={(microphone) => onChoice({ microphone })} options={[["", "Default microphone"], ...named(devices.microphones, "Microphone"), [noMicrophone, "None"]]} />
+        <Select
+          label="Microphone"
+          value={choice.microphone}
+          disabled={busy}
+          onPick={(microphone) => onChoice({ microphone })}
+          options={[
+            ["", "Default microphone"],
+            ...named(devices.microphones, "Microphone"),
+            [noMicrophone, "None"],
+          ]}
+        />
       )}
       <Select
         label="Quality"
@@ -68,18 +124,32 @@ export function PublishForm({ terms, choice, devices, open, busy, onTerms, onCho
           if (open) onChoice({ height: quality.height });
         }}
       />
-      <button type="submit" class={`button ${busy ? "quiet" : ""}`} disabled={!busy && (bad || terms.stream === "")}>
+      <button
+        type="submit"
+        class={`button ${busy ? "quiet" : ""}`}
+        disabled={!busy && (bad || terms.stream === "")}
+      >
         {busy ? "Stop" : "Go live"}
       </button>
     </form>
   );
 }
 
-function Select(props: { label: string; value: string; disabled: boolean; options: (readonly [string, string])[]; onPick(value: string): void }) {
+function Select(props: {
+  label: string;
+  value: string;
+  disabled: boolean;
+  options: (readonly [string, string])[];
+  onPick(value: string): void;
+}) {
   return (
     <label class="field">
       <span>{props.label}</span>
-      <select value={props.value} disabled={props.disabled} onChange={(event) => props.onPick(event.currentTarget.value)}>
+      <select
+        value={props.value}
+        disabled={props.disabled}
+        onChange={(event) => props.onPick(event.currentTarget.value)}
+      >
         {props.options.map(([value, label]) => (
           <option key={value} value={value}>
             {label}
@@ -91,5 +161,7 @@ function Select(props: { label: string; value: string; disabled: boolean; option
 }
 
 function named(devices: MediaDeviceInfo[], kind: string): [string, string][] {
-  return devices.filter(({ deviceId }) => deviceId !== "default").map(({ deviceId, label }, index) => [deviceId, label || `${kind} ${index + 1}`]);
+  return devices
+    .filter(({ deviceId }) => deviceId !== "default")
+    .map(({ deviceId, label }, index) => [deviceId, label || `${kind} ${index + 1}`]);
 }

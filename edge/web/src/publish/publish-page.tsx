@@ -107,7 +107,8 @@ export function PublishPage({ stream }: { stream: string }) {
           />
           {publisher.state.value === "live" && (
             <p class="small">
-              Viewers watch at <a href={`/watch/${terms.value.stream}`}>{`${location.origin}/watch/${terms.value.stream}`}</a>
+              Viewers watch at{" "}
+              <a href={`/watch/${terms.value.stream}`}>{`${location.origin}/watch/${terms.value.stream}`}</a>
             </p>
           )}
         </div>
@@ -119,10 +120,20 @@ export function PublishPage({ stream }: { stream: string }) {
 function OnAir({ publisher }: { publisher: Publisher }) {
   const outgoing = publisher.outgoing.value;
   if (publisher.state.value === "idle") return null;
-  const figures = outgoing === null ? [] : [bitrateLabel(outgoing.rates.bitrate ?? undefined), sizeLabel(outgoing.width, outgoing.height), outgoing.rates.fps === null ? "" : `${Math.round(outgoing.rates.fps)} fps`, outgoing.codec === "" ? "" : codecName(outgoing.codec)];
+  const figures =
+    outgoing === null
+      ? []
+      : [
+          bitrateLabel(outgoing.rates.bitrate ?? undefined),
+          sizeLabel(outgoing.width, outgoing.height),
+          outgoing.rates.fps === null ? "" : `${Math.round(outgoing.rates.fps)} fps`,
+          outgoing.codec === "" ? "" : codecName(outgoing.codec),
+        ];
   // In its first seconds every sender is still finding out what the line carries.
   const settled = Date.now() - (publisher.since.value ?? Infinity) > 10_000;
-  const words = { connecting: "Connecting", retrying: "Reconnecting", live: "LIVE", idle: "" }[publisher.state.value];
+  const words = { connecting: "Connecting", retrying: "Reconnecting", live: "LIVE", idle: "" }[
+    publisher.state.value
+  ];
   return (
     <div class="on-air" role="status">
       <span class={`live ${publisher.state.value === "live" ? "" : "off"}`}>{words}</span>

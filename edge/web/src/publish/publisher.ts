@@ -45,7 +45,10 @@ export class Publisher {
     this.state.value = "connecting";
     while (!signal.aborted) {
       const began = performance.now();
-      const error = await this.publish({ stream, token, media, maxBitrate, iceServers: this.iceServers }, signal);
+      const error = await this.publish(
+        { stream, token, media, maxBitrate, iceServers: this.iceServers },
+        signal,
+      );
       if (signal.aborted) break;
       this.trouble.value = error instanceof Error ? error.message : String(error);
       if (!worthRetrying(error)) break;
@@ -69,7 +72,10 @@ export class Publisher {
   }
 
   /** One session. Resolves with why it ended; never rejects. */
-  private async publish(options: ConstructorParameters<typeof WhipSession>[0], signal: AbortSignal): Promise<unknown> {
+  private async publish(
+    options: ConstructorParameters<typeof WhipSession>[0],
+    signal: AbortSignal,
+  ): Promise<unknown> {
     let session: WhipSession | null = null;
     try {
       session = this.session = new WhipSession(options);

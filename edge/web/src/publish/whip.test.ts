@@ -3,10 +3,17 @@ import { ProblemError } from "../shared/problem.ts";
 import { created, refused, TwinPeer, twinFetch } from "../shared/twin.ts";
 import { h264First, type SendingPeer, WhipSession, worthRetrying } from "./whip.ts";
 
-const codec = (mimeType: string, sdpFmtpLine = ""): RTCRtpCodec => ({ mimeType, clockRate: 90000, sdpFmtpLine });
+const codec = (mimeType: string, sdpFmtpLine = ""): RTCRtpCodec => ({
+  mimeType,
+  clockRate: 90000,
+  sdpFmtpLine,
+});
 const vp8 = codec("video/VP8");
 const main = codec("video/H264", "packetization-mode=1;profile-level-id=4d001f");
-const baseline = codec("video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f");
+const baseline = codec(
+  "video/H264",
+  "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+);
 const single = codec("video/H264", "packetization-mode=0;profile-level-id=42e01f");
 
 it("h264First puts what every receiver decodes in front and loses nothing", () => {
@@ -24,7 +31,11 @@ describe("WhipSession", () => {
     let peer!: TwinPeer;
     const session = new WhipSession(
       { stream: "cup/cam1", token: "sesame", media, maxBitrate: 2_000_000, iceServers: [] },
-      { fetch, newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as SendingPeer, videoCodecs: () => [baseline, vp8] },
+      {
+        fetch,
+        newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as SendingPeer,
+        videoCodecs: () => [baseline, vp8],
+      },
     );
     const opened = session.open(new AbortController().signal);
     opened.catch(() => undefined);
@@ -35,7 +46,11 @@ describe("WhipSession", () => {
     const { session, peer, asked, opened } = setUp();
     peer.gather();
     await settle();
-    expect(asked[0]).toMatchObject({ method: "POST", url: "/whip/cup/cam1", headers: { Authorization: "Bearer sesame" } });
+    expect(asked[0]).toMatchObject({
+      method: "POST",
+      url: "/whip/cup/cam1",
+      headers: { Authorization: "Bearer sesame" },
+    });
     expect(peer.transceivers.map(({ init }) => init?.direction)).toEqual(["sendonly", "sendonly"]);
     expect(peer.transceivers[0]!.preferred[0]).toEqual(baseline);
     expect(peer.transceivers[0]!.init?.sendEncodings).toEqual([{ maxBitrate: 2_000_000 }]);
@@ -66,7 +81,19 @@ describe("WhipSession", () => {
 
 it("only what can mend itself is tried again", () => {
   const answered = (status: number) => new ProblemError({ status, title: "", detail: "", retryAfterMs: 0 });
-  expect([0, 409, 429, 500, 503].map((status) => worthRetrying(answered(status)))).toEqual([true, true, true, true, true]);
-  expect([400, 401, 403, 404, 415].map((status) => worthRetrying(answered(status)))).toEqual([false, false, false, false, false]);
+  expect([0, 409, 429, 500, 503].map((status) => worthRetrying(answered(status)))).toEqual([
+    true,
+    true,
+    true,
+    true,
+    true,
+  ]);
+  expect([400, 401, 403, 404, 415].map((status) => worthRetrying(answered(status)))).toEqual([
+    false,
+    false,
+    false,
+    false,
+    false,
+  ]);
   expect(worthRetrying(new Error("The connection broke."))).toBe(true);
 });

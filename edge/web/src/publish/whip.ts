@@ -79,7 +79,13 @@ export class WhipSession {
       for (const track of options.media.getTracks()) this.add(track);
       await peer.setLocalDescription(await peer.createOffer());
       await gathered(peer, gatherMs);
-      this.session = await postOffer(environment.fetch, `/whip/${options.stream}`, peer.localDescription?.sdp ?? "", options.token, signal);
+      this.session = await postOffer(
+        environment.fetch,
+        `/whip/${options.stream}`,
+        peer.localDescription?.sdp ?? "",
+        options.token,
+        signal,
+      );
       signal.throwIfAborted();
       const begin = (options.maxBitrate * startShare) / 1000;
       await peer.setRemoteDescription({ type: "answer", sdp: startBitrate(this.session.answer, begin) });
@@ -122,7 +128,10 @@ export class WhipSession {
         signal.removeEventListener("abort", check);
         act();
       };
-      const blocked = () => settle(() => reject(new Error("The connection for media did not come about: the network seems to block UDP.")));
+      const blocked = () =>
+        settle(() =>
+          reject(new Error("The connection for media did not come about: the network seems to block UDP.")),
+        );
       const check = () => {
         if (signal.aborted) settle(() => reject(signal.reason));
         else if (peer.connectionState === "connected") settle(resolve);

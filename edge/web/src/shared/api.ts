@@ -59,7 +59,10 @@ async function get(path: string, token: string, signal: AbortSignal): Promise<un
   }
   if (!response.ok) throw new ProblemError(await readProblem(response, Date.now()));
   return response.json().catch(() => {
-    throw new ProblemError({ ...unreachable(), detail: "The server's answer is not JSON. Is a proxy in between?" });
+    throw new ProblemError({
+      ...unreachable(),
+      detail: "The server's answer is not JSON. Is a proxy in between?",
+    });
   });
 }
 

@@ -6,7 +6,9 @@ describe("Backoff", () => {
 
   it("doubles up to its ceiling, and stays there", () => {
     const backoff = new Backoff(limits, () => 1);
-    expect([1, 2, 3, 4, 5, 6, 7].map(() => backoff.next())).toEqual([500, 1000, 2000, 4000, 8000, 8000, 8000]);
+    expect([1, 2, 3, 4, 5, 6, 7].map(() => backoff.next())).toEqual([
+      500, 1000, 2000, 4000, 8000, 8000, 8000,
+    ]);
     for (let i = 0; i < 2000; i++) expect(backoff.next()).toBe(8000);
   });
 

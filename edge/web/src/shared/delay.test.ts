@@ -1,10 +1,35 @@
 import { describe, expect, it } from "vitest";
-import { delayLabel, hlsDelay, jitterTarget, ratesBetween, RateWindow, sinceIngest, webrtcDelay } from "./delay.ts";
+import {
+  delayLabel,
+  hlsDelay,
+  jitterTarget,
+  ratesBetween,
+  RateWindow,
+  sinceIngest,
+  webrtcDelay,
+} from "./delay.ts";
 
 describe("rates", () => {
   it("are differences over time", () => {
-    const before = { bytes: 1000, framesDecoded: 10, packetsReceived: 100, packetsLost: 1, jitterBufferDelay: 1, jitterBufferEmitted: 10, decodeTime: 0.1 };
-    const after = { bytes: 251_000, framesDecoded: 40, packetsReceived: 190, packetsLost: 11, jitterBufferDelay: 1.6, jitterBufferEmitted: 40, decodeTime: 0.16, roundTrip: 0.02 };
+    const before = {
+      bytes: 1000,
+      framesDecoded: 10,
+      packetsReceived: 100,
+      packetsLost: 1,
+      jitterBufferDelay: 1,
+      jitterBufferEmitted: 10,
+      decodeTime: 0.1,
+    };
+    const after = {
+      bytes: 251_000,
+      framesDecoded: 40,
+      packetsReceived: 190,
+      packetsLost: 11,
+      jitterBufferDelay: 1.6,
+      jitterBufferEmitted: 40,
+      decodeTime: 0.16,
+      roundTrip: 0.02,
+    };
     const rates = ratesBetween(before, after, 1);
     expect(rates.bitrate).toBe(2_000_000);
     expect(rates.fps).toBe(30);
@@ -16,7 +41,15 @@ describe("rates", () => {
 
   it("are unknown where counters are missing or went back", () => {
     const rates = ratesBetween({ bytes: 5000 }, { bytes: 100 }, 1);
-    expect(rates).toEqual({ bitrate: null, fps: null, loss: null, jitterBufferMs: null, decodeMs: null, roundTripMs: null, delayMs: null });
+    expect(rates).toEqual({
+      bitrate: null,
+      fps: null,
+      loss: null,
+      jitterBufferMs: null,
+      decodeMs: null,
+      roundTripMs: null,
+      delayMs: null,
+    });
   });
 
   it("are measured over the last second", () => {
@@ -53,7 +86,14 @@ describe("live delay", () => {
     expect(sinceIngest(now, undefined)).toBeNull();
   });
 
-  it.each([[null, "–"], [7, "10 ms"], [184, "180 ms"], [900, "0.9 s"], [9949, "9.9 s"], [12_400, "12 s"]])("%s ms reads %s", (ms, label) => {
+  it.each([
+    [null, "–"],
+    [7, "10 ms"],
+    [184, "180 ms"],
+    [900, "0.9 s"],
+    [9949, "9.9 s"],
+    [12_400, "12 s"],
+  ])("%s ms reads %s", (ms, label) => {
     expect(delayLabel(ms)).toBe(label);
   });
 });

@@ -61,7 +61,8 @@ export function ratesBetween(before: Counters, after: Counters, seconds: number)
     const to = after[key];
     return from === undefined || to === undefined || to < from ? null : to - from;
   };
-  const per = (total: number | null, count: number | null) => (total === null || !count ? null : total / count);
+  const per = (total: number | null, count: number | null) =>
+    total === null || !count ? null : total / count;
   const perSecond = (total: number | null) => (total === null || seconds < 0.2 ? null : total / seconds);
 
   const bytes = perSecond(grown("bytes"));
@@ -81,7 +82,11 @@ export function ratesBetween(before: Counters, after: Counters, seconds: number)
 }
 
 /** Milliseconds from the server to the screen; null while the jitter buffer is unmeasured. */
-export function webrtcDelay(roundTripMs: number | null, jitterBufferMs: number | null, decodeMs: number | null): number | null {
+export function webrtcDelay(
+  roundTripMs: number | null,
+  jitterBufferMs: number | null,
+  decodeMs: number | null,
+): number | null {
   if (jitterBufferMs === null) return null;
   return Math.round((roundTripMs ?? 0) / 2 + jitterBufferMs + (decodeMs ?? 0));
 }
@@ -96,7 +101,9 @@ export function hlsDelay(now: number, playingDate: Date | null, edgeLatencySecon
     const behind = now - playingDate.getTime();
     if (behind >= 0) return Math.round(behind);
   }
-  return Number.isFinite(edgeLatencySeconds) && edgeLatencySeconds > 0 ? Math.round(edgeLatencySeconds * 1000) : null;
+  return Number.isFinite(edgeLatencySeconds) && edgeLatencySeconds > 0
+    ? Math.round(edgeLatencySeconds * 1000)
+    : null;
 }
 
 /** Milliseconds between the NTP (1900) and Unix (1970) epochs. */

@@ -3,17 +3,48 @@ import type { Format } from "./api.ts";
 import { bitrateLabel, canCarry, codecName, formatDetail, formatLabel, videoFormats } from "./formats.ts";
 
 const video = (name: string, height: number, more: Partial<Format> = {}): Format => ({
-  name, kind: "video", codec: "h264", width: Math.round((height * 16) / 9), height, fps: 30, bitrate: 2_500_000, running: true, webrtc: true, hls: true, ...more,
+  name,
+  kind: "video",
+  codec: "h264",
+  width: Math.round((height * 16) / 9),
+  height,
+  fps: 30,
+  bitrate: 2_500_000,
+  running: true,
+  webrtc: true,
+  hls: true,
+  ...more,
 });
-const opus: Format = { name: "opus", kind: "audio", codec: "opus", channels: 2, running: true, webrtc: true, hls: false };
+const opus: Format = {
+  name: "opus",
+  kind: "audio",
+  codec: "opus",
+  channels: 2,
+  running: true,
+  webrtc: true,
+  hls: false,
+};
 const able = { webrtc: new Set(["h264", "opus"]), hls: new Set(["h264", "aac"]) };
 
 describe("labels", () => {
   it.each([
-    [undefined, ""], [0, ""], [NaN, ""], [640_000, "640 kb/s"], [999_400, "999 kb/s"], [999_600, "1.0 Mb/s"], [2_500_000, "2.5 Mb/s"], [25_000_000, "25 Mb/s"],
+    [undefined, ""],
+    [0, ""],
+    [NaN, ""],
+    [640_000, "640 kb/s"],
+    [999_400, "999 kb/s"],
+    [999_600, "1.0 Mb/s"],
+    [2_500_000, "2.5 Mb/s"],
+    [25_000_000, "25 Mb/s"],
   ])("bit rate %s is %j", (bits, label) => expect(bitrateLabel(bits)).toBe(label));
 
-  it.each([["auto", "Auto"], ["", "Auto"], ["source", "Source"], ["720p", "720p"], ["h", "High layer"]])("format %j is %j", (name, label) => {
+  it.each([
+    ["auto", "Auto"],
+    ["", "Auto"],
+    ["source", "Source"],
+    ["720p", "720p"],
+    ["h", "High layer"],
+  ])("format %j is %j", (name, label) => {
     expect(formatLabel(name)).toBe(label);
   });
 
@@ -23,7 +54,8 @@ describe("labels", () => {
     expect(formatDetail({ ...video("x", 0), fps: 0, bitrate: 0, codec: "weird" })).toBe("WEIRD");
   });
 
-  it("knows codecs in any case", () => expect([codecName("H265"), codecName("av1")]).toEqual(["H.265", "AV1"]));
+  it("knows codecs in any case", () =>
+    expect([codecName("H265"), codecName("av1")]).toEqual(["H.265", "AV1"]));
 });
 
 describe("what a transport can carry", () => {
@@ -34,9 +66,14 @@ describe("what a transport can carry", () => {
   });
 
   it("sees that a source of H.265 alone needs another way", () => {
-    const formats = [video("source", 1080, { codec: "h265" })];
+    const formats = [video("source", 1080, { codec: "h265" }), opus]; // its sound alone would not do
     expect(canCarry(formats, "webrtc", able)).toBe(false);
     expect(canCarry(formats, "hls", { ...able, hls: new Set(["h265"]) })).toBe(true);
+  });
+
+  it("takes the sound of a stream that has nothing else", () => {
+    expect(canCarry([opus], "webrtc", able)).toBe(true);
+    expect(canCarry([opus], "hls", able)).toBe(false);
   });
 
   it("tries what it knows nothing about, unless the browser lacks the transport", () => {

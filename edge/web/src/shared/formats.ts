@@ -59,7 +59,9 @@ export function formatDetail(format: Format): string {
     format.kind === "video"
       ? [sizeLabel(format.width, format.height), format.fps ? `${Math.round(format.fps)} fps` : ""]
       : [format.channels === 1 ? "mono" : format.channels === 2 ? "stereo" : ""];
-  return [...parts, bitrateLabel(format.bitrate), codecName(format.codec)].filter((part) => part !== "").join(" · ");
+  return [...parts, bitrateLabel(format.bitrate), codecName(format.codec)]
+    .filter((part) => part !== "")
+    .join(" · ");
 }
 
 /** What this browser can decode, by transport. Codec names are the API's. */
@@ -71,14 +73,21 @@ export interface Abilities {
 /** The video formats that a transport can bring to this browser, largest first. */
 export function videoFormats(formats: readonly Format[], transport: Transport, able: Abilities): Format[] {
   return formats
-    .filter((format) => format.kind === "video" && format[transport] && able[transport].has(format.codec.toLowerCase()))
+    .filter(
+      (format) =>
+        format.kind === "video" && format[transport] && able[transport].has(format.codec.toLowerCase()),
+    )
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0) || (b.bitrate ?? 0) - (a.bitrate ?? 0));
 }
 
-/** Whether a transport can play anything at all of the stream; unknown formats count as yes. */
+/**
+ * Whether a transport can play the stream here: its picture if it has one, else
+ * its sound. A stream whose formats are unknown is worth a try.
+ */
 export function canCarry(formats: readonly Format[], transport: Transport, able: Abilities): boolean {
   if (able[transport].size === 0) return false;
   if (formats.length === 0) return true;
+  if (formats.some(({ kind }) => kind === "video")) return videoFormats(formats, transport, able).length > 0;
   return formats.some((format) => format[transport] && able[transport].has(format.codec.toLowerCase()));
 }
 
@@ -112,11 +121,16 @@ function hlsCodecs(): Set<string> {
   const source =
     (globalThis as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? globalThis.MediaSource;
   const supported = (type: string) =>
-    source === undefined ? nativeHls() && document.createElement("video").canPlayType(type) !== "" : source.isTypeSupported(type);
+    source === undefined
+      ? nativeHls() && document.createElement("video").canPlayType(type) !== ""
+      : source.isTypeSupported(type);
   return new Set(Object.keys(fragmentTypes).filter((codec) => supported(fragmentTypes[codec]!)));
 }
 
 /** Whether a video element plays HLS by itself (Safari). */
 export function nativeHls(): boolean {
-  return typeof document !== "undefined" && document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "";
+  return (
+    typeof document !== "undefined" &&
+    document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== ""
+  );
 }

@@ -10,7 +10,9 @@ const paths = {
   reduce: <path d="M9 4.5V9H4.5M19.5 9H15V4.5M15 19.5V15h4.5M4.5 15H9v4.5" />,
   settings: <path d="M4 7.5h9M17.5 7.5H20M4 16.5h2.5M11 16.5h9M15.25 5.25v4.5M8.75 14.25v4.5" />,
   chart: <path d="M5 19v-6M10 19V6M15 19v-9M20 19v-4" />,
-  eye: <path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12zM12 14.8a2.8 2.8 0 1 0 0-5.6 2.8 2.8 0 0 0 0 5.6z" />,
+  eye: (
+    <path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12zM12 14.8a2.8 2.8 0 1 0 0-5.6 2.8 2.8 0 0 0 0 5.6z" />
+  ),
   camera: <path d="M3.5 7.5h11v9h-11zM14.5 11l6-3v8l-6-3" />,
   screen: <path d="M3.5 5.5h17v10.5h-17zM9 19.5h6M12 16v3.5" />,
   check: <path d="M5.5 12.5l4 4 9-9.5" />,
@@ -19,7 +21,17 @@ const paths = {
 
 export function Icon({ name, size = 22 }: { name: keyof typeof paths; size?: number }) {
   return (
-    <svg width={size} height={size} viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
+    <svg
+      width={size}
+      height={size}
+      viewBox="0 0 24 24"
+      fill="none"
+      stroke="currentColor"
+      stroke-width="1.8"
+      stroke-linecap="round"
+      stroke-linejoin="round"
+      aria-hidden="true"
+    >
       {paths[name]}
     </svg>
   );

@@ -3,7 +3,11 @@
 import { pause } from "./backoff.ts";
 
 /** Calls `ask` every `everyMs` until the signal aborts; sleeps while the tab is hidden and asks at once when it shows. */
-export async function poll(ask: (signal: AbortSignal) => Promise<void>, everyMs: number, signal: AbortSignal): Promise<void> {
+export async function poll(
+  ask: (signal: AbortSignal) => Promise<void>,
+  everyMs: number,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
     await visible(signal);
     if (signal.aborted) return;

@@ -5,8 +5,18 @@ const json = "application/problem+json";
 
 describe("parseProblem", () => {
   it("takes the server's sentence", () => {
-    const body = JSON.stringify({ type: "about:blank", title: "Conflict", status: 409, detail: "Nobody publishes cup/cam1." });
-    expect(parseProblem(409, body, json, 2000)).toEqual({ status: 409, title: "Conflict", detail: "Nobody publishes cup/cam1.", retryAfterMs: 2000 });
+    const body = JSON.stringify({
+      type: "about:blank",
+      title: "Conflict",
+      status: 409,
+      detail: "Nobody publishes cup/cam1.",
+    });
+    expect(parseProblem(409, body, json, 2000)).toEqual({
+      status: 409,
+      title: "Conflict",
+      detail: "Nobody publishes cup/cam1.",
+      retryAfterMs: 2000,
+    });
   });
 
   it.each([
@@ -48,6 +58,9 @@ describe("retryAfter", () => {
 });
 
 it("readProblem joins headers and body", async () => {
-  const response = new Response('{"detail":"Full."}', { status: 503, headers: { "content-type": json, "retry-after": "4" } });
+  const response = new Response('{"detail":"Full."}', {
+    status: 503,
+    headers: { "content-type": json, "retry-after": "4" },
+  });
   expect(await readProblem(response, 0)).toMatchObject({ status: 503, detail: "Full.", retryAfterMs: 4000 });
 });

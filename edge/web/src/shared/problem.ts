@@ -49,7 +49,12 @@ export async function readProblem(response: Response, now: number): Promise<Prob
 }
 
 export function parseProblem(status: number, body: string, type: string, retryAfterMs = 0): Problem {
-  const problem: Problem = { status, title: "", detail: sentences[status] ?? `The server answered ${status}.`, retryAfterMs };
+  const problem: Problem = {
+    status,
+    title: "",
+    detail: sentences[status] ?? `The server answered ${status}.`,
+    retryAfterMs,
+  };
   if (!/^application\/(problem\+)?json\b/i.test(type)) return problem;
   let fields: unknown;
   try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answeredCodecs, offerStereo, startBitrate } from "./sdp.ts";
+import { answeredCodecs, answersWith, offerStereo, startBitrate } from "./sdp.ts";
 
 const sdp = [
   "v=0",
@@ -31,7 +31,9 @@ describe("offerStereo", () => {
 describe("startBitrate", () => {
   it("marks video codecs and spares retransmission and audio", () => {
     const edited = startBitrate(sdp, 1500);
-    expect(edited).toContain("a=fmtp:96 packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=1500\r\n");
+    expect(edited).toContain(
+      "a=fmtp:96 packetization-mode=1;profile-level-id=42e01f;x-google-start-bitrate=1500\r\n",
+    );
     expect(edited).toContain("a=fmtp:97 apt=96\r\n");
     expect(edited).toContain("a=rtpmap:98 VP8/90000\r\na=fmtp:98 x-google-start-bitrate=1500\r\n");
     expect(edited.match(/start-bitrate/g)).toHaveLength(2);
@@ -45,5 +47,14 @@ describe("answeredCodecs", () => {
 
   it("skips rejected media", () => {
     expect(answeredCodecs("v=0\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H264/90000\r\n")).toEqual([]);
+  });
+});
+
+describe("answersWith", () => {
+  it("knows media that will not come", () => {
+    expect([answersWith(sdp, "video"), answersWith(sdp, "audio")]).toEqual([true, true]);
+    expect(answersWith("v=0\r\nm=audio 9 X 111\r\n", "video")).toBe(false);
+    expect(answersWith("v=0\r\nm=video 0 X 96\r\n", "video")).toBe(false);
+    expect(answersWith("v=0\r\nm=video 9 X 96\r\na=inactive\r\n", "video")).toBe(false);
   });
 });

@@ -21,9 +21,15 @@ export function startBitrate(sdp: string, kilobitsPerSecond: number): string {
     .split(/^(?=m=)/m)
     .map((section) => {
       if (!section.startsWith("m=video")) return section;
-      return section.replace(/^a=rtpmap:(\d+) (?!rtx|red|ulpfec|flexfec)[^\r\n]+(\r?\n)/gim, (line, payload: string, end: string) =>
-        new RegExp(`^a=fmtp:${payload} `, "m").test(section) ? line : `${line}a=fmtp:${payload} ${parameter}${end}`,
-      ).replace(/^a=fmtp:\d+ (?!apt=|x-google-start)[^\r\n]*/gm, `$&;${parameter}`);
+      return section
+        .replace(
+          /^a=rtpmap:(\d+) (?!rtx|red|ulpfec|flexfec)[^\r\n]+(\r?\n)/gim,
+          (line, payload: string, end: string) =>
+            new RegExp(`^a=fmtp:${payload} `, "m").test(section)
+              ? line
+              : `${line}a=fmtp:${payload} ${parameter}${end}`,
+        )
+        .replace(/^a=fmtp:\d+ (?!apt=|x-google-start)[^\r\n]*/gm, `$&;${parameter}`);
     })
     .join("");
 }
@@ -32,12 +38,26 @@ export function startBitrate(sdp: string, kilobitsPerSecond: number): string {
 export function answeredCodecs(sdp: string): string[] {
   const auxiliary = new Set(["rtx", "red", "ulpfec", "flexfec-03", "cn", "telephone-event"]);
   const names = new Set<string>();
-  for (const section of sdp.split(/^m=/m).slice(1)) {
-    if (/^\w+ 0 /.test(section)) continue; // rejected (RFC 8829 section 5.3.1)
+  for (const section of acceptedMedia(sdp)) {
     for (const [, name] of section.matchAll(/^a=rtpmap:\d+ ([^/\s]+)/gm)) {
       const codec = name!.toLowerCase();
       if (!auxiliary.has(codec)) names.add(codec);
     }
   }
   return [...names];
+}
+
+/** Whether the answering side will send media of a kind. */
+export function answersWith(sdp: string, kind: "video" | "audio"): boolean {
+  return acceptedMedia(sdp).some(
+    (section) => section.startsWith(`${kind} `) && !/^a=(inactive|recvonly)\s*$/m.test(section),
+  );
+}
+
+/** The media descriptions that were not rejected by a port of zero (RFC 8829 section 5.3.1), without their "m=". */
+function acceptedMedia(sdp: string): string[] {
+  return sdp
+    .split(/^m=/m)
+    .slice(1)
+    .filter((section) => !/^\w+ 0 /.test(section));
 }

@@ -25,7 +25,9 @@ describe("parseLinks", () => {
   });
 
   it("gives no ICE server of another scheme", () => {
-    expect(iceServers(parseLinks('<javascript:x>; rel="ice-server", <https://x>; rel="ice-server"'))).toEqual([]);
+    expect(iceServers(parseLinks('<javascript:x>; rel="ice-server", <https://x>; rel="ice-server"'))).toEqual(
+      [],
+    );
   });
 
   it("is quick on a hostile header", () => {
@@ -40,9 +42,23 @@ describe("postOffer", () => {
 
   it("resolves relative addresses and sends the token", async () => {
     const { fetch, asked } = twinFetch(() => created({ link: `<layers/5>; rel="${layer}"` }));
-    const session = await postOffer(fetch, "http://edge.test/whep/cup/cam1?format=720p", "v=0", "sesame", signal);
-    expect(session).toMatchObject({ url: "http://edge.test/sessions/5", etag: '"a"', layerUrl: "http://edge.test/whep/cup/layers/5" });
-    expect(asked[0]).toMatchObject({ method: "POST", body: "v=0", headers: { "Content-Type": "application/sdp", Authorization: "Bearer sesame" } });
+    const session = await postOffer(
+      fetch,
+      "http://edge.test/whep/cup/cam1?format=720p",
+      "v=0",
+      "sesame",
+      signal,
+    );
+    expect(session).toMatchObject({
+      url: "http://edge.test/sessions/5",
+      etag: '"a"',
+      layerUrl: "http://edge.test/whep/cup/layers/5",
+    });
+    expect(asked[0]).toMatchObject({
+      method: "POST",
+      body: "v=0",
+      headers: { "Content-Type": "application/sdp", Authorization: "Bearer sesame" },
+    });
   });
 
   it("sends no Authorization without a token", async () => {
@@ -53,16 +69,26 @@ describe("postOffer", () => {
 
   it("turns refusals and broken lines into problems", async () => {
     const busy = twinFetch(() => refused(503, "Full.", { "retry-after": "7" }));
-    await expect(postOffer(busy.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({ problem: { status: 503, detail: "Full.", retryAfterMs: 7000 } });
+    await expect(postOffer(busy.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({
+      problem: { status: 503, detail: "Full.", retryAfterMs: 7000 },
+    });
     const cut = twinFetch(() => Promise.reject(new TypeError("network")));
-    await expect(postOffer(cut.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({ problem: { status: 0 } });
+    await expect(postOffer(cut.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({
+      problem: { status: 0 },
+    });
     const odd = twinFetch(() => new Response("ok", { status: 200 })); // WHEP creates, or it is no WHEP
-    await expect(postOffer(odd.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({ problem: { status: 200 } });
+    await expect(postOffer(odd.fetch, "/whep/a", "", "", signal)).rejects.toMatchObject({
+      problem: { status: 200 },
+    });
   });
 });
 
 it("postLayer names the format as JSON", async () => {
   const { fetch, asked } = twinFetch(created);
   await postLayer(fetch, "/sessions/5/layer", "360p", "");
-  expect(asked[0]).toMatchObject({ method: "POST", body: '{"format":"360p"}', headers: { "Content-Type": "application/json" } });
+  expect(asked[0]).toMatchObject({
+    method: "POST",
+    body: '{"format":"360p"}',
+    headers: { "Content-Type": "application/json" },
+  });
 });

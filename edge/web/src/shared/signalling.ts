@@ -51,7 +51,8 @@ export async function postOffer(
     answer: await response.text(),
     url: location === null ? "" : absolute(location, base),
     etag: response.headers.get("etag") ?? "",
-    layerUrl: links.filter((link) => link.rel === layerRelation).map((link) => absolute(link.target, base))[0] ?? "",
+    layerUrl:
+      links.filter((link) => link.rel === layerRelation).map((link) => absolute(link.target, base))[0] ?? "",
     iceServers: iceServers(links),
   };
 }

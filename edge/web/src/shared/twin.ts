@@ -13,7 +13,11 @@ export class TwinPeer extends EventTarget {
   localDescription: RTCSessionDescription | null = null;
   remote: RTCSessionDescriptionInit | null = null;
   closed = false;
-  readonly transceivers: { what: unknown; init: RTCRtpTransceiverInit | undefined; preferred: RTCRtpCodec[] }[] = [];
+  readonly transceivers: {
+    what: unknown;
+    init: RTCRtpTransceiverInit | undefined;
+    preferred: RTCRtpCodec[];
+  }[] = [];
 
   constructor(readonly configuration: RTCConfiguration) {
     super();
@@ -22,9 +26,12 @@ export class TwinPeer extends EventTarget {
   addTransceiver(what: unknown, init?: RTCRtpTransceiverInit) {
     const transceiver = { what, init, preferred: [] as RTCRtpCodec[] };
     this.transceivers.push(transceiver);
-    return { setCodecPreferences: (codecs: RTCRtpCodec[]) => void (transceiver.preferred = codecs) } as unknown as RTCRtpTransceiver;
+    return {
+      setCodecPreferences: (codecs: RTCRtpCodec[]) => void (transceiver.preferred = codecs),
+    } as unknown as RTCRtpTransceiver;
   }
-  createOffer = (): Promise<RTCSessionDescriptionInit> => Promise.resolve({ type: "offer", sdp: "v=0 offer\r\n" });
+  createOffer = (): Promise<RTCSessionDescriptionInit> =>
+    Promise.resolve({ type: "offer", sdp: "v=0 offer\r\n" });
   setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
     this.localDescription = description as RTCSessionDescription;
     return Promise.resolve();
@@ -76,9 +83,15 @@ export function twinFetch(reply: () => Response | Promise<Response>): { fetch: F
 }
 
 export function created(headers: Record<string, string> = {}): Response {
-  return new Response(answer, { status: 201, headers: { "content-type": "application/sdp", location: "/sessions/5", etag: '"a"', ...headers } });
+  return new Response(answer, {
+    status: 201,
+    headers: { "content-type": "application/sdp", location: "/sessions/5", etag: '"a"', ...headers },
+  });
 }
 
 export function refused(status: number, detail: string, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify({ status, detail }), { status, headers: { "content-type": "application/problem+json", ...headers } });
+  return new Response(JSON.stringify({ status, detail }), {
+    status,
+    headers: { "content-type": "application/problem+json", ...headers },
+  });
 }

@@ -18,11 +18,23 @@ export function Controls({ player, full, statistics, onFullscreen, onStatistics 
   const paused = sound.paused.value;
   return (
     <div class="controls" role="group" aria-label="Player controls">
-      <button type="button" class="control" aria-label={paused ? "Play (k)" : "Pause (k)"} title={paused ? "Play (k)" : "Pause (k)"} onClick={() => player.togglePlay()}>
+      <button
+        type="button"
+        class="control"
+        aria-label={paused ? "Play (k)" : "Pause (k)"}
+        title={paused ? "Play (k)" : "Pause (k)"}
+        onClick={() => player.togglePlay()}
+      >
         <Icon name={paused ? "play" : "pause"} />
       </button>
       <div class="volume">
-        <button type="button" class="control" aria-label={sound.muted.value ? "Unmute (m)" : "Mute (m)"} title={sound.muted.value ? "Unmute (m)" : "Mute (m)"} onClick={() => sound.toggleMute()}>
+        <button
+          type="button"
+          class="control"
+          aria-label={sound.muted.value ? "Unmute (m)" : "Mute (m)"}
+          title={sound.muted.value ? "Unmute (m)" : "Mute (m)"}
+          onClick={() => sound.toggleMute()}
+        >
           <Icon name={sound.muted.value ? "muted" : "sound"} />
         </button>
         <input
@@ -38,10 +50,23 @@ export function Controls({ player, full, statistics, onFullscreen, onStatistics 
       <LiveDelay player={player} />
       <span class="spacer" />
       <QualityMenu player={player} />
-      <button type="button" class="control" aria-label="Statistics (s)" title="Statistics (s)" aria-pressed={statistics} onClick={onStatistics}>
+      <button
+        type="button"
+        class="control"
+        aria-label="Statistics (s)"
+        title="Statistics (s)"
+        aria-pressed={statistics}
+        onClick={onStatistics}
+      >
         <Icon name="chart" />
       </button>
-      <button type="button" class="control" aria-label={full ? "Leave full screen (f)" : "Full screen (f)"} title={full ? "Leave full screen (f)" : "Full screen (f)"} onClick={onFullscreen}>
+      <button
+        type="button"
+        class="control"
+        aria-label={full ? "Leave full screen (f)" : "Full screen (f)"}
+        title={full ? "Leave full screen (f)" : "Full screen (f)"}
+        onClick={onFullscreen}
+      >
         <Icon name={full ? "reduce" : "enlarge"} />
       </button>
     </div>

@@ -22,8 +22,10 @@ export interface HlsOptions extends PlaybackOptions {
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
 export async function openHls(options: HlsOptions, signal: AbortSignal): Promise<Playback> {
-    const { default: Library } = await import("hls.js").catch(() => {
-    throw new PlaybackError(failure("unreachable", "The HLS player could not be loaded. Check the connection."));
+  const { default: Library } = await import("hls.js").catch(() => {
+    throw new PlaybackError(
+      failure("unreachable", "The HLS player could not be loaded. Check the connection."),
+    );
   });
   signal.throwIfAborted();
   if (Library.isSupported()) {
@@ -33,7 +35,12 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
   }
   if (!nativeHls()) throw new PlaybackError(failure("unsupported", "This browser cannot play HLS."));
   if (options.token !== "") {
-    throw new PlaybackError(failure("unsupported", "This browser plays HLS by itself and cannot send the token with it. Use WebRTC, or another browser."));
+    throw new PlaybackError(
+      failure(
+        "unsupported",
+        "This browser plays HLS by itself and cannot send the token with it. Use WebRTC, or another browser.",
+      ),
+    );
   }
   return new NativePlayback(options.video, `${rootOf(options.stream)}index.m3u8`);
 }
@@ -60,16 +67,20 @@ function configuration(token: string): Partial<HlsConfig> {
     startFragPrefetch: true,
     autoStartLoad: false,
     // The player retries the first playlist itself: it knows why it failed.
-    manifestLoadPolicy: { default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null } },
+    manifestLoadPolicy: {
+      default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null },
+    },
     xhrSetup: (request) => {
       for (const [name, value] of headers) request.setRequestHeader(name, value);
     },
-    fetchSetup: (context, init: RequestInit) => new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
+    fetchSetup: (context, init: RequestInit) =>
+      new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
   };
 }
 
 class HlsPlayback implements Playback {
   readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
   private readonly hls: Hls;
@@ -88,8 +99,14 @@ class HlsPlayback implements Playback {
     this.hls = new library(configuration(options.token));
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
-    this.hls.on(Events.FRAG_LOADED, (_, data) => void (this.bytes += data.part === null ? data.frag.stats.loaded : 0));
-    this.hls.on(Events.FRAG_BUFFERED, (_, data) => void (this.bytes += data.part === null ? 0 : data.stats.loaded));
+    this.hls.on(
+      Events.FRAG_LOADED,
+      (_, data) => void (this.bytes += data.part === null ? data.frag.stats.loaded : 0),
+    );
+    this.hls.on(
+      Events.FRAG_BUFFERED,
+      (_, data) => void (this.bytes += data.part === null ? 0 : data.stats.loaded),
+    );
   }
 
   /** Resolves when the multivariant playlist is read and loading has begun. */
@@ -173,7 +190,12 @@ class HlsPlayback implements Playback {
 
   private indexOf(format: string): number {
     if (format === "auto") return -1;
-    return levelFor(this.hls.levels, this.root, format, this.options.formats.find(({ name }) => name === format)?.height);
+    return levelFor(
+      this.hls.levels,
+      this.root,
+      format,
+      this.options.formats.find(({ name }) => name === format)?.height,
+    );
   }
 
   private onError(data: ErrorData): void {
@@ -196,17 +218,20 @@ class HlsPlayback implements Playback {
       case ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR:
         return failure("unsupported", "This browser cannot decode any format of this stream.");
     }
-    if (data.type === ErrorTypes.MEDIA_ERROR) return failure("unsupported", "This browser failed to decode the stream.");
+    if (data.type === ErrorTypes.MEDIA_ERROR)
+      return failure("unsupported", "This browser failed to decode the stream.");
     const status = data.response?.code ?? 0;
     if (data.type === ErrorTypes.NETWORK_ERROR && (status >= 400 || status === 0)) {
       const request: unknown = data.networkDetails;
       if (typeof XMLHttpRequest !== "undefined" && request instanceof XMLHttpRequest && status !== 0) {
-        return failureOf(parseProblem(
-          status,
-          request.responseType === "" || request.responseType === "text" ? request.responseText : "",
-          request.getResponseHeader("content-type") ?? "",
-          retryAfter(request.getResponseHeader("retry-after"), Date.now()),
-        ));
+        return failureOf(
+          parseProblem(
+            status,
+            request.responseType === "" || request.responseType === "text" ? request.responseText : "",
+            request.getResponseHeader("content-type") ?? "",
+            retryAfter(request.getResponseHeader("retry-after"), Date.now()),
+          ),
+        );
       }
       return failureOf(parseProblem(status, "", ""));
     }
@@ -217,12 +242,18 @@ class HlsPlayback implements Playback {
 /** Safari without Media Source Extensions: the element does everything and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private readonly window = new RateWindow();
 
-  constructor(private readonly video: HTMLVideoElement, url: string) {
+  constructor(
+    private readonly video: HTMLVideoElement,
+    url: string,
+  ) {
     this.ended = new Promise((resolve) => {
-      video.addEventListener("error", () => resolve(failure("stalled", "The video element stopped.")), { once: true });
+      video.addEventListener("error", () => resolve(failure("stalled", "The video element stopped.")), {
+        once: true,
+      });
     });
     video.src = url;
   }
@@ -244,7 +275,10 @@ class NativePlayback implements Playback {
   sample(): Promise<Sample> {
     const { video } = this;
     const quality = video.getVideoPlaybackQuality?.();
-    const counters: Counters = quality === undefined ? {} : { framesDecoded: quality.totalVideoFrames, framesDropped: quality.droppedVideoFrames };
+    const counters: Counters =
+      quality === undefined
+        ? {}
+        : { framesDecoded: quality.totalVideoFrames, framesDropped: quality.droppedVideoFrames };
     const began = (video as { getStartDate?(): Date }).getStartDate?.().getTime() ?? NaN;
     const playing = Number.isNaN(began) ? null : new Date(began + video.currentTime * 1000);
     return Promise.resolve({

@@ -8,10 +8,20 @@ const levels = [
   { name: "source", url: ["/hls/cup/cam1/a.m3u8"], height: 1080 },
 ];
 const root = "/hls/cup/cam1/";
-const formats = [{ name: "source", height: 1080 }, { name: "720p", height: 720 }, { name: "360p", height: 360 }];
+const formats = [
+  { name: "source", height: 1080 },
+  { name: "720p", height: 720 },
+  { name: "360p", height: 360 },
+];
 
 describe("levels and formats", () => {
-  it.each([["360p", 0], ["720p", 1], ["source", 2], ["480p", -1], ["cup", -1]])("%s is level %i", (format, index) => {
+  it.each([
+    ["360p", 0],
+    ["720p", 1],
+    ["source", 2],
+    ["480p", -1],
+    ["cup", -1],
+  ])("%s is level %i", (format, index) => {
     expect(levelFor(levels, root, format)).toBe(index);
   });
 
@@ -34,7 +44,12 @@ describe("levels and formats", () => {
   });
 
   it("finds the format nearest to a decoded size", () => {
-    expect([1080, 700, 300, 0].map((height) => formatBySize(formats, height))).toEqual(["source", "720p", "360p", ""]);
+    expect([1080, 700, 300, 0].map((height) => formatBySize(formats, height))).toEqual([
+      "source",
+      "720p",
+      "360p",
+      "",
+    ]);
     expect(formatBySize([], 720)).toBe("");
   });
 });

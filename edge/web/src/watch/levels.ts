@@ -13,15 +13,23 @@ export interface Level {
  * height only when neither tells.
  */
 export function levelFor(levels: readonly Level[], root: string, format: string, height?: number): number {
-  const named = levels.findIndex((level) => level.name === format || level.url.some((url) => inPath(url, root, format)));
+  const named = levels.findIndex(
+    (level) => level.name === format || level.url.some((url) => inPath(url, root, format)),
+  );
   if (named >= 0) return named;
   const lines = height ?? Number(/^(\d{3,4})p$/.exec(format)?.[1] ?? 0);
   return lines > 0 ? levels.findIndex((level) => level.height === lines) : -1;
 }
 
 /** The format that a level carries, among the names we know; empty when none fits. */
-export function formatOfLevel(level: Level, root: string, formats: readonly { name: string; height?: number }[]): string {
-  const named = formats.find(({ name }) => level.name === name || level.url.some((url) => inPath(url, root, name)));
+export function formatOfLevel(
+  level: Level,
+  root: string,
+  formats: readonly { name: string; height?: number }[],
+): string {
+  const named = formats.find(
+    ({ name }) => level.name === name || level.url.some((url) => inPath(url, root, name)),
+  );
   return (named ?? formats.find(({ height }) => height !== undefined && height === level.height))?.name ?? "";
 }
 

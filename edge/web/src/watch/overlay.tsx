@@ -20,17 +20,25 @@ function Message({ player }: { player: Player }) {
   const notice = player.notice.value;
   const shown = state !== "playing" && !player.sound.tapToPlay.value;
   return (
-    <div class={`message ${shown ? "shown" : ""} ${notice === null ? "brief" : ""}`} role="status" aria-live="polite">
+    <div
+      class={`message ${shown ? "shown" : ""} ${notice === null ? "brief" : ""}`}
+      role="status"
+      aria-live="polite"
+    >
       {shown && (
         <>
           {state !== "error" && <div class="spinner" aria-hidden="true" />}
           {notice === null ? (
-            <span class="hidden-visually">{state === "waiting" ? "Waiting for the picture" : "Connecting"}</span>
+            <span class="hidden-visually">
+              {state === "waiting" ? "Waiting for the picture" : "Connecting"}
+            </span>
           ) : (
             <div class="message-words">
               <h2>{notice.title}</h2>
               <p>{notice.detail}</p>
-              {notice.action === "token" && <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />}
+              {notice.action === "token" && (
+                <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
+              )}
               {notice.action === "retry" && (
                 <button type="button" class="button" onClick={() => player.again()}>
                   Try again
@@ -63,7 +71,11 @@ function Taps({ player }: { player: Player }) {
 
 function SoundOnly({ player }: { player: Player }) {
   const formats = player.info.value?.formats ?? [];
-  const only = player.state.value === "playing" && formats.length > 0 && player.sample.value?.height === 0 && !formats.some(({ kind }) => kind === "video");
+  const only =
+    player.state.value === "playing" &&
+    formats.length > 0 &&
+    player.sample.value?.height === 0 &&
+    !formats.some(({ kind }) => kind === "video");
   return only ? (
     <div class="sound-only">
       <Icon name="wave" size={56} />

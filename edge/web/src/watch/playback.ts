@@ -23,6 +23,8 @@ export interface Sample {
 
 export interface Playback {
   readonly transport: Transport;
+  /** The other side said that it sends no picture this way. */
+  readonly soundOnly: boolean;
   /** Resolves with the reason when the try ends by anything but close(). */
   readonly ended: Promise<Failure>;
   /** Plays another format, or "auto". Resolves to false if that takes a new try. */

@@ -38,7 +38,7 @@ const pollMs = 2500;
 const patience: Record<Transport, WatchdogLimits> = {
   webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
   // A playlist, an init section and a first part come before the first frame.
-  hls: { firstMs: 10_000, slowMs: 2000, deadMs: 12_000 },
+  hls: { firstMs: 10_000, slowMs: 2000, deadMs: 7000 },
 };
 
 /** First wait before WebRTC gets another chance behind a playing HLS; doubles each time it fails. */
@@ -57,7 +57,9 @@ export class Player {
   readonly info = signal<Stream | null>(null);
   /** Whether a publisher is sending; null until the API has said. */
   readonly live = signal<boolean | null>(null);
-  readonly delayMs = computed(() => (this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null));
+  readonly delayMs = computed(() =>
+    this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null,
+  );
   /** The format on screen, by name; what was asked for until that is known. */
   readonly format = computed(() => this.formatOnScreen());
   /** The video formats that the current transport can bring here. */
@@ -179,7 +181,9 @@ export class Player {
       return await this.supervise(playback, signal);
     } catch (error) {
       if (signal.aborted) return null;
-      return error instanceof PlaybackError ? error.failure : failure("unsupported", `This browser failed to play: ${String(error)}`);
+      return error instanceof PlaybackError
+        ? error.failure
+        : failure("unsupported", `This browser failed to play: ${String(error)}`);
     } finally {
       this.picture.keep();
       playback?.close();
@@ -239,6 +243,9 @@ export class Player {
         return failure("no-frames", "The connection is there, but no picture could be decoded.");
       }
       if (verdict === "dead") return failure("stalled", "Media stopped coming.");
+      if (playback.soundOnly && this.pictureByHls()) {
+        return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
+      }
       if (this.shouldReturn(playback, now - since) && (await this.webrtcIsBack(signal))) {
         this.next = "webrtc";
         return null;
@@ -246,6 +253,12 @@ export class Player {
       await Promise.race([pause(sampleMs, signal), playback.ended]);
     }
     return null;
+  }
+
+  /** Whether HLS has the picture that WebRTC lacks, and may take over. */
+  private pictureByHls(): boolean {
+    const formats = this.info.value?.formats ?? [];
+    return this.pinned() === null && videoFormats(formats, "hls", this.able).length > 0;
   }
 
   private flowing(): void {
@@ -288,15 +301,22 @@ export class Player {
 
   private shouldReturn(playback: Playback, playedMs: number): boolean {
     return (
-      playback.transport === "hls" && this.pinned() === null && this.fallbackReason.value !== "" &&
-      this.usable().has("webrtc") && !document.hidden && playedMs > this.returnMs
+      playback.transport === "hls" &&
+      this.pinned() === null &&
+      this.fallbackReason.value !== "" &&
+      this.usable().has("webrtc") &&
+      !document.hidden &&
+      playedMs > this.returnMs
     );
   }
 
   /** Tries WebRTC behind the playing HLS, so that the picture is given up only for a better one. */
   private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
     this.returnMs *= 2; // asked less and less: most networks do not change
-    return webrtcWorks({ stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers }, signal);
+    return webrtcWorks(
+      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
+      signal,
+    );
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {
@@ -320,7 +340,9 @@ export class Player {
 
   private usable(): Set<Transport> {
     const formats = this.info.value?.formats ?? [];
-    return new Set((["webrtc", "hls"] as const).filter((transport) => canCarry(formats, transport, this.able)));
+    return new Set(
+      (["webrtc", "hls"] as const).filter((transport) => canCarry(formats, transport, this.able)),
+    );
   }
 
   private formatOnScreen(): string {

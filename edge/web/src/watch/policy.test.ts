@@ -3,7 +3,14 @@ import { type Cause, failure } from "./failure.ts";
 import { afterFailure, firstTransport, type Situation, type Step } from "./policy.ts";
 
 const both = new Set(["webrtc", "hls"] as const);
-const usual: Situation = { pinned: null, usable: both, live: true, relaysUntried: false, failures: 1, played: false };
+const usual: Situation = {
+  pinned: null,
+  usable: both,
+  live: true,
+  relaysUntried: false,
+  failures: 1,
+  played: false,
+};
 
 function after(transport: "webrtc" | "hls", cause: Cause, change: Partial<Situation> = {}): Step {
   return afterFailure(transport, failure(cause, "Because."), { ...usual, ...change });
@@ -19,9 +26,12 @@ describe("firstTransport", () => {
 });
 
 describe("falling back", () => {
-  it.each<Cause>(["blocked", "no-frames", "unsupported", "refused", "busy"])("%s gives HLS its turn at once", (cause) => {
-    expect(after("webrtc", cause)).toMatchObject({ transport: "hls", retry: "now", state: "connecting" });
-  });
+  it.each<Cause>(["blocked", "no-frames", "unsupported", "refused", "busy"])(
+    "%s gives HLS its turn at once",
+    (cause) => {
+      expect(after("webrtc", cause)).toMatchObject({ transport: "hls", retry: "now", state: "connecting" });
+    },
+  );
 
   it.each<Cause>(["blocked", "no-frames", "busy"])("%s never overrules a person's choice", (cause) => {
     const step = after("webrtc", cause, { pinned: "webrtc" });
@@ -31,16 +41,27 @@ describe("falling back", () => {
 
   it.each<Cause>(["unsupported", "refused"])("%s ends in words when there is no other way", (cause) => {
     for (const change of [{ pinned: "webrtc" as const }, { usable: new Set(["webrtc"] as const) }]) {
-      expect(after("webrtc", cause, change)).toMatchObject({ transport: "webrtc", retry: "never", state: "error", notice: { detail: "Because." } });
+      expect(after("webrtc", cause, change)).toMatchObject({
+        transport: "webrtc",
+        retry: "never",
+        state: "error",
+        notice: { detail: "Because." },
+      });
     }
   });
 
   it("tries relays before it gives WebRTC up", () => {
-    expect(after("webrtc", "blocked", { relaysUntried: true })).toMatchObject({ transport: "webrtc", retry: "now" });
+    expect(after("webrtc", "blocked", { relaysUntried: true })).toMatchObject({
+      transport: "webrtc",
+      retry: "now",
+    });
   });
 
   it("slows down when neither transport works", () => {
-    expect(after("hls", "no-frames", { failures: 2 })).toMatchObject({ transport: "webrtc", retry: "backoff" });
+    expect(after("hls", "no-frames", { failures: 2 })).toMatchObject({
+      transport: "webrtc",
+      retry: "backoff",
+    });
   });
 
   it("hands back from HLS", () => {
@@ -59,11 +80,20 @@ describe("connections that worked", () => {
 describe("an absent publisher", () => {
   it.each<Cause>(["no-frames", "lost", "stalled", "busy"])("explains %s", (cause) => {
     const step = after("hls", cause, { live: false, played: true });
-    expect(step).toMatchObject({ transport: "hls", state: "waiting", retry: "live", notice: { title: "The broadcaster is away" } });
+    expect(step).toMatchObject({
+      transport: "hls",
+      state: "waiting",
+      retry: "live",
+      notice: { title: "The broadcaster is away" },
+    });
   });
 
   it("is told apart from one who has not come yet", () => {
-    expect(after("webrtc", "not-live")).toMatchObject({ state: "waiting", retry: "live", notice: { title: "Not live yet" } });
+    expect(after("webrtc", "not-live")).toMatchObject({
+      state: "waiting",
+      retry: "live",
+      notice: { title: "Not live yet" },
+    });
     expect(after("webrtc", "not-live", { played: true }).notice?.title).toBe("The broadcaster is away");
     expect(after("webrtc", "unknown")).toMatchObject({ state: "waiting", retry: "live" });
   });
@@ -75,10 +105,19 @@ describe("an absent publisher", () => {
 
 it("a missing token waits for the person, on either transport", () => {
   for (const transport of ["webrtc", "hls"] as const) {
-    expect(after(transport, "unauthorized")).toMatchObject({ transport, state: "error", retry: "never", notice: { action: "token", detail: "Because." } });
+    expect(after(transport, "unauthorized")).toMatchObject({
+      transport,
+      state: "error",
+      retry: "never",
+      notice: { action: "token", detail: "Because." },
+    });
   }
 });
 
 it("a server out of reach is waited for, not fled from", () => {
-  expect(after("webrtc", "unreachable")).toMatchObject({ transport: "webrtc", state: "waiting", retry: "backoff" });
+  expect(after("webrtc", "unreachable")).toMatchObject({
+    transport: "webrtc",
+    state: "waiting",
+    retry: "backoff",
+  });
 });

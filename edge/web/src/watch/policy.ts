@@ -43,7 +43,9 @@ export interface Step {
 }
 
 export function firstTransport(situation: Pick<Situation, "pinned" | "usable">): Transport {
-  return situation.pinned ?? (situation.usable.has("webrtc") || !situation.usable.has("hls") ? "webrtc" : "hls");
+  return (
+    situation.pinned ?? (situation.usable.has("webrtc") || !situation.usable.has("hls") ? "webrtc" : "hls")
+  );
 }
 
 /** Failures in a row of a connection that used to work before the other transport gets its turn. */
@@ -52,9 +54,19 @@ const patience = 3;
 export function afterFailure(failed: Transport, failure: Failure, situation: Situation): Step {
   const other: Transport = failed === "webrtc" ? "hls" : "webrtc";
   const turn = situation.pinned === null && situation.usable.has(other);
-  const same = (state: Step["state"], retry: Step["retry"], notice: Notice | null): Step => ({ state, transport: failed, retry, notice });
+  const same = (state: Step["state"], retry: Step["retry"], notice: Notice | null): Step => ({
+    state,
+    transport: failed,
+    retry,
+    notice,
+  });
   // Back and forth between two dead transports needs the back-off too.
-  const fallBack = (): Step => ({ state: "connecting", transport: other, retry: situation.failures < 2 ? "now" : "backoff", notice: null });
+  const fallBack = (): Step => ({
+    state: "connecting",
+    transport: other,
+    retry: situation.failures < 2 ? "now" : "backoff",
+    notice: null,
+  });
 
   const absent = same("waiting", "live", situation.played ? away : notYet);
   // Whatever broke, without a publisher there is nothing that another try or transport could bring.
@@ -64,21 +76,35 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
     case "not-live":
       return absent;
     case "unknown":
-      return same("waiting", "live", { title: "Nothing here yet", detail: failure.detail || "No stream of this name. This page starts by itself when there is one." });
+      return same("waiting", "live", {
+        title: "Nothing here yet",
+        detail: failure.detail || "No stream of this name. This page starts by itself when there is one.",
+      });
     case "unauthorized":
       return same("error", "never", { title: "A token is needed", detail: failure.detail, action: "token" });
     case "unreachable":
       return same("waiting", "backoff", { title: "No connection to the server", detail: failure.detail });
     case "busy":
-      return turn ? fallBack() : same("waiting", "backoff", { title: "The server is busy", detail: failure.detail });
+      return turn
+        ? fallBack()
+        : same("waiting", "backoff", { title: "The server is busy", detail: failure.detail });
     case "blocked":
       if (situation.relaysUntried) return same("connecting", "now", null);
-      return turn ? fallBack() : same("waiting", "backoff", { title: "The network blocks WebRTC", detail: `${failure.detail} Choose HLS, which needs nothing but HTTP.` });
+      return turn
+        ? fallBack()
+        : same("waiting", "backoff", {
+            title: "The network blocks WebRTC",
+            detail: `${failure.detail} Choose HLS, which needs nothing but HTTP.`,
+          });
     case "refused":
     case "unsupported":
-      return turn ? fallBack() : same("error", "never", { title: "This cannot play here", detail: failure.detail, action: "retry" });
+      return turn
+        ? fallBack()
+        : same("error", "never", { title: "This cannot play here", detail: failure.detail, action: "retry" });
     case "no-frames":
-      return turn ? fallBack() : same("waiting", "backoff", { title: "No picture arrives", detail: failure.detail });
+      return turn
+        ? fallBack()
+        : same("waiting", "backoff", { title: "No picture arrives", detail: failure.detail });
     case "lost":
     case "stalled":
       if (turn && situation.failures > patience) return fallBack();
@@ -89,6 +115,12 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
 /** Failures that a missing publisher causes by itself. */
 const publisherExplains: ReadonlySet<Failure["cause"]> = new Set(["busy", "no-frames", "lost", "stalled"]);
 
-const notYet: Notice = { title: "Not live yet", detail: "This page starts by itself when the broadcast does." };
+const notYet: Notice = {
+  title: "Not live yet",
+  detail: "This page starts by itself when the broadcast does.",
+};
 
-export const away: Notice = { title: "The broadcaster is away", detail: "Waiting. The picture continues here when they are back." };
+export const away: Notice = {
+  title: "The broadcaster is away",
+  detail: "Waiting. The picture continues here when they are back.",
+};

@@ -7,7 +7,10 @@ const firstFrameMs = 3000;
 const lookMs = 200;
 
 /** Opens a session that nobody sees, and tells whether it decoded a frame. Never rejects. */
-export async function webrtcWorks(options: Omit<WhepOptions, "onTrack">, signal: AbortSignal): Promise<boolean> {
+export async function webrtcWorks(
+  options: Omit<WhepOptions, "onTrack">,
+  signal: AbortSignal,
+): Promise<boolean> {
   let session: WhepSession | null = null;
   try {
     session = new WhepSession({ ...options, onTrack: () => undefined });

@@ -16,7 +16,15 @@ export function QualityMenu({ player }: { player: Player }) {
   const label = player.wish.value.format === "auto" ? "Auto" : formatLabel(player.wish.value.format);
   return (
     <div class="quality">
-      <button ref={button} type="button" class="control worded" aria-haspopup="menu" aria-expanded={open.value} aria-label={`Format and transport: ${label}`} onClick={() => void (open.value = !open.value)}>
+      <button
+        ref={button}
+        type="button"
+        class="control worded"
+        aria-haspopup="menu"
+        aria-expanded={open.value}
+        aria-label={`Format and transport: ${label}`}
+        onClick={() => void (open.value = !open.value)}
+      >
         <Icon name="settings" />
         <span class="small">{label}</span>
       </button>
@@ -58,7 +66,15 @@ function Menu({ player, onClose }: { player: Player; onClose(returnFocus: boolea
     onClose(true);
   };
   const item = (change: Partial<Wish>, checked: boolean, label: string, detail: string) => (
-    <button key={label} type="button" role="menuitemradio" tabIndex={-1} aria-checked={checked} class="item" onClick={() => pick(change)}>
+    <button
+      key={label}
+      type="button"
+      role="menuitemradio"
+      tabIndex={-1}
+      aria-checked={checked}
+      class="item"
+      onClick={() => pick(change)}
+    >
       <span class="item-check">{checked && <Icon name="check" size={18} />}</span>
       <span>
         {label}
@@ -74,12 +90,25 @@ function Menu({ player, onClose }: { player: Player; onClose(returnFocus: boolea
       <div role="group" aria-label="Format">
         <h3>Format</h3>
         {item({ format: "auto" }, wish.format === "auto", "Auto", "the best the line carries")}
-        {unlisted && item({ format: wish.format }, true, formatLabel(wish.format), "not offered this way right now")}
-        {choices.map((format) => item({ format: format.name }, wish.format === format.name, formatLabel(format.name), formatDetail(format)))}
+        {unlisted &&
+          item({ format: wish.format }, true, formatLabel(wish.format), "not offered this way right now")}
+        {choices.map((format) =>
+          item(
+            { format: format.name },
+            wish.format === format.name,
+            formatLabel(format.name),
+            formatDetail(format),
+          ),
+        )}
       </div>
       <div role="group" aria-label="Transport">
         <h3>Transport</h3>
-        {item({ transport: "auto" }, wish.transport === "auto", "By itself", "WebRTC first, HLS where that fails")}
+        {item(
+          { transport: "auto" },
+          wish.transport === "auto",
+          "By itself",
+          "WebRTC first, HLS where that fails",
+        )}
         {item({ transport: "webrtc" }, wish.transport === "webrtc", "WebRTC", "least delay")}
         {item({ transport: "hls" }, wish.transport === "hls", "HLS", "any network, a second or two later")}
       </div>

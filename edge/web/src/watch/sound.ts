@@ -23,7 +23,8 @@ export class Sound {
       if (!video.muted) this.tapForSound.value = false;
       if (!video.paused) this.tapToPlay.value = false;
     };
-    for (const event of ["volumechange", "play", "playing", "pause", "emptied"]) video.addEventListener(event, copy);
+    for (const event of ["volumechange", "play", "playing", "pause", "emptied"])
+      video.addEventListener(event, copy);
   }
 
   /** Starts with sound if the browser lets a page do so unasked, else muted. */

@@ -28,9 +28,16 @@ export function Statistics({ player, onClose }: { player: Player; onClose(): voi
 function rows(player: Player): [string, string][] {
   const transport = { webrtc: "WebRTC", hls: "Low-latency HLS", none: "–" }[player.transport.value];
   const sample = player.sample.value;
-  if (sample === null) return [["Transport", transport], ["State", player.state.value]];
+  if (sample === null)
+    return [
+      ["Transport", transport],
+      ["State", player.state.value],
+    ];
   const { counters, rates } = sample;
-  const lost = counters.packetsLost === undefined ? "–" : `${counters.packetsLost}${rates.loss ? ` (${(rates.loss * 100).toFixed(1)} % now)` : ""}`;
+  const lost =
+    counters.packetsLost === undefined
+      ? "–"
+      : `${counters.packetsLost}${rates.loss ? ` (${(rates.loss * 100).toFixed(1)} % now)` : ""}`;
   return [
     ["Transport", transport],
     ["Format", formatLabel(player.format.value)],

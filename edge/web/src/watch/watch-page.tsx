@@ -29,7 +29,13 @@ export function WatchPage({ stream }: { stream: string }) {
   useEffect(() => {
     const element = video.current!;
     const make = () => {
-      const made = new Player(stream, element, stillOn(element, still.current!), tokenInFragment(location.hash), wishInQuery(location.search));
+      const made = new Player(
+        stream,
+        element,
+        stillOn(element, still.current!),
+        tokenInFragment(location.hash),
+        wishInQuery(location.search),
+      );
       made.start();
       return made;
     };
@@ -86,13 +92,28 @@ export function WatchPage({ stream }: { stream: string }) {
       <main class="watch">
         <div class={`stage ${idle.value && playing ? "idle" : ""}`} ref={stage}>
           {/* The element is ours alone: keys and controls are below, so it takes no focus. */}
-          <video ref={video} playsInline disablePictureInPicture={false} aria-label={`Live video of ${stream}`} onDblClick={fullscreen} onClick={() => player.value?.togglePlay()} />
+          <video
+            ref={video}
+            playsInline
+            aria-label={`Live video of ${stream}`}
+            onDblClick={fullscreen}
+            onClick={(event) => {
+              // A touch only wakes the controls, as people expect of a phone.
+              if ((event as unknown as PointerEvent).pointerType !== "touch") player.value?.togglePlay();
+            }}
+          />
           <canvas ref={still} class="still" hidden aria-hidden="true" />
           {player.value !== null && (
             <>
               <Overlay player={player.value} />
               {statistics.value && <Statistics player={player.value} onClose={toggleStatistics} />}
-              <Controls player={player.value} full={full.value} onFullscreen={fullscreen} onStatistics={toggleStatistics} statistics={statistics.value} />
+              <Controls
+                player={player.value}
+                full={full.value}
+                onFullscreen={fullscreen}
+                onStatistics={toggleStatistics}
+                statistics={statistics.value}
+              />
             </>
           )}
         </div>
@@ -106,14 +127,37 @@ function About({ player }: { player: Player }) {
   const info = player.info.value;
   const sample = player.sample.value;
   const formats = info?.formats ?? [];
-  const missing = formats.length === 0 || info?.live !== true ? "" : !formats.some(({ kind }) => kind === "video") ? "Sound only: this stream has no picture." : !formats.some(({ kind }) => kind === "audio") ? "This stream has no sound." : "";
+  const missing =
+    formats.length === 0 || info?.live !== true
+      ? ""
+      : !formats.some(({ kind }) => kind === "video")
+        ? "Sound only: this stream has no picture."
+        : !formats.some(({ kind }) => kind === "audio")
+          ? "This stream has no sound."
+          : "";
   const height = sample?.height ? `${sample.height}p` : "";
-  const how = [player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "", formatLabel(player.format.value), height === player.format.value ? "" : height, sample?.videoCodec ? codecName(sample.videoCodec.replace(/\..*/, "").replace(/^avc1$/, "h264").replace(/^h(vc|ev)1$/, "h265")) : ""];
+  const how = [
+    player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "",
+    formatLabel(player.format.value),
+    height === player.format.value ? "" : height,
+    sample?.videoCodec
+      ? codecName(
+          sample.videoCodec
+            .replace(/\..*/, "")
+            .replace(/^avc1$/, "h264")
+            .replace(/^h(vc|ev)1$/, "h265"),
+        )
+      : "",
+  ];
   return (
     <section class="about" aria-label="About this stream">
       <div class="about-name">
         <h1>{player.stream}</h1>
-        {player.live.value === true ? <span class="live">LIVE</span> : player.live.value === false ? <span class="live off">OFF AIR</span> : null}
+        {player.live.value === true ? (
+          <span class="live">LIVE</span>
+        ) : player.live.value === false ? (
+          <span class="live off">OFF AIR</span>
+        ) : null}
       </div>
       <p class="soft small figure about-line">
         {info !== null && (

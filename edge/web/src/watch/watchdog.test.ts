@@ -30,7 +30,8 @@ describe("Watchdog", () => {
   it("forgives silence that is excused, and counts anew afterwards", () => {
     const dog = new Watchdog(limits, 0);
     dog.observe(0, 5, false);
-    for (let at = 1000; at <= 60_000; at += 1000) expect(dog.observe(at, 5, true)).toBe(at > 1500 ? "slow" : "flowing");
+    for (let at = 1000; at <= 60_000; at += 1000)
+      expect(dog.observe(at, 5, true)).toBe(at > 1500 ? "slow" : "flowing");
     expect(dog.observe(61_000, 5, false)).toBe("slow");
     expect(dog.observe(66_400, 5, false)).toBe("slow"); // 8 s after the excuse ended, less the 1.5 s of being slow
     expect(dog.observe(66_600, 5, false)).toBe("dead");

@@ -16,7 +16,10 @@ export class Watchdog {
   private started = false;
   private since: number;
 
-  constructor(private readonly limits: WatchdogLimits, now: number) {
+  constructor(
+    private readonly limits: WatchdogLimits,
+    now: number,
+  ) {
     this.since = now;
   }
 

@@ -1,6 +1,7 @@
 /** Playback by WebRTC: a WHEP session bound to a video element, and its figures. */
 
 import { type Counters, delayLabel, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
+import { answersWith } from "../shared/sdp.ts";
 import { failure, PlaybackError } from "./failure.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { WhepSession } from "./whep.ts";
@@ -29,6 +30,7 @@ const videoMs = 1500;
 
 class WebrtcPlayback implements Playback {
   readonly transport = "webrtc";
+  readonly soundOnly: boolean;
   readonly ended;
   private readonly window = new RateWindow();
   private bufferMs = 0;
@@ -41,6 +43,7 @@ class WebrtcPlayback implements Playback {
     private readonly video: HTMLVideoElement,
   ) {
     this.ended = session.ended;
+    this.soundOnly = !answersWith(session.session?.answer ?? "", "video");
     this.ask(this.bufferMs);
   }
 
@@ -96,7 +99,8 @@ class WebrtcPlayback implements Playback {
       if (receiver.track.kind !== "video") continue;
       // Seconds in the older name, milliseconds in the newer.
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = milliseconds;
-      else if ("playoutDelayHint" in receiver) (receiver as { playoutDelayHint: number }).playoutDelayHint = milliseconds / 1000;
+      else if ("playoutDelayHint" in receiver)
+        (receiver as { playoutDelayHint: number }).playoutDelayHint = milliseconds / 1000;
     }
   }
 }
@@ -120,14 +124,18 @@ function readReport(stats: RTCStatsReport): Report {
   stats.forEach((stat: Stat) => all.push(stat));
   const inbound = (kind: string) => all.find((stat) => stat.type === "inbound-rtp" && stat["kind"] === kind);
   const byId = (id: unknown) => all.find((stat) => stat.id === id);
-  const number = (stat: Stat | undefined, key: string) => (typeof stat?.[key] === "number" ? (stat[key] as number) : undefined);
-  const codec = (stat: Stat | undefined) => String(byId(stat?.["codecId"])?.["mimeType"] ?? "").replace(/^\w+\//, "");
-  const sum = (a?: number, b?: number) => (a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0));
+  const number = (stat: Stat | undefined, key: string) =>
+    typeof stat?.[key] === "number" ? (stat[key] as number) : undefined;
+  const codec = (stat: Stat | undefined) =>
+    String(byId(stat?.["codecId"])?.["mimeType"] ?? "").replace(/^\w+\//, "");
+  const sum = (a?: number, b?: number) =>
+    a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
 
   const video = inbound("video");
   const audio = inbound("audio");
-  const pair = byId(all.find((stat) => stat.type === "transport")?.["selectedCandidatePairId"])
-    ?? all.find((stat) => stat.type === "candidate-pair" && stat["nominated"] === true);
+  const pair =
+    byId(all.find((stat) => stat.type === "transport")?.["selectedCandidatePairId"]) ??
+    all.find((stat) => stat.type === "candidate-pair" && stat["nominated"] === true);
   const local = byId(pair?.["localCandidateId"]);
   const buffered = number(video, "framesDecoded") ? video : audio;
 
@@ -151,7 +159,10 @@ function readReport(stats: RTCStatsReport): Report {
     videoCodec: codec(video),
     audioCodec: codec(audio),
     playout: number(video, "estimatedPlayoutTimestamp"),
-    path: local === undefined ? "–" : `${local["candidateType"]} over ${local["relayProtocol"] ?? local["protocol"]}`,
+    path:
+      local === undefined
+        ? "–"
+        : `${local["candidateType"]} over ${local["relayProtocol"] ?? local["protocol"]}`,
   };
 }
 

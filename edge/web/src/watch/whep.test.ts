@@ -8,9 +8,19 @@ afterEach(() => void vi.useRealTimers());
 function setUp(reply: () => Response | Promise<Response> = created, change: Partial<WhepOptions> = {}) {
   const { fetch, asked } = twinFetch(reply);
   const tracks: unknown[] = [];
-  const options: WhepOptions = { stream: "cup/cam1", format: "auto", token: "", iceServers: [], onTrack: (track) => tracks.push(track), ...change };
+  const options: WhepOptions = {
+    stream: "cup/cam1",
+    format: "auto",
+    token: "",
+    iceServers: [],
+    onTrack: (track) => tracks.push(track),
+    ...change,
+  };
   let peer!: TwinPeer;
-  const session = new WhepSession(options, { fetch, newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as Peer });
+  const session = new WhepSession(options, {
+    fetch,
+    newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as Peer,
+  });
   const stop = new AbortController();
   const outcome = { connected: false, error: null as unknown };
   const opened = session.open(stop.signal).then(
@@ -32,7 +42,10 @@ describe("the way to a connection", () => {
     peer.gather();
     await settle();
     expect(asked[0]).toMatchObject({ method: "POST", url: "/whep/cup/cam1", body: "v=0 offer\r\n" });
-    expect(peer.transceivers.map(({ what, init }) => [what, init?.direction])).toEqual([["video", "recvonly"], ["audio", "recvonly"]]);
+    expect(peer.transceivers.map(({ what, init }) => [what, init?.direction])).toEqual([
+      ["video", "recvonly"],
+      ["audio", "recvonly"],
+    ]);
     expect(session.state).toBe("connecting");
     expect(peer.remote?.type).toBe("answer");
     peer.become("connecting");
@@ -70,7 +83,10 @@ describe("the way to a connection", () => {
 
 describe("failures on the way", () => {
   it.each([
-    [() => refused(409, "Nobody publishes.", { "retry-after": "2" }), { cause: "not-live", detail: "Nobody publishes.", retryAfterMs: 2000 }],
+    [
+      () => refused(409, "Nobody publishes.", { "retry-after": "2" }),
+      { cause: "not-live", detail: "Nobody publishes.", retryAfterMs: 2000 },
+    ],
     [() => refused(401, "Token, please."), { cause: "unauthorized", detail: "Token, please." }],
     [() => refused(403, "Not yours."), { cause: "unauthorized" }],
     [() => refused(404, "Who?"), { cause: "unknown" }],
@@ -95,7 +111,11 @@ describe("failures on the way", () => {
     expect(outcome.error).toBeNull();
     await vi.advanceTimersByTimeAsync(1);
     expect(outcome.error).toMatchObject({ failure: { cause: "blocked" } });
-    expect(asked.at(-1)).toMatchObject({ method: "DELETE", url: expect.stringMatching(/\/sessions\/5$/) as string, keepalive: true });
+    expect(asked.at(-1)).toMatchObject({
+      method: "DELETE",
+      url: expect.stringMatching(/\/sessions\/5$/) as string,
+      keepalive: true,
+    });
   });
 
   it("does not wait when ICE fails early", async () => {
@@ -122,7 +142,9 @@ describe("failures on the way", () => {
 
 describe("a connected session", () => {
   async function connected() {
-    const parts = setUp(() => created({ link: '</sessions/5/layer>; rel="urn:ietf:params:whep:ext:core:layer"' }));
+    const parts = setUp(() =>
+      created({ link: '</sessions/5/layer>; rel="urn:ietf:params:whep:ext:core:layer"' }),
+    );
     parts.peer.gather();
     await settle();
     parts.peer.become("connected");

@@ -13,7 +13,14 @@
 
 import { ProblemError } from "../shared/problem.ts";
 import { offerStereo, answeredCodecs } from "../shared/sdp.ts";
-import { deleteSession, gathered, postLayer, postOffer, type Fetch, type Session } from "../shared/signalling.ts";
+import {
+  deleteSession,
+  gathered,
+  postLayer,
+  postOffer,
+  type Fetch,
+  type Session,
+} from "../shared/signalling.ts";
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 
 /** The part of RTCPeerConnection that a session uses. */
@@ -138,12 +145,16 @@ export class WhepSession {
     this.state = "connecting";
     const answer = this.session!.answer;
     if (answeredCodecs(answer).length === 0) {
-      throw new PlaybackError(failure("unsupported", "The server and this browser share no WebRTC codec for this stream."));
+      throw new PlaybackError(
+        failure("unsupported", "The server and this browser share no WebRTC codec for this stream."),
+      );
     }
     try {
       await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     } catch {
-      throw new PlaybackError(failure("unsupported", "This browser does not understand the server's answer."));
+      throw new PlaybackError(
+        failure("unsupported", "This browser does not understand the server's answer."),
+      );
     }
     await this.connected(signal);
     this.state = "connected";
@@ -152,7 +163,9 @@ export class WhepSession {
   private connected(signal: AbortSignal): Promise<void> {
     const { peer } = this;
     return new Promise((resolve, reject) => {
-      const blocked = new PlaybackError(failure("blocked", "The connection for media did not come about: the network seems to block UDP."));
+      const blocked = new PlaybackError(
+        failure("blocked", "The connection for media did not come about: the network seems to block UDP."),
+      );
       const settle = (act: () => void) => {
         clearTimeout(timer);
         peer.removeEventListener("connectionstatechange", check);
@@ -162,7 +175,8 @@ export class WhepSession {
       const check = () => {
         if (signal.aborted) settle(() => reject(signal.reason));
         else if (peer.connectionState === "connected") settle(resolve);
-        else if (peer.connectionState === "failed" || peer.connectionState === "closed") settle(() => reject(blocked));
+        else if (peer.connectionState === "failed" || peer.connectionState === "closed")
+          settle(() => reject(blocked));
       };
       const timer = setTimeout(() => settle(() => reject(blocked)), connectMs);
       peer.addEventListener("connectionstatechange", check);
