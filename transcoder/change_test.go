@@ -80,11 +80,12 @@ func TestResolutionChange(t *testing.T) {
 func TestPublisherReturns(t *testing.T) {
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	c := small(t, "4")
-	fx.play(c.from(fx.epoch), 2)
+	stop := fx.play(c.from(fx.epoch), 2)
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
 	before := v.until(fx.epoch.Add(3 * time.Second))
 	wantGrid(t, before, 2*time.Second)
+	stop()
 	fx.publication.Close()
 	fx.publish()
 	back := fx.epoch.Add(40 * time.Second)
@@ -107,7 +108,6 @@ func TestPublisherReturns(t *testing.T) {
 func TestTimeLeapsBack(t *testing.T) {
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	c := small(t, "4")
-	fx.play(c.from(fx.epoch), 2)()
 	fx.send(c.from(fx.epoch))
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
