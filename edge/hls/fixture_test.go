@@ -219,13 +219,15 @@ type stage struct {
 	url    string
 	client *http.Client
 	stop   func()
+
+	registry *prometheus.Registry
 }
 
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s := &stage{t: t, hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
-	config := Config{Hub: s.hub, Logger: quiet, Registerer: prometheus.NewRegistry()}
+	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
+	config := Config{Hub: s.hub, Logger: quiet, Registerer: s.registry}
 	if change != nil {
 		change(&config)
 	}
