@@ -219,13 +219,15 @@ type stage struct {
 	url    string
 	client *http.Client
 	stop   func()
+
+	registry *prometheus.Registry
 }
 
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s := &stage{t: t, hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
-	config := Config{Hub: s.hub, Logger: quiet, Registerer: prometheus.NewRegistry()}
+	quiet := slog.New(slog.DiscardHandler)
+	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
+	config := Config{Hub: s.hub, Logger: quiet, Registerer: s.registry}
 	if change != nil {
 		change(&config)
 	}
@@ -320,3 +322,26 @@ const epoch = media.Time(1_800_000_000 * int64(time.Second))
 
 // second is the media time n seconds into a test.
 func second(n float64) media.Time { return epoch.Add(time.Duration(n * float64(time.Second))) }
+
+// direct asks the server without a connection.
+func (s *stage) direct(path string) string {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Root+path, nil))
+	if w.Code != http.StatusOK {
+		s.t.Fatalf("GET %s: status %d: %s", path, w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+// listing waits until the playlist of a rendition lists a file, and gives it.
+func (s *stage) listing(rendition, file string) (text string) {
+	s.t.Helper()
+	eventually(s.t, rendition+" lists "+file, func() bool {
+		text = s.want(http.StatusOK, rendition+indexFile).body
+		_, listed, _ := strings.Cut(text, "#EXT-X-TARGETDURATION")
+		listed, _, _ = strings.Cut(listed, "#EXT-X-PRELOAD-HINT")
+		return strings.Contains(listed, file)
+	})
+	return text
+}
