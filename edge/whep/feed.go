@@ -328,7 +328,7 @@ func (l *lane) join(p *media.Packet, lost int64, switched bool) {
 		return
 	}
 	newest := l.switcher.Current().NewestTime()
-	if !l.began || newest.Sub(p.Time()) > backlog {
+	if !l.began && l.kind == media.Video || newest.Sub(p.Time()) > backlog {
 		l.track.Join(p.Ticks, media.TicksOf(newest, p.Params.ClockRate))
 	}
 	l.fresh = l.fresh || !l.began
