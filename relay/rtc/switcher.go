@@ -29,8 +29,8 @@ const patience = 300 * time.Millisecond
 // Switch changes over to c at its first keyframe. It replaces a change that is pending.
 func (s *Switcher) Switch(c *log.Cursor) { s.next, s.held = c, nil }
 
-// Drop forgets the current log at once: nothing more of it is of use.
-func (s *Switcher) Drop() { s.current = nil }
+// Cancel stays with the current log.
+func (s *Switcher) Cancel() { s.next, s.held = nil, nil }
 
 // Current is the log that is read now; nil before the first keyframe.
 func (s *Switcher) Current() *log.Log {
@@ -106,12 +106,14 @@ func (s *Switcher) changeOver() *media.Packet {
 }
 
 // Ready returns channels of which one is closed when Next may have something; nil ones where there is nothing to
-// wait for. While a keyframe is held back, look again every Patience: the current log may have gone quiet.
+// wait for. While a keyframe is held back, look again several times a
+// second: the current log may have gone quiet.
 func (s *Switcher) Ready() (current, next <-chan struct{}) {
-	if s.current != nil {
+	// A log that is closed is always ready, to say that it has ended; waiting for it would be spinning.
+	if s.current != nil && !s.current.Ended() {
 		current = s.current.Ready()
 	}
-	if s.next != nil && s.held == nil {
+	if s.next != nil && s.held == nil && !s.next.Ended() {
 		next = s.next.Ready()
 	}
 	return current, next

@@ -109,8 +109,8 @@ func sending() (*interceptor.Registry, error) {
 	return registry, nil
 }
 
-// Await returns when media can flow, or with an error when the session or ctx ends first.
-func (v *Viewer) Await(ctx context.Context) error {
+// Await returns when media can flow, or with an error when the session ends first, as it does when it takes too long.
+func (v *Viewer) Await() error {
 	ready := []<-chan struct{}{v.Connected()}
 	for _, t := range v.tracks {
 		ready = append(ready, t.bound)
@@ -120,8 +120,6 @@ func (v *Viewer) Await(ctx context.Context) error {
 		case <-ch:
 		case <-v.Ending():
 			return v.Err()
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 	return nil
@@ -227,32 +225,8 @@ func newTrack(kind media.Kind, codecs []sdp.Codec) *Track {
 	}
 }
 
-// Takes tells whether packets with these parameters can be sent: their codec was negotiated, and the peer can
-// decode them.
-func (t *Track) Takes(p *media.Params) bool {
-	_, ok := t.codec(p)
-	return ok
-}
-
-func (t *Track) codec(p *media.Params) (sdp.Codec, bool) {
-	if p == nil || p.ClockRate != t.timeline.rate {
-		return sdp.Codec{}, false
-	}
-	if c, ok := Choose(t.codecs, p); ok {
-		return c, true
-	}
-	return sdp.Codec{}, false
-}
-
-// Choose picks the codec of an offer by which a peer takes a track with parameters p.
-func Choose(codecs []sdp.Codec, p *media.Params) (sdp.Codec, bool) {
-	for _, c := range codecs {
-		if c.Takes(p) {
-			return c, true
-		}
-	}
-	return sdp.Codec{}, false
-}
+// Codecs are those that were negotiated. They must not be changed.
+func (t *Track) Codecs() []sdp.Codec { return t.codecs }
 
 // ErrNotNegotiated is returned for packets that the peer cannot take.
 var ErrNotNegotiated = errors.New("the peer did not negotiate this codec")
@@ -280,13 +254,21 @@ func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
 	return nil
 }
 
-// PayloadType is the payload type for packets with parameters p. Ask when they change, not per packet.
+// PayloadType is the payload type for packets with parameters p, or ErrNotNegotiated. Ask when they change, not per
+// packet. It prefers a codec that promises to decode p, and is content with one that may.
 func (t *Track) PayloadType(p *media.Params) (uint8, error) {
-	c, ok := t.codec(p)
-	if !ok {
+	if p.ClockRate != t.timeline.rate {
 		return 0, ErrNotNegotiated
 	}
-	return c.PayloadType, nil
+	for _, fits := range []func(sdp.Codec) bool{
+		func(c sdp.Codec) bool { return c.Takes(p) },
+		func(c sdp.Codec) bool { return c.Carries(p) },
+	} {
+		if i := slices.IndexFunc(t.codecs, fits); i >= 0 {
+			return t.codecs[i].PayloadType, nil
+		}
+	}
+	return 0, ErrNotNegotiated
 }
 
 // Bind implements webrtc.TrackLocal.

@@ -158,7 +158,7 @@ func parameter(fmtp, key string) string {
 // level need not: every browser states level 3.1 and decodes what its machine can (level-asymmetry-allowed).
 // Where the profile of the track is not known yet, it is taken to fit.
 func (c Codec) Takes(p *media.Params) bool {
-	if c.Codec != p.Codec || c.ClockRate != p.ClockRate || p.Reordered {
+	if !c.Carries(p) {
 		return false
 	}
 	switch c.Codec {
@@ -174,11 +174,17 @@ func (c Codec) Takes(p *media.Params) bool {
 	return true
 }
 
-func (c Codec) takesH264(p *media.Params) bool {
-	offered := c.h264()
-	if offered.mode != 1 { // tracks are in packetization mode 1
+// Carries tells whether a track with parameters p can be sent as c at all, be it that the peer promised to decode its
+// profile or not: the last resort where nothing better is there, as peers decode more than they promise.
+func (c Codec) Carries(p *media.Params) bool {
+	if c.Codec != p.Codec || c.ClockRate != p.ClockRate || p.Reordered {
 		return false
 	}
+	return c.Codec != media.H264 || c.h264().mode == 1 // tracks are in packetization mode 1
+}
+
+func (c Codec) takesH264(p *media.Params) bool {
+	offered := c.h264()
 	for _, set := range p.Sets {
 		const header = 4 // NAL unit header, then profile_idc, constraint flags, level_idc
 		if len(set) >= header && set[0]&0x1f == 7 {
