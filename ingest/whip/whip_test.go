@@ -259,6 +259,7 @@ func TestPublish(t *testing.T) {
 		push push.Config
 	}{{"udp", push.Config{}}, {"tcp", push.Config{TCP: true}}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			n := newNode(t, rtc.Config{})
 			began := time.Now()
 			n.publish(c.push, film("60")...)
@@ -297,6 +298,7 @@ func TestPublish(t *testing.T) {
 // TestAudioAndVideoAreInStep knows of its film that frames are at whole 15ths of a second and audio packets
 // 6.5 ms before each 50th, as Opus needs that long to begin (312 samples).
 func TestAudioAndVideoAreInStep(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	n.publish(push.Config{}, film("60")...)
 	video := frame.NewReader(n.track(media.Video).Cursor(log.LastKeyframe()))
@@ -324,6 +326,7 @@ func TestPublishVideoOrAudioAlone(t *testing.T) {
 		kind   media.Kind
 	}{{"-an", media.Video}, {"-vn", media.Audio}} {
 		t.Run(c.kind.String()+" alone", func(t *testing.T) {
+			t.Parallel()
 			n := newNode(t, rtc.Config{})
 			n.publish(push.Config{}, film("60", c.option)...)
 			n.frames(frame.NewReader(n.track(c.kind).Cursor(log.Live())), 10)
@@ -337,6 +340,7 @@ func TestPublishVideoOrAudioAlone(t *testing.T) {
 
 // TestPublisherLeavesAndReturns checks that a reader stays at one log through it all.
 func TestPublisherLeavesAndReturns(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	first := n.publish(push.Config{}, film("60")...)
 	n.track(media.Video)
@@ -379,6 +383,7 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	first := n.publish(push.Config{}, film("60")...)
 	video := n.track(media.Video)
@@ -396,6 +401,7 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	for _, c := range []struct {
 		name, token string
@@ -419,6 +425,7 @@ func TestTokens(t *testing.T) {
 
 // reconnecting is a source that never ends while the server goes away and comes back.
 func TestPublisherWaitsForTheServer(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	// An address where nobody answers at first.
 	gate := make(chan struct{})
@@ -441,6 +448,7 @@ func TestPublisherWaitsForTheServer(t *testing.T) {
 }
 
 func TestSourceEnds(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, rtc.Config{})
 	p := n.publish(push.Config{}, film("2")...)
 	<-p.done
