@@ -23,6 +23,9 @@ type plan struct {
 	// From is where output begins, in frames of video or samples of audio since Base; what is before
 	// is decoded and dropped. Never negative.
 	From int64
+	// Pad says that the source's audio hardly begins before From, if not after it: what is missing
+	// is made up with silence.
+	Pad bool
 }
 
 // threads bounds the threads of each decoder, filter graph and encoder.
@@ -50,7 +53,7 @@ func args(p plan) []string {
 func inputArgs(in media.Params) []string {
 	a := []string{
 		"-threads", threads, "-thread_type", "slice", "-copyts",
-		"-probesize", "500000", "-analyzeduration", "0", "-fpsprobesize", "0",
+		"-probesize", "500000", "-analyzeduration", "1", "-fpsprobesize", "0",
 	}
 	switch in.Codec {
 	case media.AV1:
@@ -102,13 +105,21 @@ func videoArgs(p plan) []string {
 
 // audioFilter resamples to the output's clock and lets it begin exactly at the start; it puts silence
 // where there is a gap and drops what overlaps, so that counting samples stays in step with media time.
+// The resampler pads well but trims only little (of seconds to trim nothing comes out at all), so
+// trimming is a filter of its own.
 func audioFilter(p plan) string {
 	layout := "stereo"
 	if p.Out.Channels == 1 {
 		layout = "mono"
 	}
-	return fmt.Sprintf("aresample=%d:async=1:min_hard_comp=0.03:first_pts=%d,aformat=sample_fmts=%s:channel_layouts=%s",
-		audioRate, p.From, audioSamples(p.Out.Codec), layout)
+	resample, trim := "", ""
+	if p.Pad {
+		resample = fmt.Sprintf(":first_pts=%d", p.From)
+	} else {
+		trim = fmt.Sprintf(",atrim=start_pts=%d", p.From)
+	}
+	return fmt.Sprintf("aresample=%d:async=1:min_hard_comp=0.03%s,aformat=sample_fmts=%s:channel_layouts=%s%s",
+		audioRate, resample, audioSamples(p.Out.Codec), layout, trim)
 }
 
 func audioSamples(c media.Codec) string {

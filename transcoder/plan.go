@@ -19,6 +19,10 @@ const (
 
 	// warmUp is how much of the source is read ahead of a start for that.
 	warmUp = 150 * time.Millisecond
+
+	// padFrom is how close before the start, in samples, audio may begin and yet be padded: decoders
+	// keep the first frame or so to themselves.
+	padFrom = audioRate / 20
 )
 
 // plan decides on a run that begins with the frame first and continues after what was written.
@@ -38,6 +42,8 @@ func (j *job) plan(first *frame.Frame) plan {
 	}
 	p.Out = audioParams(j.target, source)
 	p.From, j.floor = firstSample(j.target.Codec, max(start, first.Time()), p.Base)
+	begins := media.TicksOf(first.Time(), audioRate) - p.Base*audioRate
+	p.Pad = begins > p.From-padFrom && !isG711(p.In.Codec) // which has silence from the base on
 	return p
 }
 
@@ -72,3 +78,5 @@ func onGrid(codec media.Codec, ticks int64) int64 {
 	length, _, _ := audioFrame(codec)
 	return (ticks + length/2) / length * length
 }
+
+func isG711(c media.Codec) bool { return c == media.PCMU || c == media.PCMA }

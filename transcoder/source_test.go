@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"image/jpeg"
 	"io"
 	"log/slog"
 	"os/exec"
@@ -271,4 +272,56 @@ func (fx *fixture) worker(format media.Format, fits func(Worker) bool) Worker {
 	}
 	fx.t.Fatalf("no worker of %s came to be as expected; there are %+v", format, fx.transcoder.Workers())
 	return Worker{}
+}
+
+// offered waits until the format is on offer.
+func (fx *fixture) offered(format media.Format) {
+	fx.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for _, o := range fx.transcoder.Offers(fx.stream) {
+			if o.Format == format {
+				return
+			}
+		}
+	}
+	fx.t.Fatalf("%s is not offered, only %+v", format, fx.transcoder.Offers(fx.stream))
+}
+
+// onset decodes a clip of audio and finds when sound begins in it.
+func onset(t testing.TB, c clip) time.Duration {
+	t.Helper()
+	var ts bytes.Buffer
+	in, err := newInput(&ts, c.params, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.frames {
+		f := c.frames[i]
+		f.Params = &c.params
+		if err := in.write(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("ffmpeg", "-nostdin", "-v", "error", "-copyts", "-f", "mpegts", "-i", "pipe:0",
+		"-af", "aresample=48000:first_pts=0,aformat=sample_fmts=s16:channel_layouts=mono", "-f", "s16le", "pipe:1")
+	cmd.Stdin = &ts
+	pcm, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(pcm); i += 2 {
+		if v := int16(uint16(pcm[i]) | uint16(pcm[i+1])<<8); v > 500 || v < -500 {
+			return media.DurationOf(int64(i/2), audioRate)
+		}
+	}
+	t.Fatal("there is no sound")
+	return 0
+}
+
+func wantJPEG(t *testing.T, b []byte, width, height int) {
+	t.Helper()
+	picture, err := jpeg.DecodeConfig(bytes.NewReader(b))
+	if err != nil || picture.Width != width || picture.Height != height {
+		t.Errorf("%d bytes of a %dx%d picture (%v), want a JPEG of %dx%d", len(b), picture.Width, picture.Height, err, width, height)
+	}
 }

@@ -44,6 +44,7 @@ type cutter struct {
 	index  int   // of the part in work
 	next   int   // lowest part index that is still free in msn
 	anchor int64 // ticks of the segment's first frame, from which video frames are counted
+	newest int64 // ticks of the newest frame that was placed
 	frames []*frame.Frame
 
 	dropped dropCounts
@@ -89,19 +90,23 @@ func (c *cutter) push(f *frame.Frame) (done []cut) {
 // begin moves to an epoch. Where a decoder would have to be set up anew, the segment in work ends here,
 // as it can have one init section only, and the epoch waits for the next.
 func (c *cutter) begin(p *media.Params) (done []cut) {
-	if c.params != nil && !c.params.Equal(p) {
-		done = c.flush(0, true)
+	before := c.params
+	c.params = p
+	if before != nil && before.Equal(p) && (p.FPS == 0 || p.FPS == before.FPS) && p.Aligned == before.Aligned && c.plan.rate != 0 {
+		return nil
+	}
+	done = c.flush(0, false)
+	if before != nil && !before.Equal(p) {
 		if c.msn != noSegment {
 			c.after = max(c.after, c.msn)
 		}
 		c.wait = true
 	}
-	c.params = p
 	switch {
 	case p.Codec.Kind() == media.Audio:
 		c.plan, c.wait = planFor(p, c.grid, 0), false
 	case p.FPS > 0:
-		c.plan = planFor(p, c.grid, snapRate(p.FPS))
+		c.plan = planFor(p, c.grid, sane(snapRate(p.FPS)))
 	default:
 		c.plan = plan{}
 	}
@@ -132,7 +137,7 @@ func (c *cutter) measure(f *frame.Frame) (done []cut) {
 func (c *cutter) place(f *frame.Frame) (done []cut) {
 	k := c.segmentOf(f)
 	switch {
-	case k < c.msn:
+	case k < c.msn, c.msn != noSegment && f.Ticks <= c.newest:
 		c.dropped[dropOld]++
 		return nil
 	case k <= c.after:
@@ -151,6 +156,7 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 		done = append(done, c.flush(f.Ticks, false)...)
 	}
 	c.index = max(index, c.next)
+	c.newest = f.Ticks
 	c.frames = append(c.frames, f)
 	if complete, last := c.complete(f); complete {
 		done = append(done, c.flush(0, last)...)
@@ -198,7 +204,7 @@ func (c *cutter) enter(f *frame.Frame, k int64) {
 // indexOf is the part of the segment in work that f belongs to.
 func (c *cutter) indexOf(f *frame.Frame) int {
 	if c.plan.kind == media.Audio {
-		return int(f.Time().Sub(c.grid.start(c.msn)) / c.grid.part)
+		return int(f.Time().Sub(c.grid.start(c.msn)) / c.plan.length)
 	}
 	return max(0, c.frameIndex(f.Ticks)/c.plan.perPart)
 }
@@ -214,10 +220,10 @@ func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
 	end := media.TicksOf(start.Add(c.grid.segment), rate)
 	if c.plan.kind == media.Audio {
 		next := f.Ticks + int64(c.plan.frame)
-		border := media.TicksOf(start.Add(time.Duration(c.index+1)*c.grid.part), rate)
+		border := media.TicksOf(start.Add(time.Duration(c.index+1)*c.plan.length), rate)
 		return next >= min(border, end), next >= end
 	}
-	last = c.plan.exact && float64(f.Ticks)+0.75*c.plan.frame >= float64(end)
+	last = c.plan.exact && float64(f.Ticks)+1.25*c.plan.frame >= float64(end)
 	i := c.frameIndex(f.Ticks)
 	return last || i/c.plan.perPart == c.index && (i+1)%c.plan.perPart == 0, last
 }
@@ -256,5 +262,5 @@ func frameRate(stamps []int64, rate int) float64 {
 	if step <= 0 {
 		return 30
 	}
-	return snapRate(float64(rate) / float64(step))
+	return sane(snapRate(float64(rate) / float64(step)))
 }

@@ -32,7 +32,7 @@ type plan struct {
 	frame  float64 // nominal ticks per frame
 	parts  int     // parts that a whole segment has
 	target time.Duration
-	length  time.Duration // nominal length of a part; what a missing part is listed with
+	length time.Duration // nominal length of a part; what a missing part is listed with
 
 	// Video.
 	perPart int  // frames per part
@@ -84,10 +84,16 @@ func planAudio(p *media.Params, g grid) plan {
 		samples = opusFrame
 	}
 	frame := time.Duration(int64(samples) * int64(time.Second) / int64(p.ClockRate))
-	most := (g.part + frame - 1) / frame
+	// Where one frame is more than 15 % of a part, which a part may not be short of its target (RFC 8216bis
+	// section 4.4.3.7), parts must be longer. It takes a sample rate below 30 kHz.
+	length := g.part
+	for frame > 0 && length%frame != 0 && length/frame*100 < 85*(length/frame+1) && 2*length <= g.segment {
+		length *= 2
+	}
+	most := (length + frame - 1) / frame
 	return plan{
-		kind: media.Audio, rate: p.ClockRate, frame: float64(samples), length: g.part,
-		parts:  int((g.segment + g.part - 1) / g.part),
+		kind: media.Audio, rate: p.ClockRate, frame: float64(samples), length: length,
+		parts:  int((g.segment + length - 1) / length),
 		target: time.Duration(int64(most) * int64(samples) * int64(time.Second) / int64(p.ClockRate)),
 	}
 }
@@ -99,6 +105,9 @@ func (p plan) frameTime() time.Duration { return media.DurationOf(int64(math.Rou
 // that nodes which measured over different frames agree.
 var rates = [...]float64{5, 7.5, 10, 12, 12.5, 15, 20, 24000.0 / 1001, 24, 25, 30000.0 / 1001, 30, 48, 50, 60000.0 / 1001, 60,
 	100, 120000.0 / 1001, 120}
+
+// sane keeps a rate within what the cutting can deal with; what lies outside is a mistake of an encoder.
+func sane(fps float64) float64 { return min(max(fps, 1), 240) }
 
 // snapRate is the usual frame rate nearest to fps, or fps itself where none is within 2 %.
 func snapRate(fps float64) float64 {

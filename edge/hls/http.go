@@ -1,12 +1,11 @@
 package hls
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,19 +60,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // first if it exists.
 func (s *Server) resolve(path string) *resource {
 	first, second := parsePath(path)
-	if first == nil || second == nil {
+	if first == nil || second == nil || s.running(first.stream, first.id) != nil {
 		return first
 	}
-	stream, err := s.config.Hub.Stream(first.stream)
-	if err != nil {
+	if stream, err := s.config.Hub.Stream(first.stream); err == nil && has(stream, first.id) {
+		return first
+	}
+	if _, err := s.config.Hub.Stream(second.stream); err == nil {
 		return second
 	}
-	for _, t := range stream.Tracks() {
-		if t.ID.Format == first.id.format && t.ID.Kind == first.id.kind {
-			return first
-		}
-	}
-	return second
+	return first
+}
+
+func has(stream *relay.Stream, id renditionID) bool {
+	return slices.ContainsFunc(stream.Tracks(), func(t relay.Track) bool {
+		return t.ID.Format == id.format && t.ID.Kind == id.kind
+	})
 }
 
 // answer is one request being answered.
@@ -143,12 +145,15 @@ func (a *answer) serve() {
 		return
 	}
 	stream, err := a.config.Hub.Stream(a.resource.stream)
-	if err != nil {
+	ended := a.running(a.resource.stream, a.resource.id) != nil // its end can still be read
+	if err != nil && (a.resource.kind == multivariant || !ended) {
 		a.refuse("no-stream", http.StatusNotFound,
 			fmt.Sprintf("The stream %q is not live. Check the name, or publish to it first.", a.resource.stream))
 		return
 	}
-	a.see(stream)
+	if stream != nil {
+		a.see(stream)
+	}
 	switch a.resource.kind {
 	case multivariant:
 		a.serveMultivariant(stream)
@@ -194,7 +199,7 @@ func (a *answer) servePlaylist(stream *relay.Stream) {
 		a.refuse("query", http.StatusBadRequest, err.Error())
 		return
 	}
-	p, now := a.first(stream, a.config.Start)
+	p, now := a.first(stream, a.config.Start, (*state).playable)
 	if p == nil {
 		return
 	}
@@ -219,22 +224,24 @@ func (a *answer) servePlaylist(stream *relay.Stream) {
 	a.sendPlaylist(doc.plain, doc.zipped, keep)
 }
 
-// first finds the packager of the rendition and waits until it has something to play. Where that
+// first finds the packager of the rendition and waits until it has enough. Where that
 // fails it answers the request and returns nil.
-func (a *answer) first(stream *relay.Stream, limit time.Duration) (*packager, *state) {
-	id := a.resource.id
-	p := a.running(stream.Name(), id)
-	if p == nil && !a.joins(stream, id) {
+//
+// stream is nil where the hub has forgotten it; a packager may still have its end.
+func (a *answer) first(stream *relay.Stream, limit time.Duration, enough func(*state) bool) (*packager, *state) {
+	name, id := a.resource.stream, a.resource.id
+	p := a.running(name, id)
+	if p == nil && (stream == nil || !a.joins(stream, id)) {
 		a.refuse("no-rendition", http.StatusNotFound, fmt.Sprintf("The stream has no rendition %q that HLS can play. "+
-			"Choose one from /hls/%s/index.m3u8.", id, stream.Name()))
+			"Choose one from /hls/%s/index.m3u8.", id, name))
 		return nil, nil
 	}
-	p, err := a.packager(stream, id)
+	p, err := a.packager(name, id, stream != nil)
 	if err != nil {
 		a.waited(nil, err)
 		return nil, nil
 	}
-	now, err := a.await(a.r.Context(), p, limit, (*state).ready)
+	now, err := a.await(a.r.Context(), p, limit, enough)
 	if !a.waited(now, err) {
 		return nil, nil
 	}
@@ -260,6 +267,8 @@ func (a *answer) waited(now *state, err error) bool {
 		a.refuse("ended", http.StatusNotFound, "The rendition has ended. Load the stream's index.m3u8 again.")
 	case err == nil, errors.Is(err, errStopping):
 		a.busy("stopping", "This server is shutting down or has let the rendition go. Load the stream's index.m3u8 again.")
+	case errors.Is(err, errSlow) && a.resource.kind > playlist:
+		a.refuse("no-media", http.StatusNotFound, noMedia)
 	case errors.Is(err, errSlow):
 		a.refuse("no-progress", http.StatusServiceUnavailable,
 			"Nothing new has come for a while: the publisher may be away. Try again.", problem.RetryAfter(time.Second))
@@ -337,7 +346,7 @@ func acceptsGzip(header string) bool {
 }
 
 func (a *answer) serveMedia(stream *relay.Stream) {
-	p, now := a.first(stream, mediaStartingLimit)
+	p, now := a.first(stream, mediaStartingLimit, (*state).ready)
 	if p == nil {
 		return
 	}
@@ -356,12 +365,13 @@ func (a *answer) serveMedia(stream *relay.Stream) {
 		data = p.file(a.resource)
 	}
 	if data == nil {
-		a.refuse("no-media", http.StatusNotFound, "There is no such segment or part, or no more. Load the playlist again "+
-			"and take addresses from it.")
+		a.refuse("no-media", http.StatusNotFound, noMedia)
 		return
 	}
 	a.sendMedia(data)
 }
+
+const noMedia = "There is no such segment or part, or no more. Load the playlist again and take addresses from it."
 
 // hinted tells whether the request is for the part that the playlist says comes next.
 func (a *answer) hinted(now *state) bool {
@@ -381,12 +391,46 @@ func (a *answer) sendMedia(data []byte) {
 		h.Set("Priority", "u=2") // a missing sound is worse than a missing picture
 	}
 	h.Set("Cache-Control", a.maxAge(keepMedia))
-	// There are no validators, so that conditions on them mean nothing; and one range is all that players
-	// ask for.
-	r := a.r.WithContext(context.WithoutCancel(a.r.Context()))
-	r.Header = http.Header{}
-	if span := a.r.Header.Get("Range"); span != "" && !strings.Contains(span, ",") {
-		r.Header.Set("Range", span)
+	h.Set("Accept-Ranges", "bytes")
+	from, to, ok := byteRange(a.r.Header.Get("Range"), len(data))
+	if !ok {
+		problem.Write(a, http.StatusRequestedRangeNotSatisfiable, fmt.Sprintf("The file has %d bytes. Ask for a range within "+
+			"it, or for all of it.", len(data)), problem.Header("Content-Range", fmt.Sprintf("bytes */%d", len(data))), a.cached(keepMediaError))
+		return
 	}
-	http.ServeContent(a, r, "", time.Time{}, bytes.NewReader(data))
+	status := http.StatusOK
+	if to-from < len(data) {
+		status = http.StatusPartialContent
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(data)))
+	}
+	h.Set("Content-Length", strconv.Itoa(to-from))
+	a.WriteHeader(status)
+	if a.r.Method != http.MethodHead {
+		_, _ = a.Write(data[from:to])
+	}
+}
+
+// byteRange reads a Range header (RFC 9110 section 14.2) for a file of size bytes: the bytes from from up
+// to to. A header that is malformed, of other units or of several ranges means the whole file, as the
+// RFC allows; ok is false where the range lies outside the file.
+func byteRange(header string, size int) (from, to int, ok bool) {
+	span, isBytes := strings.CutPrefix(header, "bytes=")
+	first, last, isRange := strings.Cut(span, "-")
+	if !isBytes || !isRange {
+		return 0, size, true
+	}
+	a, errA := strconv.ParseUint(first, 10, 62)
+	b, errB := strconv.ParseUint(last, 10, 62)
+	length := uint64(size)
+	switch {
+	case first == "" && errB == nil: // the last b bytes
+		return size - int(min(b, length)), size, b > 0
+	case errA != nil || last != "" && errB != nil || last != "" && b < a:
+		return 0, size, true
+	case a >= length:
+		return 0, 0, false
+	case last == "":
+		return int(a), size, true
+	}
+	return int(a), int(min(b+1, length)), true
 }

@@ -176,16 +176,17 @@ func (l *listing) first() int64 {
 }
 
 func (l *listing) header() []string {
-	// At least three times the longest part of any rendition: audio parts are up to a tenth longer than
-	// the wished length, as frames do not end on the grid.
-	hold := 3 * max(l.target, l.grid.part+l.grid.part/10)
 	return []string{
 		fmt.Sprintf("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=%s,HOLD-BACK=%s,CAN-SKIP-UNTIL=%s",
-			seconds(hold), seconds(holdBackTargets*l.targetDuration()), seconds(skipTargets*l.targetDuration())),
+			seconds(l.holdBack()), seconds(holdBackTargets*l.targetDuration()), seconds(skipTargets*l.targetDuration())),
 		"#EXT-X-PART-INF:PART-TARGET=" + seconds(l.target),
 		"#EXT-X-INDEPENDENT-SEGMENTS",
 	}
 }
+
+// holdBack is PART-HOLD-BACK: at least three times the longest part of any rendition. Audio parts are up
+// to a tenth longer than the wished length, as frames do not end on the grid.
+func (l *listing) holdBack() time.Duration { return 3 * max(l.target, l.grid.part+l.grid.part/10) }
 
 // partsFrom is the first segment whose parts are listed.
 func (l *listing) partsFrom() int64 {
@@ -214,7 +215,7 @@ func (l *listing) segmentTags(s *segment, withParts bool) []string {
 	tags := []string{}
 	tags = append(tags, "#EXT-X-PROGRAM-DATE-TIME:"+s.date.Wall().Format("2006-01-02T15:04:05.000Z07:00"))
 	if s.gap {
-		return append(tags, "#EXT-X-GAP")
+		tags = append(tags, "#EXT-X-GAP")
 	}
 	if !withParts {
 		return tags

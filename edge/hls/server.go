@@ -187,13 +187,14 @@ var (
 	errSlow     = errors.New("nothing came in time")
 )
 
-// packager finds or starts the packager of a rendition.
-func (s *Server) packager(stream *relay.Stream, id renditionID) (*packager, error) {
-	key := packagerKey{stream.Name(), id}
+// packager finds or starts the packager of a rendition. One that has ended is replaced if the stream is
+// there (again).
+func (s *Server) packager(stream media.Name, id renditionID, there bool) (*packager, error) {
+	key := packagerKey{stream, id}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if p := s.packagers[key]; p != nil && (p.state.Load().err == nil || stream.Closed()) {
+	if p := s.packagers[key]; p != nil && (p.state.Load().err == nil || !there) {
 		p.used.Store(now.UnixNano())
 		return p, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"sync"
+	"time"
 )
 
 // state is a rendition between two publications. Its playlists are written when they are first asked
@@ -19,6 +20,25 @@ type state struct {
 
 // ready tells whether there is anything to play.
 func (s *state) ready() bool { return s.open != nil || len(s.segments) > 0 }
+
+// playable tells whether a player that begins at the hold-back from the end finds media there.
+func (s *state) playable() bool {
+	var have time.Duration
+	for _, closed := range s.segments {
+		if !closed.gap {
+			return true
+		}
+	}
+	if s.open == nil {
+		return false
+	}
+	for _, p := range s.open.parts {
+		if !p.gap {
+			have += p.length
+		}
+	}
+	return have >= s.holdBack()
+}
 
 // playlist gives the whole playlist or, where skip is wished and worth it, a delta update.
 func (s *state) playlist(skip bool) *document {

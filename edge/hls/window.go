@@ -79,7 +79,7 @@ func (w *window) add(c *cut, data []byte) bool {
 	}
 	if w.open == nil || c.msn > w.open.msn {
 		w.close(p)
-		w.advance(c)
+		w.advance(c, p)
 	}
 	s := w.open
 	for len(s.parts) < c.index {
@@ -102,7 +102,7 @@ func (w *window) add(c *cut, data []byte) bool {
 }
 
 // advance opens the segment of c, with gap segments for those that never were.
-func (w *window) advance(c *cut) {
+func (w *window) advance(c *cut, p plan) {
 	newest := w.newest()
 	if newest != noSegment && c.msn-newest > int64(w.config.retained) {
 		w.reset() // all that is there would leave the window at once
@@ -112,15 +112,25 @@ func (w *window) advance(c *cut) {
 		newest = c.msn - 1 - lead
 	}
 	for k := newest + 1; k < c.msn; k++ {
-		w.segments = append(w.segments, &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true})
+		w.segments = append(w.segments, w.gap(k, p))
 	}
 	w.open = &segment{msn: c.msn, date: w.grid.start(c.msn)}
 	w.segments = append(w.segments, w.open)
 }
 
 // lead is how many gap segments stand before the first one of a rendition. hls.js takes a playlist
-// without any whole segment for an error, though its parts could be played.
+// without any whole segment for an error, and loads parts only at a place that is at least a part and
+// the open segment behind the first part that is listed; so the gap has parts, too.
 const lead = 1
+
+// gap is a segment of which nothing exists.
+func (w *window) gap(k int64, p plan) *segment {
+	s := &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true}
+	for left := w.grid.segment; left > p.length/4; left -= p.length {
+		s.parts = append(s.parts, part{length: min(p.length, left), gap: true})
+	}
+	return s
+}
 
 // close ends the open segment. Parts that are missing at its end become gaps.
 func (w *window) close(p plan) {
@@ -201,6 +211,16 @@ func (w *window) snapshot() listing {
 	if n := len(closed) - w.config.listed; n > 0 {
 		closed = closed[n:]
 	}
-	l.segments = append([]*segment(nil), closed...)
+	l.segments = append([]*segment(nil), withoutLead(closed)...)
 	return l
+}
+
+// withoutLead leaves out gaps at the beginning, which are of no use, if a segment with media is left.
+func withoutLead(closed []*segment) []*segment {
+	for i, s := range closed {
+		if !s.gap {
+			return closed[i:]
+		}
+	}
+	return closed
 }

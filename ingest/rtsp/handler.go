@@ -32,6 +32,7 @@ type client struct {
 	phase   phase
 	request *base.Request // being answered
 	session session       // nil before ANNOUNCE or SETUP, and after its end
+	own     *gortsplib.ServerSession
 }
 
 // phase is how far a connection has come with its session (RFC 2326, appendix A).
@@ -64,8 +65,8 @@ func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
 
 // OnConnClose ends the session of the connection, also one over UDP: who has gone cannot stop it.
 func (h *handler) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
-	if s := ctx.Conn.Session(); s != nil {
-		s.Close()
+	if c := clientOf(ctx.Conn); c.own != nil {
+		c.own.Close()
 	}
 }
 
@@ -84,6 +85,11 @@ func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	if transport := req.Header["Transport"]; len(transport) > 0 {
 		req.Header["Transport"] = withoutSource(transport, "")
 	}
+	if c.own == nil && len(req.Header["Session"]) > 0 {
+		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
+		// would let any connection from the same address use it.
+		req.Header["Session"] = base.HeaderValue{"not-yours"}
+	}
 }
 
 // OnResponse corrects what gortsplib answers, and lets media flow once the answer to PLAY is known.
@@ -101,7 +107,7 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 			p.start(res, c.request.URL)
 		}
 	case c.request.Method == base.Teardown:
-		c.phase, c.session = idle, nil
+		c.phase, c.session, c.own = idle, nil, nil
 		c.guest.flowing.Store(false)
 	}
 }
@@ -177,7 +183,7 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.R
 	if len(ignored) > 0 {
 		r.logger.Warn("tracks are ignored", "tracks", ignored)
 	}
-	c.phase, c.session = announced, r
+	c.phase, c.session, c.own = announced, r, ctx.Session
 	ctx.Session.SetUserData(r)
 	return ok(), nil
 }
@@ -211,7 +217,7 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 	if res != nil {
 		return res, nil, nil
 	}
-	c.phase, c.session = ready, p
+	c.phase, c.session, c.own = ready, p, ctx.Session
 	ctx.Session.SetUserData(p)
 	return ok(), p.stream, nil
 }

@@ -35,8 +35,6 @@ type Pull struct {
 // The bounds of pulling.
 const (
 	retryFirst, retryMost = 500 * time.Millisecond, 5 * time.Second
-	// A camera has this long from the connection to the first packet.
-	setupTimeout = 20 * time.Second
 	// A pull that delivered this long is retried at once, as if it were new.
 	wellAfter = 10 * time.Second
 	// Connections per attempt: the first and some redirects.
@@ -220,7 +218,7 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	g := &guest{Conn: conn, timeout: setupTimeout, leave: func() {}}
+	g := &guest{Conn: conn, timeout: p.server.config.RequestTimeout, leave: func() {}}
 	g.completed()
 	a.mu.Lock()
 	defer a.mu.Unlock()

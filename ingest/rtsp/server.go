@@ -49,8 +49,8 @@ type Config struct {
 	MaxConnsPerIP int
 	// Silence is how long a publisher may send nothing. If zero, 10 s.
 	Silence time.Duration
-	// RequestTimeout is how long a connection may take to complete a request until media flows. If
-	// zero, 20 s.
+	// RequestTimeout is how long a connection may take to complete a request until media flows, and a
+	// camera from the connection to its first packet. If zero, 20 s.
 	RequestTimeout time.Duration
 
 	// Logger gets a line when a session starts, ends or turns bad. If nil, slog.Default().

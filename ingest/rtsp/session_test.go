@@ -113,4 +113,3 @@ func TestFileWithoutPaceIsHeldBack(t *testing.T) {
 		t.Errorf("media time is %v ahead of the clock; want the publisher held back", ahead)
 	}
 }
-

@@ -3,6 +3,7 @@ package rtc
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/nack"
@@ -84,7 +85,10 @@ func receiving(engine *webrtc.MediaEngine) (*interceptor.Registry, error) {
 			return nil, fmt.Errorf("register transport-wide feedback: %w", err)
 		}
 	}
-	generator, err := nack.NewGeneratorInterceptor()
+	// Soon, because readers wait for a tenth of a second or two. Not for ever, because the stack does not see that
+	// a packet came on a retransmission stream (RFC 4588), and would ask until it is 512 packets old.
+	const askEvery, askTimes = 25 * time.Millisecond, 4
+	generator, err := nack.NewGeneratorInterceptor(nack.GeneratorInterval(askEvery), nack.GeneratorMaxNacksPerPacket(askTimes))
 	if err != nil {
 		return nil, err
 	}
