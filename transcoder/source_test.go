@@ -156,7 +156,7 @@ func (c clip) repeat(n int) clip {
 
 // fixture is a hub with a transcoder and one live stream.
 type fixture struct {
-	t           *testing.T
+	t           testing.TB
 	hub         *relay.Hub
 	transcoder  *Transcoder
 	publication *relay.Publication
@@ -169,7 +169,7 @@ type fixture struct {
 	writers map[media.Kind]*frame.Writer
 }
 
-func newFixture(t *testing.T, c Config) *fixture {
+func newFixture(t testing.TB, c Config) *fixture {
 	t.Helper()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -202,7 +202,7 @@ func newFixture(t *testing.T, c Config) *fixture {
 	return fx
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimSpace(b))

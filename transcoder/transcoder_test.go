@@ -13,7 +13,7 @@ import (
 
 // viewer reads a format.
 type viewer struct {
-	t      *testing.T
+	t      testing.TB
 	sub    *relay.Subscription
 	frames *frame.Reader
 }
