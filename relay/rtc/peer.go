@@ -31,6 +31,12 @@ var (
 	ErrLeft    = errors.New("the peer closed the connection")
 )
 
+// errOffer is told to a peer whose offer passed our checks and not those of the stack.
+var errOffer = &sdp.Error{Detail: "The offer cannot be answered. Send the SDP of your peer connection's offer as it is."}
+
+// maxCandidates bounds what a peer may have us try, in its offer and after, until it restarts ICE.
+const maxCandidates = 100
+
 // Peer is one session. Methods are safe for concurrent use.
 type Peer struct {
 	network   *Network
@@ -41,7 +47,8 @@ type Peer struct {
 	done      chan struct{} // closed when everything of the session has ended
 	handlers  sync.WaitGroup
 
-	signal sync.Mutex // held through one change of descriptions; guards offer
+	signal     sync.Mutex // held through one change of descriptions; guards candidates
+	candidates int        // that trickled in
 
 	mu     sync.Mutex // guards all below
 	answer string
@@ -191,14 +198,14 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	p.signal.Lock()
 	defer p.signal.Unlock()
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
-		return fmt.Errorf("read the offer: %w", err)
+		return errors.Join(errOffer, fmt.Errorf("read the offer: %w", err))
 	}
 	if err := prepare(); err != nil {
 		return err
 	}
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
-		return fmt.Errorf("make the answer: %w", err)
+		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
 	}
 	gathered := webrtc.GatheringCompletePromise(p.pc)
 	if err := p.pc.SetLocalDescription(answer); err != nil {
@@ -211,6 +218,7 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	p.candidates = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
@@ -222,6 +230,9 @@ func (p *Peer) Trickle(f *sdp.Fragment) error {
 	p.signal.Lock()
 	defer p.signal.Unlock()
 	for _, candidate := range f.Candidates {
+		if p.candidates++; p.candidates > maxCandidates {
+			break
+		}
 		_ = p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate})
 	}
 	return nil

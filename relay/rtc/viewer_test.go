@@ -201,6 +201,11 @@ func TestWrongFingerprint(t *testing.T) {
 func TestPeerLeaves(t *testing.T) {
 	n := newTestNetwork(t, Config{})
 	v, client, _ := watch(t, n)
+	for deadline := time.Now().Add(patience10); client.ConnectionState() != webrtc.PeerConnectionStateConnected; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the client is not connected") // it could not say goodbye
+		}
+	}
 	_ = client.GracefulClose()
 	wait(t, v.Done(), "the end of a session whose peer has closed")
 	if n.Sessions() != 0 {
@@ -210,7 +215,7 @@ func TestPeerLeaves(t *testing.T) {
 
 // TestConsentExpires ends the session of a peer that falls silent without a word (RFC 7675).
 func TestConsentExpires(t *testing.T) {
-	n := newTestNetwork(t, Config{DisconnectTimeout: 300 * time.Millisecond, FailTimeout: 600 * time.Millisecond})
+	n := newTestNetwork(t, Config{DisconnectTimeout: time.Second, FailTimeout: 2 * time.Second})
 	client := newClient(t)
 	if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		t.Fatal(err)
