@@ -12,7 +12,7 @@ import (
 	"banyan/relay/media"
 )
 
-const sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
+const announcement = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
 	"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:streamid=0\r\n"
 
 // request writes an RTSP request; headers are "Name: value".
@@ -34,7 +34,7 @@ func status(response string) string {
 // announced leaves a connection after ANNOUNCE.
 func (n *node) announced(t *testing.T, name string) *raw {
 	r := n.dial(t)
-	if got := status(r.request("ANNOUNCE", n.url(name), sdp)); got != "200" {
+	if got := status(r.request("ANNOUNCE", n.url(name), announcement)); got != "200" {
 		t.Fatalf("ANNOUNCE: %s", got)
 	}
 	return r
@@ -101,20 +101,23 @@ func TestHostileRequests(t *testing.T) {
 		{"ANNOUNCE without type", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "") }},
 		{"ANNOUNCE of nonsense", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "nonsense") }},
 		{"ANNOUNCE of a codec we lack", "415", func(r *raw) string {
-			return r.request("ANNOUNCE", u, strings.ReplaceAll(sdp, "H264/90000", "theora/90000"))
+			return r.request("ANNOUNCE", u, strings.ReplaceAll(announcement, "H264/90000", "theora/90000"))
 		}},
 		{"ANNOUNCE of 17 tracks", "415", func(r *raw) string {
-			track := sdp[strings.Index(sdp, "m="):]
-			return r.request("ANNOUNCE", u, sdp+strings.Repeat(track, 16))
+			track := announcement[strings.Index(announcement, "m="):]
+			return r.request("ANNOUNCE", u, announcement+strings.Repeat(track, 16))
 		}},
-		{"ANNOUNCE twice", "455", func(r *raw) string { r.request("ANNOUNCE", u, sdp); return r.request("ANNOUNCE", u, sdp) }},
+		{"ANNOUNCE twice", "455", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement)
+			return r.request("ANNOUNCE", u, announcement)
+		}},
 		{"SETUP twice", "400", func(r *raw) string {
-			r.request("ANNOUNCE", u, sdp)
+			r.request("ANNOUNCE", u, announcement)
 			r.request("SETUP", u+"/streamid=0", "", record)
 			return r.request("SETUP", u+"/streamid=0", "", strings.Replace(record, "0-1", "2-3", 1))
 		}},
 		{"SETUP of an unknown track", "400", func(r *raw) string {
-			r.request("ANNOUNCE", u, sdp)
+			r.request("ANNOUNCE", u, announcement)
 			return r.request("SETUP", u+"/streamid=9", "", record)
 		}},
 		{"SETUP without Transport", "400", setup(u, "X: y")},
@@ -136,7 +139,7 @@ func TestHostileRequests(t *testing.T) {
 			return r.request("RECORD", n.url("other"), "", "Session: "+id)
 		}},
 		{"mixed transports", "400", func(r *raw) string {
-			two := sdp + strings.Replace(sdp[strings.Index(sdp, "m="):], "streamid=0", "streamid=1", 1)
+			two := announcement + strings.Replace(announcement[strings.Index(announcement, "m="):], "streamid=0", "streamid=1", 1)
 			r.request("ANNOUNCE", u, two)
 			r.request("SETUP", u+"/streamid=0", "", record)
 			return r.request("SETUP", u+"/streamid=1", "", "Transport: RTP/AVP;unicast;client_port=5000-5001;mode=record")
@@ -195,7 +198,7 @@ func TestHostileRequests(t *testing.T) {
 
 func setup(u, header string) func(*raw) string {
 	return func(r *raw) string {
-		r.request("ANNOUNCE", u, sdp)
+		r.request("ANNOUNCE", u, announcement)
 		return r.request("SETUP", u+"/streamid=0", "", header)
 	}
 }
@@ -244,7 +247,7 @@ func TestChallenge(t *testing.T) {
 		body, url, more := "", n.url("cup/cam1"), "X: y"
 		switch method {
 		case "ANNOUNCE":
-			body = sdp
+			body = announcement
 		case "SETUP":
 			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
 		}
@@ -280,7 +283,7 @@ func TestSessionIsNoCredential(t *testing.T) {
 	n.guard = n.server.config.Guard.(*auth.Guard)
 	token := n.token("cam", "cam")
 	victim := n.dial(t)
-	if got := victim.request("ANNOUNCE", n.url("cam?token="+token), sdp); status(got) != "200" {
+	if got := victim.request("ANNOUNCE", n.url("cam?token="+token), announcement); status(got) != "200" {
 		t.Fatal(got)
 	}
 	setup := victim.request("SETUP", n.url("cam?token="+token)+"/streamid=0", "", record)
