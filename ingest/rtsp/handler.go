@@ -1,0 +1,343 @@
+package rtsp
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	lib "github.com/bluenviron/gortsplib/v4/pkg/auth"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+
+	"banyan/relay"
+	"banyan/relay/auth"
+	"banyan/relay/media"
+)
+
+// handler is what gortsplib calls. The calls of one connection and its session come one at a time, as
+// the connection waits for the answer to each request.
+type handler struct{ *Server }
+
+// client is what is known of a connection. It hangs on it as user data.
+type client struct {
+	guest  *guest
+	peer   netip.AddrPort
+	nonce  string  // of Digest, fresh for each connection
+	grants []grant // what it has proven
+
+	phase   phase
+	request *base.Request // being answered
+	session session       // nil before ANNOUNCE or SETUP, and after its end
+	own     *gortsplib.ServerSession
+}
+
+// phase is how far a connection has come with its session (RFC 2326, appendix A).
+type phase uint8
+
+const (
+	idle      phase = iota
+	announced       // ANNOUNCE, perhaps some SETUP
+	recordingMedia
+	ready // SETUP to play
+	playing
+)
+
+// session is what a connection does: *recording or *player. It hangs on the session as user data.
+type session interface {
+	// close lets go of everything and waits for what it started.
+	close(cause error)
+}
+
+func clientOf(c *gortsplib.ServerConn) *client { return c.UserData().(*client) }
+
+// OnConnOpen greets a connection.
+func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
+	c := &client{}
+	c.guest, _ = ctx.Conn.NetConn().(*guest)
+	c.peer, _ = netip.ParseAddrPort(ctx.Conn.NetConn().RemoteAddr().String())
+	c.nonce, _ = lib.GenerateNonce() // crypto/rand does not fail
+	ctx.Conn.SetUserData(c)
+}
+
+// OnConnClose ends the session of the connection, also one over UDP: who has gone cannot stop it.
+func (h *handler) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
+	if c := clientOf(ctx.Conn); c.own != nil {
+		c.own.Close()
+	}
+}
+
+// OnSessionClose ends what the session did.
+func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) {
+	if s, ok := ctx.Session.UserData().(session); ok {
+		s.close(ctx.Error)
+	}
+}
+
+// OnRequest notes what is being answered.
+func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
+	c := clientOf(conn)
+	c.guest.completed()
+	c.request = req
+	if transport := req.Header["Transport"]; len(transport) > 0 {
+		req.Header["Transport"] = withoutSource(transport, "")
+	}
+	if c.own == nil && len(req.Header["Session"]) > 0 {
+		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
+		// would let any connection from the same address use it.
+		req.Header["Session"] = base.HeaderValue{"not-yours"}
+	}
+}
+
+// OnResponse corrects what gortsplib answers, and lets media flow once the answer to PLAY is known.
+func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
+	c := clientOf(conn)
+	res.Header["Server"] = base.HeaderValue{"banyan"}
+	refused := res.StatusCode == base.StatusBadRequest || res.StatusCode == base.StatusNotImplemented
+	if refused && !c.phase.allows(c.request.Method) && len(c.request.Header["CSeq"]) == 1 {
+		res.StatusCode = base.StatusMethodNotValidInThisState
+	}
+	switch {
+	case res.StatusCode != base.StatusOK:
+	case c.request.Method == base.Play:
+		if p, ok := c.session.(*player); ok {
+			p.start(res, c.request.URL)
+		}
+	case c.request.Method == base.Teardown:
+		c.phase, c.session, c.own = idle, nil, nil
+		c.guest.flowing.Store(false)
+	}
+}
+
+// allows tells whether a method makes sense in a phase; of those that always do it says yes.
+func (p phase) allows(m base.Method) bool {
+	switch m {
+	case base.Announce:
+		return p == idle
+	case base.Setup:
+		return p == idle || p == announced || p == ready
+	case base.Record:
+		return p == announced
+	case base.Play:
+		return p == ready || p == playing
+	case base.Pause:
+		return p == playing
+	case base.Teardown:
+		return p != idle
+	}
+	return true
+}
+
+// target is what a URL of ours asks for.
+type target struct {
+	name   media.Name
+	format media.Format // empty where none is asked for
+}
+
+// parseTarget reads "/{stream}" and "?format=".
+func parseTarget(path, query string) (target, error) {
+	name, err := media.ParseName(strings.TrimPrefix(path, "/"))
+	if err != nil {
+		return target{}, err
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return target{}, errors.New("the query of the URL cannot be read: use ?format=… or none")
+	}
+	t := target{name: name}
+	if f := values.Get("format"); f != "" {
+		if t.format, err = media.ParseFormat(f); err != nil {
+			return target{}, err
+		}
+	}
+	return t, nil
+}
+
+// splitControl parts a URL from the "/trackID=1" that players append to it, or to its query.
+func splitControl(u *base.URL) (path, query string) {
+	path, _, _ = strings.Cut(u.Path, "/trackID=")
+	query, _, _ = strings.Cut(u.RawQuery, "/trackID=")
+	return strings.TrimSuffix(path, "/"), strings.TrimSuffix(query, "/")
+}
+
+// OnAnnounce takes a publisher's description.
+func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Response, error) {
+	c := clientOf(ctx.Conn)
+	to, err := parseTarget(ctx.Path, ctx.Query)
+	if err != nil {
+		return answer(base.StatusBadRequest, err.Error()), nil
+	}
+	g, err := h.prove(c, ctx.Request, publish, to.name)
+	if err != nil {
+		return h.refuse(c, err)
+	}
+	sources, ignored, err := choose(ctx.Description)
+	if err != nil {
+		return answer(base.StatusUnsupportedMediaType, err.Error()), nil
+	}
+	r := &recording{server: h.Server, lib: ctx.Session, grant: g, sources: sources,
+		logger: h.config.Logger.With("stream", to.name, "peer", c.peer)}
+	if len(ignored) > 0 {
+		r.logger.Warn("tracks are ignored", "tracks", ignored)
+	}
+	c.phase, c.session, c.own = announced, r, ctx.Session
+	ctx.Session.SetUserData(r)
+	return ok(), nil
+}
+
+// OnSetup agrees on the transport of a track.
+func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	c := clientOf(ctx.Conn)
+	from, err := parseTarget(ctx.Path, ctx.Query)
+	if err != nil {
+		return answer(base.StatusBadRequest, err.Error()), nil, nil
+	}
+	v := play
+	if c.phase == announced {
+		v = publish
+	}
+	g, err := h.prove(c, ctx.Request, v, from.name)
+	if err != nil {
+		res, err := h.refuse(c, err)
+		return res, nil, err
+	}
+	if res := checkTransport(ctx.Request.Header["Transport"], c.peer.Addr()); res != nil {
+		return res, nil, nil
+	}
+	switch s := c.session.(type) {
+	case *recording:
+		return ok(), nil, nil
+	case *player:
+		return ok(), s.stream, nil
+	}
+	p, res := h.newPlayer(c, ctx.Session, from, g)
+	if res != nil {
+		return res, nil, nil
+	}
+	c.phase, c.session, c.own = ready, p, ctx.Session
+	ctx.Session.SetUserData(p)
+	return ok(), p.stream, nil
+}
+
+// checkTransport refuses to send media where it was not asked from: another host, a port that is
+// somebody's service, a channel that does not exist.
+func checkTransport(header base.HeaderValue, peer netip.Addr) *base.Response {
+	var transports headers.Transports
+	if err := transports.Unmarshal(header); err != nil {
+		return answer(base.StatusBadRequest, "The Transport header cannot be read.")
+	}
+	for _, t := range transports {
+		if ports := t.ClientPorts; ports != nil && (ports[0] < 1024 || ports[1] != ports[0]+1 || ports[1] > 65535) {
+			return answer(base.StatusUnsupportedTransport, "Choose two consecutive client ports between 1024 and 65535.")
+		}
+		if ids := t.InterleavedIDs; ids != nil && (ids[0] < 0 || ids[1] > 255) {
+			return answer(base.StatusUnsupportedTransport, "Choose interleaved channels between 0 and 255.")
+		}
+		if d := t.Destination; d != nil && d.String() != peer.Unmap().String() {
+			return answer(base.StatusUnsupportedTransport, "Media is sent only to the address that asks for it.")
+		}
+	}
+	return nil
+}
+
+// OnRecord lets a publisher in.
+func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
+	c := clientOf(ctx.Conn)
+	r, is := c.session.(*recording)
+	if !is {
+		return answer(base.StatusMethodNotValidInThisState, "Send ANNOUNCE and SETUP first."), nil
+	}
+	if _, err := h.prove(c, ctx.Request, publish, r.grant.name); err != nil {
+		return h.refuse(c, err)
+	}
+	if err := r.start(c, *ctx.Session.SetuppedTransport()); err != nil {
+		return answer(statusOf(err), err.Error()), nil
+	}
+	c.phase = recordingMedia
+	c.guest.flowing.Store(true)
+	return ok(), nil
+}
+
+// OnPlay checks a player once more; OnResponse starts it.
+func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+	c := clientOf(ctx.Conn)
+	p, is := c.session.(*player)
+	if !is {
+		return answer(base.StatusMethodNotValidInThisState, "Send SETUP first."), nil
+	}
+	if _, err := h.prove(c, ctx.Request, play, p.grant.name); err != nil {
+		return h.refuse(c, err)
+	}
+	c.phase = playing
+	c.guest.flowing.Store(true)
+	res := ok()
+	res.Header["Range"] = base.HeaderValue{"npt=now-"}
+	return res, nil
+}
+
+// OnPause holds a player. What it missed is not sent later: it is live.
+func (h *handler) OnPause(ctx *gortsplib.ServerHandlerOnPauseCtx) (*base.Response, error) {
+	c := clientOf(ctx.Conn)
+	p, is := c.session.(*player)
+	if !is {
+		return answer(base.StatusMethodNotValidInThisState, "A publisher cannot pause: send TEARDOWN, and ANNOUNCE later."), nil
+	}
+	p.stop()
+	if c.phase == playing {
+		c.phase = ready
+	}
+	return ok(), nil
+}
+
+// OnDecodeError counts what gortsplib could not read; the session goes on.
+func (h *handler) OnDecodeError(*gortsplib.ServerHandlerOnDecodeErrorCtx) {
+	h.counters.undecodable.Add(1)
+}
+
+// OnPacketsLost is told by the log line at the end of the session.
+func (h *handler) OnPacketsLost(ctx *gortsplib.ServerHandlerOnPacketsLostCtx) {
+	if r, ok := ctx.Session.UserData().(*recording); ok {
+		r.lost.Add(ctx.Lost)
+	}
+}
+
+// OnStreamWriteError is not called, as packets are written to sessions one by one.
+func (h *handler) OnStreamWriteError(*gortsplib.ServerHandlerOnStreamWriteErrorCtx) {}
+
+func ok() *base.Response {
+	return &base.Response{StatusCode: base.StatusOK, Header: base.Header{}}
+}
+
+// statusOf says in RTSP what an error of the hub means.
+func statusOf(err error) base.StatusCode {
+	switch {
+	case errors.Is(err, relay.ErrNoStream), errors.Is(err, relay.ErrNoTrack):
+		return base.StatusNotFound
+	case errors.Is(err, relay.ErrFull), errors.Is(err, relay.ErrClosed):
+		return base.StatusServiceUnavailable
+	}
+	return base.StatusBadRequest
+}
+
+// watch ends a session when its token has run out.
+func (g grant) watch(done <-chan struct{}, logger *slog.Logger, end func()) {
+	if g.check == nil || g.expires.IsZero() {
+		<-done
+		return
+	}
+	timer := time.NewTimer(time.Until(g.expires.Add(auth.Leeway + time.Second)))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		if err := g.check(); err != nil {
+			logger.Info("the token has run out", "cause", err)
+			end()
+			return
+		}
+		<-done
+	}
+}

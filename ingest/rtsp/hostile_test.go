@@ -1,0 +1,335 @@
+package rtsp
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"banyan/relay/auth"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+const announcement = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
+	"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:streamid=0\r\n"
+
+// request writes an RTSP request; headers are "Name: value".
+func (r *raw) request(method, url string, body string, headers ...string) string {
+	all := append([]string{method + " " + url + " RTSP/1.0", "CSeq: 7"}, headers...)
+	if body != "" {
+		all = append(all, "Content-Type: application/sdp", fmt.Sprint("Content-Length: ", len(body)))
+	}
+	return r.ask(strings.Join(all, "\r\n") + "\r\n\r\n" + body)
+}
+
+func status(response string) string {
+	if fields := strings.Fields(response); len(fields) > 1 {
+		return fields[1]
+	}
+	return ""
+}
+
+// announced leaves a connection after ANNOUNCE.
+func (n *node) announced(t *testing.T, name string) *raw {
+	r := n.dial(t)
+	if got := status(r.request("ANNOUNCE", n.url(name), announcement)); got != "200" {
+		t.Fatalf("ANNOUNCE: %s", got)
+	}
+	return r
+}
+
+const record = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record"
+
+// recording leaves a connection after RECORD.
+func (n *node) recording(t *testing.T, name string) *raw {
+	r := n.announced(t, name)
+	setup := r.request("SETUP", n.url(name)+"/streamid=0", "", record)
+	if status(setup) != "200" {
+		t.Fatalf("SETUP: %s", setup)
+	}
+	if got := r.request("RECORD", n.url(name), "", "Session: "+sessionOf(setup)); status(got) != "200" {
+		t.Fatalf("RECORD: %s", got)
+	}
+	return r
+}
+
+func sessionOf(response string) string {
+	_, rest, _ := strings.Cut(response, "Session: ")
+	id, _, _ := strings.Cut(rest, "\r\n")
+	id, _, _ = strings.Cut(id, ";")
+	return id
+}
+
+// TestHostileRequests is class E of the checklists. After each the server lives and somebody else's
+// frames flow. Where want is empty, the connection is closed without an answer.
+func TestHostileRequests(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.RequestTimeout = 500 * time.Millisecond; c.Silence = time.Second })
+	push(t, n.url("other"), "tcp", picture, x264())
+	witness := readFrom(n.track("other", media.Video), log.Live())
+	u := n.url("victim")
+	for _, c := range []struct {
+		name string
+		want string // statuses, separated by "|"
+		act  func(*raw) string
+	}{
+		{"no CSeq", "400", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\n\r\n") }},
+		{"CSeq text", "200", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: abc\r\n\r\n") }},
+		{"CSeq 2^64", "200", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 18446744073709551616\r\n\r\n") }},
+		{"request line of 1 MiB", "", func(r *raw) string { return r.ask("OPTIONS rtsp://" + strings.Repeat("a", 1<<20)) }},
+		{"header without colon", "", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 1\r\nnonsense\r\n\r\n\r\n") }},
+		{"10,000 headers", "", func(r *raw) string {
+			return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 1\r\n" + strings.Repeat("A: b\r\n", 10000) + "\r\n")
+		}},
+		{"Content-Length -1", "", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: -1") }},
+		{"Content-Length 2^63", "", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: 9223372036854775808") }},
+		{"body short", "", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: 100") }},
+		{"RTSP/9.9", "505|", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/9.9\r\nCSeq: 1\r\n\r\n") }},
+		{"method of 4 KiB", "", func(r *raw) string {
+			return r.ask(strings.Repeat("A", 4096) + " " + u + " RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+		}},
+		{"unknown method", "501", func(r *raw) string { return r.request("DANCE", u, "") }},
+		{"URL without host", "400|404|", func(r *raw) string { return r.request("DESCRIBE", "rtsp:///x", "") }},
+		{"URL with ..", "400", func(r *raw) string { return r.request("DESCRIBE", u+"/../../etc/passwd", "") }},
+		{"URL with %00", "400|", func(r *raw) string { return r.request("DESCRIBE", u+"%00", "") }},
+		{"URL of another scheme", "", func(r *raw) string { return r.request("DESCRIBE", "http://127.0.0.1/x", "") }},
+		{"no such stream", "404", func(r *raw) string { return r.request("DESCRIBE", u, "") }},
+		{"format nonsense", "400", func(r *raw) string { return r.request("DESCRIBE", n.url("other?format=../x"), "") }},
+		{"format unknown", "404", func(r *raw) string { return r.request("DESCRIBE", n.url("other?format=8k"), "") }},
+		{"DESCRIBE for a picture", "406", func(r *raw) string { return r.request("DESCRIBE", n.url("other"), "", "Accept: image/png") }},
+		{"ANNOUNCE without type", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "") }},
+		{"ANNOUNCE of nonsense", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "nonsense") }},
+		{"ANNOUNCE of a codec we lack", "415", func(r *raw) string {
+			return r.request("ANNOUNCE", u, strings.ReplaceAll(announcement, "H264/90000", "theora/90000"))
+		}},
+		{"ANNOUNCE of 17 tracks", "415", func(r *raw) string {
+			track := announcement[strings.Index(announcement, "m="):]
+			return r.request("ANNOUNCE", u, announcement+strings.Repeat(track, 16))
+		}},
+		{"ANNOUNCE twice", "455", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement)
+			return r.request("ANNOUNCE", u, announcement)
+		}},
+		{"SETUP twice", "400", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement)
+			r.request("SETUP", u+"/streamid=0", "", record)
+			return r.request("SETUP", u+"/streamid=0", "", strings.Replace(record, "0-1", "2-3", 1))
+		}},
+		{"SETUP of an unknown track", "400", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement)
+			return r.request("SETUP", u+"/streamid=9", "", record)
+		}},
+		{"SETUP without Transport", "400", setup(u, "X: y")},
+		{"Transport empty", "400", setup(u, "Transport: ")},
+		{"interleaved=255-256", "461|400", setup(u, "Transport: RTP/AVP/TCP;unicast;interleaved=255-256;mode=record")},
+		{"interleaved=0-5", "400", setup(u, "Transport: RTP/AVP/TCP;unicast;interleaved=0-5;mode=record")},
+		{"client_port=0-65536", "461|400", setup(u, "Transport: RTP/AVP;unicast;client_port=0-65536;mode=record")},
+		{"client_port=22-23", "461", setup(u, "Transport: RTP/AVP;unicast;client_port=22-23;mode=record")},
+		{"destination of another host", "461", setup(u, "Transport: RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001;mode=record")},
+		{"source that is a name", "200", setup(u, "Transport: RTP/AVP;unicast;source=canary.invalid;client_port=5000-5001;mode=record")},
+		{"multicast", "461", setup(u, "Transport: RTP/AVP;multicast;mode=record")},
+		{"ttl 999999999999", "400", setup(u, "Transport: RTP/AVP;unicast;client_port=5000-5001;ttl=999999999999;mode=record")},
+		{"mode unknown", "400", setup(u, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=dance")},
+		{"unknown transport", "400|461", setup(u, "Transport: RAW/RAW/UDP;unicast")},
+		{"PLAY before SETUP", "455", func(r *raw) string { return r.request("PLAY", n.url("other"), "") }},
+		{"RECORD before ANNOUNCE", "455", func(r *raw) string { return r.request("RECORD", u, "") }},
+		{"RECORD on a play session", "455", func(r *raw) string {
+			id := sessionOf(r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"))
+			return r.request("RECORD", n.url("other"), "", "Session: "+id)
+		}},
+		{"mixed transports", "400", func(r *raw) string {
+			two := announcement + strings.Replace(announcement[strings.Index(announcement, "m="):], "streamid=0", "streamid=1", 1)
+			r.request("ANNOUNCE", u, two)
+			r.request("SETUP", u+"/streamid=0", "", record)
+			return r.request("SETUP", u+"/streamid=1", "", "Transport: RTP/AVP;unicast;client_port=5000-5001;mode=record")
+		}},
+		{"unknown Session", "454", func(r *raw) string { return r.request("PLAY", n.url("other"), "", "Session: 0123456789abcdef") }},
+		{"Session of 64 KiB", "", func(r *raw) string {
+			return r.request("PLAY", n.url("other"), "", "Session: "+strings.Repeat("a", 64<<10))
+		}},
+		{"TEARDOWN then PLAY", "454|455", func(r *raw) string {
+			id := sessionOf(r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"))
+			r.request("TEARDOWN", n.url("other"), "", "Session: "+id)
+			return r.request("PLAY", n.url("other"), "", "Session: "+id)
+		}},
+		{"Range backwards", "200", func(r *raw) string {
+			id := sessionOf(r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"))
+			return r.request("PLAY", n.url("other"), "", "Session: "+id, "Range: npt=20-10")
+		}},
+		{"$ frame before any session", "", func(r *raw) string { return r.ask("$\x00\x00\x04abcd") }},
+		{"$ frame on an unset channel", "200", func(r *raw) string {
+			live := n.recording(t, "victim")
+			_, _ = io.WriteString(live.conn, "$\x0a\x00\x04abcd")
+			return live.request("OPTIONS", u, "")
+		}},
+		{"garbage in $ frames", "200", func(r *raw) string {
+			live := n.recording(t, "victim")
+			for size := range 40 {
+				_, _ = fmt.Fprintf(live.conn, "$%c%c%c%s", size%2, 0, size, strings.Repeat("\x80", size))
+			}
+			return live.request("OPTIONS", u, "")
+		}},
+		{"$ of 65535 bytes and no more", "", func(r *raw) string {
+			return n.recording(t, "victim").ask("$\x00\xff\xff")
+		}},
+		{"$ within a header", "400|", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCS$\x00\x00\x04abcdeq: 1\r\n\r\n") }},
+		{"HTTP tunnel", "", func(r *raw) string {
+			return r.ask("GET /victim HTTP/1.0\r\nx-sessioncookie: 1\r\nAccept: application/x-rtsp-tunnelled\r\n\r\n")
+		}},
+		{"idle", "", func(r *raw) string { return r.ask("") }},
+		{"1 byte, then nothing", "", func(r *raw) string { return r.ask("O") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := n.dial(t)
+			response := c.act(r)
+			if got := status(response); !strings.Contains("|"+c.want+"|", "|"+got+"|") {
+				t.Errorf("answered %q; want %q\n%s", got, c.want, response)
+			}
+			if strings.Contains(response, "goroutine") || strings.Contains(response, "/work/") {
+				t.Errorf("the answer tells of our insides: %s", response)
+			}
+			r.conn.Close()
+			frames(t, witness, 1)
+		})
+	}
+	eventually(t, "all hostile sessions to be gone", func() bool { s := n.server.Stats(); return s.Publishers == 1 && s.Players == 0 })
+}
+
+func setup(u, header string) func(*raw) string {
+	return func(r *raw) string {
+		r.request("ANNOUNCE", u, announcement)
+		return r.request("SETUP", u+"/streamid=0", "", header)
+	}
+}
+
+func TestSlowRequestIsCutOff(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.RequestTimeout = 300 * time.Millisecond })
+	r := n.dial(t)
+	go func() {
+		for _, b := range []byte("OPTIONS " + n.url("x") + " RTSP/1.0\r\nCSeq: 1\r\n\r\n") {
+			if _, err := r.conn.Write([]byte{b}); err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond) // the attack itself
+		}
+	}()
+	_ = r.conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadAll(r.conn); err != nil && strings.Contains(err.Error(), "timeout") {
+		t.Error("the connection stays open")
+	}
+}
+
+func TestConnectionsAreBoundedPerAddress(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.MaxConnsPerIP = 3 })
+	var guests []*raw
+	for range 3 {
+		r := n.dial(t)
+		if got := status(r.request("OPTIONS", n.url("x"), "")); got != "200" {
+			t.Fatalf("within the bound: %s", got)
+		}
+		guests = append(guests, r)
+	}
+	if got := n.dial(t).request("OPTIONS", n.url("x"), ""); got != "" {
+		t.Errorf("over the bound: %s", got)
+	}
+	guests[0].conn.Close()
+	eventually(t, "room for another", func() bool { return status(n.dial(t).request("OPTIONS", n.url("x"), "")) == "200" })
+	if n.server.Stats().RefusedConns == 0 {
+		t.Error("the refusal was not counted")
+	}
+}
+
+func TestChallenge(t *testing.T) {
+	n := locked(t)
+	for _, method := range []string{"DESCRIBE", "ANNOUNCE", "SETUP"} {
+		r := n.dial(t)
+		body, url, more := "", n.url("cup/cam1"), "X: y"
+		switch method {
+		case "ANNOUNCE":
+			body = announcement
+		case "SETUP":
+			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+		}
+		got := r.request(method, url, body, more)
+		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: ") != 3 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
+			t.Errorf("%s without credentials: %s", method, got)
+		}
+		for _, authorization := range []string{
+			`Digest username="ana", realm="banyan", nonce="", uri="x", response="00"`,
+			`Digest username="ana", realm="banyan", nonce="old", uri="x", response="00"`,
+		} {
+			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" || !strings.Contains(got, `stale="true"`) {
+				t.Errorf("%s with an old nonce: %s", method, got)
+			}
+		}
+		for _, authorization := range []string{
+			"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
+		} {
+			r := n.dial(t)
+			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" {
+				t.Errorf("%s with %q: %s", method, authorization, got)
+			}
+			if got := r.request("OPTIONS", n.url("x"), ""); got != "" {
+				t.Errorf("after wrong credentials the connection goes on: %s", got)
+			}
+		}
+	}
+}
+
+// TestSessionIsNoCredential has another connection use a session it has heard of (S9).
+func TestSessionIsNoCredential(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.Guard = newGuard(t, auth.NeedToken) })
+	n.guard = n.server.config.Guard.(*auth.Guard)
+	token := n.token("cam", "cam")
+	victim := n.dial(t)
+	if got := victim.request("ANNOUNCE", n.url("cam?token="+token), announcement); status(got) != "200" {
+		t.Fatal(got)
+	}
+	setup := victim.request("SETUP", n.url("cam?token="+token)+"/streamid=0", "", record)
+	id := sessionOf(setup)
+	if len(id) < 32 {
+		t.Errorf("the session id is %q; want 128 bits at least", id)
+	}
+	if got := victim.request("RECORD", n.url("cam?token="+token), "", "Session: "+id); status(got) != "200" {
+		t.Fatal(got)
+	}
+	for _, method := range []string{"RECORD", "PAUSE", "TEARDOWN", "PLAY", "GET_PARAMETER"} {
+		if got := status(n.dial(t).request(method, n.url("cam"), "", "Session: "+id)); got == "200" {
+			t.Errorf("%s with somebody else's session was accepted", method)
+		}
+	}
+	if got := victim.request("OPTIONS", n.url("cam"), ""); status(got) != "200" {
+		t.Errorf("the victim's connection: %q", got)
+	}
+	if n.server.Stats().Publishers != 1 {
+		t.Error("the victim's session ended")
+	}
+}
+
+func TestSplitFramesAndRequests(t *testing.T) {
+	n := newNode(t, nil)
+	r := n.recording(t, "cam")
+	stream := "$\x00\x00\x0c\x80\xe0\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01" + "OPTIONS " + n.url("cam") + " RTSP/1.0\r\nCSeq: 9\r\n\r\n" +
+		"$\x01\x00\x04abcd"
+	for i := range stream {
+		if _, err := io.WriteString(r.conn, stream[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.request("OPTIONS", n.url("cam"), ""); strings.Count(got, "RTSP/1.0 200") < 1 {
+		t.Errorf("after split requests: %q", got)
+	}
+}
+
+func TestUDPSessionEndsWithItsConnection(t *testing.T) {
+	n := newNode(t, nil)
+	r := n.announced(t, "cam")
+	setup := r.request("SETUP", n.url("cam/streamid=0"), "", "Transport: RTP/AVP;unicast;client_port=40000-40001;mode=record")
+	if got := r.request("RECORD", n.url("cam"), "", "Session: "+sessionOf(setup)); status(got) != "200" {
+		t.Fatal(got)
+	}
+	eventually(t, "the publisher", func() bool { return n.server.Stats().Publishers == 1 })
+	r.conn.Close()
+	eventually(t, "the session to end", func() bool { return n.server.Stats().Publishers == 0 })
+}

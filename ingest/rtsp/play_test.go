@@ -1,0 +1,165 @@
+package rtsp
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// probe lets ffprobe look at a stream for a while and gives the packets of each codec that it read.
+func probe(t *testing.T, url, transport string, packets int) map[string]int {
+	t.Helper()
+	p := start(t, "ffprobe", "-hide_banner", "-loglevel", "error", "-rtsp_transport", transport,
+		"-read_intervals", "%+3", "-show_entries", "packet=codec_type,pts", "-show_entries", "stream=codec_name,codec_type", "-of", "json", url)
+	if !p.ended() {
+		t.Fatalf("ffprobe fails:\n%s", p.output)
+	}
+	var found struct {
+		Packets []struct {
+			Kind string `json:"codec_type"`
+		}
+		Streams []struct {
+			Name string `json:"codec_name"`
+			Kind string `json:"codec_type"`
+		}
+	}
+	text := p.output.String()
+	if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &found); err != nil {
+		t.Fatalf("ffprobe: %v\n%s", err, text)
+	}
+	count := map[string]int{}
+	for _, s := range found.Streams {
+		for _, packet := range found.Packets {
+			if packet.Kind == s.Kind {
+				count[s.Name]++
+			}
+		}
+	}
+	return count
+}
+
+func TestPlayToFFprobe(t *testing.T) {
+	n := newNode(t, nil)
+	push(t, n.url("cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
+	n.track("cup/cam1", media.Video)
+	n.track("cup/cam1", media.Audio)
+	for _, transport := range []string{"tcp", "udp"} {
+		got := probe(t, n.url("cup/cam1"), transport, 20)
+		if got["h264"] < 20 || got["aac"] < 60 {
+			t.Errorf("over %s ffprobe read %v in 3 s; want about 45 frames of h264 and 140 of aac", transport, got)
+		}
+	}
+	eventually(t, "players to be gone", func() bool { return n.server.Stats().Players == 0 })
+}
+
+func TestPlayDecodesWithoutErrors(t *testing.T) {
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "udp", picture, tone, x264(), []string{"-c:a", "libopus"})
+	n.track("cam", media.Video)
+	n.track("cam", media.Audio)
+	out, err := exec.Command("ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-xerror", "-rtsp_transport", "tcp",
+		"-i", n.url("cam?format=source"), "-t", "2", "-f", "null", "-").CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "" {
+		t.Errorf("ffmpeg: %v\n%s", err, out)
+	}
+}
+
+func TestPlayToGStreamer(t *testing.T) {
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	p := start(t, "gst-launch-1.0", "-q", "rtspsrc", "location="+n.url("cam"), "protocols=tcp", "latency=0", "!",
+		"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "num-buffers=20")
+	if !p.ended() {
+		t.Errorf("GStreamer: %s", p.output)
+	}
+}
+
+// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
+func TestPlayTellsWhereAndWhen(t *testing.T) {
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
+	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
+	u, err := base.ParseURL(n.url("cam"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := gortsplib.TransportTCP
+	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
+	if err := c.Start2(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	session, _, err := c.Describe(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
+		t.Fatal(err)
+	}
+	type seen struct {
+		kind   media.Kind
+		packet *rtp.Packet
+		report *rtcp.SenderReport
+	}
+	all := make(chan seen, 1000)
+	kind := func(m *description.Media) media.Kind {
+		if m.Type == description.MediaTypeVideo {
+			return media.Video
+		}
+		return media.Audio
+	}
+	c.OnPacketRTPAny(func(m *description.Media, _ format.Format, p *rtp.Packet) { all <- seen{kind: kind(m), packet: p} })
+	c.OnPacketRTCPAny(func(m *description.Media, p rtcp.Packet) {
+		if sr, ok := p.(*rtcp.SenderReport); ok {
+			all <- seen{kind: kind(m), report: sr}
+		}
+	})
+	res, err := c.Play(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info headers.RTPInfo
+	if err := info.Unmarshal(res.Header["RTP-Info"]); err != nil || len(info) != 2 {
+		t.Fatalf("RTP-Info %q: %v", res.Header["RTP-Info"], err)
+	}
+	first, reports := map[media.Kind]*rtp.Packet{}, map[media.Kind]*rtcp.SenderReport{}
+	for deadline := time.After(patience); len(first) < 2 || len(reports) < 2; {
+		select {
+		case s := <-all:
+			if s.packet != nil && first[s.kind] == nil {
+				first[s.kind] = s.packet
+			}
+			if s.report != nil {
+				reports[s.kind] = s.report
+			}
+		case <-deadline:
+			t.Fatalf("got %d first packets and %d reports", len(first), len(reports))
+		}
+	}
+	for i, k := range media.Kinds {
+		if *info[i].SequenceNumber != first[k].SequenceNumber || *info[i].Timestamp != first[k].Timestamp {
+			t.Errorf("%v begins at %d/%d; RTP-Info says %d/%d", k, first[k].SequenceNumber, first[k].Timestamp,
+				*info[i].SequenceNumber, *info[i].Timestamp)
+		}
+		at := media.Time(int64(reports[k].NTPTime>>32)-2208988800) * 1e9
+		rate := logs[k].Params().ClockRate
+		ticks := media.TicksOf(at, rate)
+		if d := media.DurationOf(int64(int32(reports[k].RTPTime-uint32(ticks))), rate); d < 0 || d > time.Second {
+			t.Errorf("%v: the report's clocks differ by %v from the log's; want the part of a second that was cut", k, d)
+		}
+	}
+}

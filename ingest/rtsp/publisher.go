@@ -1,0 +1,166 @@
+package rtsp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"banyan/ingest"
+	"banyan/relay"
+	"banyan/relay/frame"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// peer is who sends RTP: a session of our server, or our client at a camera.
+type peer interface {
+	OnPacketRTP(*description.Media, format.Format, gortsplib.OnPacketRTPFunc)
+	OnPacketRTCP(*description.Media, gortsplib.OnPacketRTCPFunc)
+}
+
+// publisher writes what a peer sends into the logs of a stream.
+type publisher struct {
+	publication *relay.Publication
+	timeline    *ingest.Timeline
+	logger      *slog.Logger
+	fail        func(error) // ends the peer; may be called more than once, from any goroutine
+
+	// paced lets a peer that sends faster than real time wait. It must not be set where tracks of
+	// several peers share a goroutine, as over UDP.
+	paced bool
+
+	undecodable atomic.Uint64 // packets that made no frame
+}
+
+// maxAhead is how far a paced peer may run ahead of our clock, and maxPause how long it is held at
+// once, well below any timeout.
+const (
+	maxAhead = 2 * time.Second
+	maxPause = 500 * time.Millisecond
+)
+
+// listen makes the tracks of sources and takes what the peer sends.
+func (p *publisher) listen(from peer, sources []*source) error {
+	p.timeline = ingest.NewTimeline()
+	p.timeline.NotBefore(newest(p.publication.Stream()))
+	for _, s := range sources {
+		t, err := newTrack(p, s)
+		if err != nil {
+			return fmt.Errorf("publish %s: %w", s.params.Codec, err)
+		}
+		from.OnPacketRTP(s.media, s.format, func(packet *rtp.Packet) { t.guard(func() { t.take(packet, time.Now()) }) })
+		from.OnPacketRTCP(s.media, func(packet rtcp.Packet) { t.guard(func() { t.report(packet, time.Now()) }) })
+	}
+	return nil
+}
+
+// newest is the newest media time that was published under the name before. A publisher that ran far
+// ahead of the clock is not followed there: time goes back once, with the new epoch.
+func newest(s *relay.Stream) media.Time {
+	const believable = time.Minute
+	var at media.Time
+	for _, t := range s.Published() {
+		if t.Log != nil {
+			at = max(at, t.Log.NewestTime())
+		}
+	}
+	if at > media.TimeOf(time.Now().Add(believable)) {
+		return 0
+	}
+	return at
+}
+
+// track is one track of a publisher. Its packets come one after the other, its reports from another
+// goroutine.
+type track struct {
+	publisher *publisher
+	source    *source
+	clock     *ingest.Clock
+	writer    *frame.Writer
+	leapt     bool // the next frame begins an epoch
+}
+
+func newTrack(p *publisher, s *source) (*track, error) {
+	out, err := p.publication.Source(s.params.Codec.Kind())
+	if err != nil {
+		return nil, err
+	}
+	writer, err := frame.NewWriter(out, s.params)
+	if err != nil {
+		return nil, err
+	}
+	writer.OnParams = func(media.Params) { p.publication.Announce() }
+	return &track{publisher: p, source: s, clock: p.timeline.Clock(s.params.ClockRate), writer: writer}, nil
+}
+
+// guard ends the session, and no more than that, when a packet breaks us.
+func (t *track) guard(work func()) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			t.publisher.logger.Error("a packet broke the session", "codec", t.source.params.Codec,
+				"cause", broken, "stack", string(debug.Stack()))
+			t.publisher.fail(fmt.Errorf("a packet of %s broke the session: %v", t.source.params.Codec, broken))
+		}
+	}()
+	work()
+}
+
+// take is the life of a packet: time, frame, log.
+func (t *track) take(packet *rtp.Packet, now time.Time) {
+	ticks, jumped := t.clock.Ticks(packet.Timestamp, now)
+	t.leapt = t.leapt || jumped
+	frames, err := t.source.decode(packet)
+	if err != nil {
+		t.publisher.undecodable.Add(1) // a lost packet, or nonsense; the decoder finds the next frame
+		return
+	}
+	for _, f := range frames {
+		if t.leapt {
+			t.writer.Discontinuity()
+			t.leapt = false
+		}
+		if !t.write(frame.Frame{Ticks: ticks + f.after, Arrived: media.TimeOf(now), Units: f.units}) {
+			return
+		}
+	}
+	if t.publisher.paced {
+		t.pace(ticks, now)
+	}
+}
+
+func (t *track) write(f frame.Frame) bool {
+	err := t.writer.Write(f)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, log.ErrReplaced): // the session ends by itself when the publication does
+		return false
+	default: // this frame alone
+		t.publisher.undecodable.Add(1)
+		return true
+	}
+}
+
+// pace holds a peer that sends faster than real time, such as a file without "-re". TCP passes the
+// wait on to it.
+func (t *track) pace(ticks int64, now time.Time) {
+	ahead := media.TimeAt(ticks, t.source.params.ClockRate).Sub(media.TimeOf(now))
+	if ahead > maxAhead {
+		time.Sleep(min(ahead-maxAhead, maxPause))
+	}
+}
+
+func (t *track) report(packet rtcp.Packet, now time.Time) {
+	if sr, ok := packet.(*rtcp.SenderReport); ok {
+		t.clock.SenderReport(sr.NTPTime, sr.RTPTime, now)
+	}
+}

@@ -1,0 +1,337 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"banyan/relay/auth"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+func TestPullWithDigestOverEachTransport(t *testing.T) {
+	camera := locked(t)
+	push(t, camera.urlAs("ana", "s3cret-of-ana", "cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
+	camera.track("cup/cam1", media.Video)
+	camera.track("cup/cam1", media.Audio)
+	for _, transport := range []string{"udp", "tcp", "auto"} {
+		t.Run(transport, func(t *testing.T) {
+			n := newNode(t, func(c *Config) {
+				c.Pull = []Pull{{Stream: "cup/cam1", URL: camera.urlAs("ana", "s3cret-of-ana", "cup/cam1"), Transport: transport}}
+			})
+			checkVideo(t, n, media.H264, true)
+			checkAudio(t, n, media.AAC)
+			if strings.Contains(n.logs.String(), "s3cret") {
+				t.Error("the password is in the log")
+			}
+		})
+	}
+}
+
+// TestPullComesBack takes the whole camera away, which then returns at the same address.
+func TestPullComesBack(t *testing.T) {
+	camera := newNode(t, nil)
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	wire := newCable(t, camera.server.Addr().String())
+	n := newNode(t, func(c *Config) {
+		c.Pull = []Pull{{Stream: "copy", URL: "rtsp://" + wire.Addr().String() + "/cam", Transport: "tcp"}}
+	})
+	reader := readFrom(n.track("copy", media.Video), log.LastKeyframe())
+	before := frames(t, reader, 1)[0]
+	wire.cut()
+	for {
+		f := frames(t, reader, 1)[0]
+		if f.Params.Epoch != before.Params.Epoch {
+			if f.Time() <= before.Time() || !f.Keyframe || !f.Discontinuity {
+				t.Errorf("the new epoch begins with %+v", f)
+			}
+			break
+		}
+		before = f
+	}
+	if n.server.Stats().PullFailures != 1 {
+		t.Errorf("%d failures were counted; want 1", n.server.Stats().PullFailures)
+	}
+}
+
+// cable is a TCP proxy that can be cut.
+type cable struct {
+	net.Listener
+	open sync.Map
+}
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{Listener: l}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			c.open.Store(near, true)
+			c.open.Store(far, true)
+			wg.Go(func() { _, _ = io.Copy(near, far); near.Close() })
+			wg.Go(func() { _, _ = io.Copy(far, near); far.Close() })
+		}
+	})
+	t.Cleanup(func() { l.Close(); c.cut(); wg.Wait() })
+	return c
+}
+
+// cut breaks all connections; new ones work.
+func (c *cable) cut() {
+	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
+}
+
+func TestPushGoesBeforePull(t *testing.T) {
+	camera := newNode(t, nil)
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	n := newNode(t, func(c *Config) {
+		c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam"), Transport: "tcp"}}
+	})
+	n.track("copy", media.Video)
+	pusher := push(t, n.url("copy"), "tcp", picture, x264())
+	origin := func() string {
+		stream, err := n.hub.Stream("copy")
+		if err != nil {
+			return ""
+		}
+		origin, _, _ := stream.Publisher()
+		return origin
+	}
+	eventually(t, "the push to take over", func() bool { return strings.HasPrefix(origin(), "rtsp 127") })
+	eventually(t, "the pull to wait", func() bool { return n.server.Stats().PullFailures > 0 })
+	pusher.kill()
+	eventually(t, "the pull to go on", func() bool { return strings.HasPrefix(origin(), "rtsp pull") })
+}
+
+func TestPullsAreChecked(t *testing.T) {
+	for _, p := range []Pull{
+		{Stream: "a//b", URL: "rtsp://192.168.1.2/x"}, {Stream: "a", URL: "http://192.168.1.2/x"}, {Stream: "a", URL: "file:///etc/passwd"},
+		{Stream: "a", URL: "rtsp://192.168.1.2/x", Transport: "pigeon"}, {Stream: "a", URL: "rtsp://192.168.1.2/x", Public: true},
+		{Stream: "a", URL: "rtsp://127.0.0.1:8554/x", Public: true}, {Stream: "a", URL: "rtsp://0.0.0.0/x"},
+	} {
+		_, err := New(Config{Hub: newNode(t, nil).hub, Guard: newGuard(t, auth.Open), Pull: []Pull{p}})
+		if err == nil || !strings.Contains(err.Error(), "item 1") {
+			t.Errorf("%+v: %v; want an error that names the item", p, err)
+		}
+	}
+}
+
+// camera is a hostile RTSP server: for each connection it does what serve says.
+type camera struct {
+	net.Listener
+	conns atomic.Int32
+	seen  logBook // all that clients sent
+}
+
+func newCamera(t *testing.T, serve func(*camera, net.Conn)) *camera {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &camera{Listener: l}
+	var wg sync.WaitGroup
+	var open sync.Map
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.conns.Add(1)
+			open.Store(conn, true)
+			wg.Go(func() { defer conn.Close(); serve(c, conn) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
+		wg.Wait()
+	})
+	return c
+}
+
+// answer reads requests and answers each by what reply makes of its method and CSeq.
+func (c *camera) answer(conn net.Conn, reply func(method, cseq string) string) {
+	buffer, text := make([]byte, 4096), ""
+	for {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		_, _ = c.seen.Write(buffer[:n])
+		text += string(buffer[:n])
+		for {
+			request, rest, whole := strings.Cut(text, "\r\n\r\n")
+			if !whole {
+				break
+			}
+			text = rest
+			method, _, _ := strings.Cut(request, " ")
+			_, cseq, _ := strings.Cut(request, "CSeq: ")
+			cseq, _, _ = strings.Cut(cseq, "\r\n")
+			if _, err := io.WriteString(conn, reply(method, cseq)); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func fine(cseq string, more ...string) string {
+	return "RTSP/1.0 200 OK\r\nCSeq: " + cseq + "\r\n" + strings.Join(more, "")
+}
+
+// described answers DESCRIBE with body and all else with 200.
+func described(headers, body string) func(method, cseq string) string {
+	return func(method, cseq string) string {
+		if method != "DESCRIBE" {
+			return fine(cseq, "\r\n")
+		}
+		return fine(cseq, headers, "Content-Type: application/sdp\r\n", fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)), body)
+	}
+}
+
+func redirect(to string) func(method, cseq string) string {
+	return func(method, cseq string) string {
+		if method != "DESCRIBE" {
+			return fine(cseq, "\r\n")
+		}
+		return "RTSP/1.0 301 Moved\r\nCSeq: " + cseq + "\r\nLocation: " + to + "\r\n\r\n"
+	}
+}
+
+// attemptAt tries the camera once, as if with a password.
+func attemptAt(t *testing.T, c *camera, userinfo string) error {
+	t.Helper()
+	n := newNode(t, func(config *Config) {
+		config.Silence, config.RequestTimeout = 700*time.Millisecond, time.Second
+	})
+	p, err := n.server.newPull(Pull{Stream: "cam", URL: "rtsp://" + userinfo + c.Addr().String() + "/live", Transport: "tcp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err = p.once(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		t.Error("the attempt is not bounded in time")
+	}
+	if err == nil {
+		t.Fatal("the attempt succeeded")
+	}
+	if text := p.scrub(err); strings.Contains(text, "hunter2") || len(text) > 310 {
+		t.Errorf("the error tells too much: %s", text)
+	}
+	if len(n.hub.Streams()) > 0 && n.hub.Streams()[0].Live() {
+		t.Error("the stream still has a publisher")
+	}
+	return err
+}
+
+// TestHostileCameras is R24: slow, huge, endless and wrong answers are bounded, and tell the cause.
+func TestHostileCameras(t *testing.T) {
+	endless := func(unit string, pause time.Duration) func(*camera, net.Conn) {
+		return func(_ *camera, conn net.Conn) {
+			for range 100000 {
+				if _, err := io.WriteString(conn, unit); err != nil {
+					return
+				}
+				time.Sleep(pause)
+			}
+		}
+	}
+	replies := func(reply func(method, cseq string) string) func(*camera, net.Conn) {
+		return func(c *camera, conn net.Conn) { c.answer(conn, reply) }
+	}
+	track := announcement[strings.Index(announcement, "m="):]
+	for name, serve := range map[string]func(*camera, net.Conn){
+		"closes at once":    func(*camera, net.Conn) {},
+		"never answers":     func(_ *camera, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) },
+		"one byte a time":   endless("R", 20*time.Millisecond),
+		"endless headers":   endless("RTSP/1.0 200 OK\r\n"+strings.Repeat("A: b\r\n", 100), 0),
+		"endless responses": endless("RTSP/1.0 200 OK\r\nCSeq: 99999\r\n\r\n", time.Millisecond),
+		"endless requests":  endless("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", time.Millisecond),
+		"garbage":           endless("\x00\xff$\x00", 0),
+		"frames too early":  endless("$\x00\x00\x04abcd", time.Millisecond),
+		"wrong CSeq":        replies(func(_, cseq string) string { return fine(cseq+"9", "\r\n") }),
+		"huge SDP": replies(func(method, cseq string) string {
+			return fine(cseq, "Content-Type: application/sdp\r\nContent-Length: 1073741824\r\n\r\n", strings.Repeat("a=x\r\n", 40000))
+		}),
+		"SDP of nonsense":     replies(described("", "nonsense")),
+		"SDP of 17 tracks":    replies(described("", announcement+strings.Repeat(track, 16))),
+		"SDP without a codec": replies(described("", strings.ReplaceAll(announcement, "H264/90000", "theora/90000"))),
+		"no transport":        replies(described("", announcement)),
+		"foreign source": replies(func(method, cseq string) string {
+			if method == "SETUP" {
+				return fine(cseq, "Transport: RTP/AVP;unicast;source=192.0.2.1;client_port=5000-5001;server_port=53-54\r\nSession: 1\r\n\r\n")
+			}
+			return described("", announcement)(method, cseq)
+		}),
+		"silent after PLAY": replies(func(method, cseq string) string {
+			if method == "SETUP" {
+				return fine(cseq, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n\r\n")
+			}
+			return described("", announcement)(method, cseq)
+		}),
+		"redirects to a file":   replies(redirect("file:///etc/passwd")),
+		"redirects to nonsense": replies(redirect("rtsp://%zz")),
+		"wants a password again and again": replies(func(_, cseq string) string {
+			return "RTSP/1.0 401 Unauthorized\r\nCSeq: " + cseq + "\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n"
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			attemptAt(t, newCamera(t, serve), "ana:hunter2@")
+		})
+	}
+}
+
+func TestRedirectsAreBounded(t *testing.T) {
+	var c *camera
+	c = newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, redirect("rtsp://"+c.Addr().String()+"/again")) })
+	attemptAt(t, c, "")
+	if n := c.conns.Load(); n > maxDials {
+		t.Errorf("%d connections were made; want at most %d", n, maxDials)
+	}
+}
+
+func TestPasswordStaysWithItsHost(t *testing.T) {
+	canary := newCamera(t, func(c *camera, conn net.Conn) {
+		c.answer(conn, func(_, cseq string) string {
+			return "RTSP/1.0 401 Unauthorized\r\nCSeq: " + cseq + "\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n"
+		})
+	})
+	for _, reply := range []func(method, cseq string) string{
+		redirect("rtsp://" + canary.Addr().String() + "/steal"),
+		described("Content-Base: rtsp://"+canary.Addr().String()+"/steal/\r\n", announcement),
+	} {
+		c := newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, reply) })
+		attemptAt(t, c, "ana:hunter2@")
+	}
+	if n := canary.conns.Load(); n != 0 {
+		t.Errorf("the other host was connected to %d times: %s", n, canary.seen.String())
+	}
+}

@@ -1,0 +1,69 @@
+package rtsp
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/bluenviron/gortsplib/v4"
+)
+
+// recording is a session that publishes. It begins with ANNOUNCE and claims the name at RECORD.
+type recording struct {
+	server  *Server
+	lib     *gortsplib.ServerSession
+	grant   grant
+	sources []*source
+	logger  *slog.Logger
+	lost    atomic.Uint64 // packets that never came
+
+	publisher *publisher    // nil before RECORD
+	done      chan struct{} // closed by close
+	watchers  sync.WaitGroup
+}
+
+// start claims the name and listens to the publisher's packets.
+func (r *recording) start(c *client, transport gortsplib.Transport) error {
+	publication, err := r.server.config.Hub.Publish(r.grant.name, "rtsp "+c.peer.String())
+	if err != nil {
+		return err
+	}
+	p := &publisher{
+		publication: publication, logger: r.logger,
+		paced: transport == gortsplib.TransportTCP,
+		fail:  func(error) { r.lib.Close() },
+	}
+	if err := p.listen(r.lib, r.sources); err != nil {
+		publication.Close()
+		return fmt.Errorf("record: %w", err)
+	}
+	r.publisher, r.done = p, make(chan struct{})
+	r.server.counters.publishers.Add(1)
+	r.watchers.Go(r.watchName)
+	r.watchers.Go(func() { r.grant.watch(r.done, r.logger, r.lib.Close) })
+	return nil
+}
+
+// watchName ends the session when somebody else publishes under its name.
+func (r *recording) watchName() {
+	select {
+	case <-r.done:
+	case <-r.publisher.publication.Ended():
+		r.logger.Info("another publisher has taken the name over: closing the RTSP session")
+		r.lib.Close()
+	}
+}
+
+func (r *recording) close(cause error) {
+	if r.publisher == nil {
+		return
+	}
+	close(r.done)
+	r.watchers.Wait()
+	r.publisher.publication.Close()
+	r.server.counters.publishers.Add(-1)
+	r.server.counters.undecodable.Add(r.publisher.undecodable.Load())
+	r.logger.Info("RTSP session ended", "cause", cause, "lost_packets", r.lost.Load(),
+		"undecodable_packets", r.publisher.undecodable.Load())
+}

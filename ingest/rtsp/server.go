@@ -1,0 +1,246 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+
+	"banyan/relay"
+	"banyan/relay/auth"
+	"banyan/relay/media"
+)
+
+// Guard says who may publish and play; *auth.Guard is one. Errors are those of package auth.
+type Guard interface {
+	CheckPublish(token string, name media.Name) (auth.Claims, error)
+	CheckPlay(token string, name media.Name) (auth.Claims, error)
+}
+
+// Config says how a Server works. Zero means default where a field says so.
+type Config struct {
+	// Hub has the streams.
+	Hub *relay.Hub
+	// Guard decides about tokens.
+	Guard Guard
+	// Users may use Digest authentication.
+	Users []User
+
+	// Addr is where to listen for RTSP. If empty, ":8554".
+	Addr string
+	// UDPAddr is where RTP is sent from and received; RTCP has the next port. Its port is even, or 0
+	// for any free pair. If empty, port 8000 of the host of Addr. "off" leaves TCP as the only
+	// transport.
+	UDPAddr string
+
+	// Pull lists cameras to fetch from.
+	Pull []Pull
+
+	// MaxConns bounds the connections, and with them the sessions. If zero, 2000.
+	MaxConns int
+	// MaxConnsPerIP bounds them per address. If zero, 100.
+	MaxConnsPerIP int
+	// Silence is how long a publisher may send nothing. If zero, 10 s.
+	Silence time.Duration
+	// RequestTimeout is how long a connection may take to complete a request until media flows, and a
+	// camera from the connection to its first packet. If zero, 20 s.
+	RequestTimeout time.Duration
+
+	// Logger gets a line when a session starts, ends or turns bad. If nil, slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Addr == "" {
+		c.Addr = ":8554"
+	}
+	if c.UDPAddr == "" {
+		host, _, _ := net.SplitHostPort(c.Addr)
+		c.UDPAddr = net.JoinHostPort(host, "8000")
+	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = 2000
+	}
+	if c.MaxConnsPerIP <= 0 {
+		c.MaxConnsPerIP = 100
+	}
+	if c.Silence <= 0 {
+		c.Silence = 10 * time.Second
+	}
+	if c.RequestTimeout <= 0 {
+		c.RequestTimeout = 20 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Server is the RTSP door. Make one with New and Run it once.
+type Server struct {
+	config   Config
+	users    users
+	pullers  []*puller
+	counters counters
+
+	lib  *gortsplib.Server // set by Run before it accepts
+	door *door             // the listener
+	wg   sync.WaitGroup    // pulls
+
+	listening chan struct{} // closed when addr is set
+	addr      net.Addr
+}
+
+type counters struct {
+	refusedConns, refusedAuth, undecodable, skipped, pullFailures atomic.Uint64
+	publishers, players                                           atomic.Int64
+}
+
+// Stats are the accounts of a server.
+type Stats struct {
+	Publishers, Players int64  // sessions now
+	RefusedConns        uint64 // connections over a bound
+	RefusedAuth         uint64 // requests with wrong credentials
+	Undecodable         uint64 // packets of publishers that made no frame
+	Skipped             uint64 // times that a slow player skipped to a keyframe
+	PullFailures        uint64 // times that a camera ended or did not begin to deliver
+}
+
+// Stats reads the accounts.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	return Stats{
+		Publishers: c.publishers.Load(), Players: c.players.Load(),
+		RefusedConns: c.refusedConns.Load(), RefusedAuth: c.refusedAuth.Load(),
+		Undecodable: c.undecodable.Load(), Skipped: c.skipped.Load(),
+		PullFailures: c.pullFailures.Load(),
+	}
+}
+
+// New makes a server. It fails when a user or a camera of the configuration is not usable.
+func New(config Config) (*Server, error) {
+	config = config.withDefaults()
+	if config.Hub == nil || config.Guard == nil {
+		return nil, errors.New("rtsp: the configuration needs a hub and a guard")
+	}
+	users, err := checkUsers(config.Users)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, users: users, listening: make(chan struct{})}
+	for i, p := range config.Pull {
+		one, err := s.newPull(p)
+		if err != nil {
+			return nil, fmt.Errorf("rtsp.pull: item %d: %w", i+1, err)
+		}
+		s.pullers = append(s.pullers, one)
+	}
+	return s, nil
+}
+
+// Listening is closed when the server accepts connections.
+func (s *Server) Listening() <-chan struct{} { return s.listening }
+
+// Addr is where the server listens, once Listening is closed.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Run serves until ctx ends or the listener fails, and returns after all sessions have.
+func (s *Server) Run(ctx context.Context) error {
+	s.lib = &gortsplib.Server{
+		Handler:     &handler{s},
+		RTSPAddress: s.config.Addr,
+		ReadTimeout: s.config.Silence, // for a publisher; before that the door sees to it
+		// A player that takes this long for a packet is gone.
+		WriteTimeout: 10 * time.Second,
+		// A player's queue takes a burst of a second of HD video; what is more waits in the log.
+		WriteQueueSize:           1024,
+		DisableRTCPSenderReports: true, // ours carry media time
+		Listen:                   s.listen,
+	}
+	if err := s.bindUDP(); err != nil {
+		return err
+	}
+	if err := s.lib.Start(); err != nil {
+		return fmt.Errorf("listen for RTSP on %s: %w", s.config.Addr, err)
+	}
+	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", s.lib.UDPRTPAddress)
+	close(s.listening)
+	ctx, cancel := context.WithCancel(ctx)
+	for _, p := range s.pullers {
+		s.wg.Go(func() { p.run(ctx) })
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.lib.Wait() }()
+	var err error
+	select {
+	case <-ctx.Done():
+		s.lib.Close() // ends connections, then sessions; each tells its handler
+		<-failed
+	case err = <-failed:
+		err = fmt.Errorf("accept RTSP connections: %w", err)
+	}
+	cancel()
+	s.wg.Wait()
+	return err
+}
+
+func (s *Server) listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	s.addr = l.Addr()
+	s.door = newDoor(l, s.config, &s.counters.refusedConns)
+	return s.door, nil
+}
+
+// bindUDP finds the pair of ports for RTP and RTCP and hands the sockets to gortsplib, which insists
+// on an even port and the one after it (RFC 3550, section 11).
+func (s *Server) bindUDP() error {
+	if s.config.UDPAddr == "off" {
+		return nil
+	}
+	rtp, rtcp, err := listenPair(s.config.UDPAddr)
+	if err != nil {
+		return fmt.Errorf("listen for RTP on %s: %w", s.config.UDPAddr, err)
+	}
+	s.lib.UDPRTPAddress, s.lib.UDPRTCPAddress = rtp.LocalAddr().String(), rtcp.LocalAddr().String()
+	s.lib.ListenPacket = func(_, address string) (net.PacketConn, error) {
+		if address == s.lib.UDPRTPAddress {
+			return rtp, nil
+		}
+		return rtcp, nil
+	}
+	return nil
+}
+
+func listenPair(address string) (rtp, rtcp net.PacketConn, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	attempts := 1
+	if port == "0" {
+		attempts = 100 // the kernel may choose an odd port, or the next may be taken
+	}
+	for range attempts {
+		if rtp, err = net.ListenPacket("udp", address); err != nil {
+			return nil, nil, err
+		}
+		n := rtp.LocalAddr().(*net.UDPAddr).Port
+		if n%2 != 0 {
+			err = fmt.Errorf("port %d is odd: choose an even one, as RTCP takes the next", n)
+		} else if rtcp, err = net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(n+1))); err == nil {
+			return rtp, rtcp, nil
+		}
+		rtp.Close()
+	}
+	return nil, nil, err
+}

@@ -1,0 +1,115 @@
+package rtsp
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+func TestPushFromGStreamer(t *testing.T) {
+	for _, protocol := range []string{"tcp", "udp"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil)
+			start(t, "gst-launch-1.0", "-q", "videotestsrc", "is-live=true", "!", "video/x-raw,width=320,height=180,framerate=15/1", "!",
+				"x264enc", "tune=zerolatency", "speed-preset=ultrafast", "key-int-max=15", "threads=1", "!", "h264parse", "!",
+				"rtspclientsink", "latency=0", "protocols="+protocol, "location="+n.url("cup/cam1"))
+			checkVideo(t, n, media.H264, false)
+		})
+	}
+}
+
+func TestPublisherIsKilledAndReturns(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.Silence = time.Second })
+	camera := push(t, n.url("cam"), "tcp", picture, x264())
+	reader := readFrom(n.track("cam", media.Video), log.LastKeyframe())
+	before := frames(t, reader, 5)[4]
+	camera.kill()
+	stream, err := n.hub.Stream("cam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the publisher to be gone", func() bool { return !stream.Live() })
+	push(t, n.url("cam"), "udp", picture, x264())
+	for {
+		after := frames(t, reader, 1)[0] // the same reader of the same log
+		if after.Params.Epoch != before.Params.Epoch {
+			if !after.Discontinuity || !after.Keyframe || after.Time() <= before.Time() {
+				t.Errorf("the new epoch begins with %+v; want a keyframe, marked, later than before", after)
+			}
+			return
+		}
+		before = after
+	}
+}
+
+func TestSilentUDPPublisherIsReaped(t *testing.T) {
+	n := newNode(t, func(c *Config) { c.Silence = 2 * time.Second })
+	camera := push(t, n.url("cam"), "udp", picture, x264())
+	n.track("cam", media.Video)
+	if err := camera.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := n.hub.Stream("cam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the silent publisher to be gone", func() bool { return !stream.Live() })
+}
+
+func TestSecondPublisherTakesOver(t *testing.T) {
+	n := newNode(t, nil)
+	first := push(t, n.url("cam"), "tcp", picture, x264())
+	reader := readFrom(n.track("cam", media.Video), log.LastKeyframe())
+	epoch := frames(t, reader, 5)[4].Params.Epoch
+	push(t, n.url("cam"), "tcp", []string{"-re", "-f", "lavfi", "-i", "testsrc=size=160x90:rate=15"}, x264())
+	first.ended() // its connection was closed
+	for {
+		f := frames(t, reader, 1)[0]
+		if f.Params.Epoch != epoch {
+			if f.Params.Width != 160 {
+				t.Errorf("after the takeover the picture is %d wide; want 160", f.Params.Width)
+			}
+			break
+		}
+	}
+	if text := n.logs.String(); !strings.Contains(text, "another publisher has taken the name over") {
+		t.Error("the takeover is not in the log")
+	}
+}
+
+func TestPlayerStaysWhilePublisherIsAway(t *testing.T) {
+	n := newNode(t, nil)
+	camera := push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	viewer := newNode(t, func(c *Config) {
+		c.Pull = []Pull{{Stream: "copy", URL: n.url("cam"), Transport: "tcp"}}
+	})
+	copied := readFrom(viewer.track("copy", media.Video), log.LastKeyframe())
+	first := frames(t, copied, 5)
+	camera.kill()
+	eventually(t, "the publisher to be gone", func() bool { return n.server.Stats().Publishers == 0 })
+	push(t, n.url("cam"), "tcp", picture, x264())
+	frames(t, copied, 40)
+	if failures := viewer.server.Stats().PullFailures; failures != 0 {
+		t.Errorf("the player had to connect %d times more", failures)
+	}
+	if first[0].Params.Width != 320 {
+		t.Errorf("the copy is %d wide", first[0].Params.Width)
+	}
+}
+
+func TestFileWithoutPaceIsHeldBack(t *testing.T) {
+	n := newNode(t, nil)
+	unpaced := []string{"-f", "lavfi", "-i", "testsrc=size=320x180:rate=15:duration=600"}
+	push(t, n.url("cam"), "tcp", unpaced, x264())
+	l := n.track("cam", media.Video)
+	frames(t, readFrom(l, log.LastKeyframe()), 60)
+	if ahead := time.Until(l.NewestTime().Wall()); ahead > 4*time.Second {
+		t.Errorf("media time is %v ahead of the clock; want the publisher held back", ahead)
+	}
+}
