@@ -14,7 +14,6 @@ type Publication struct {
 	origin string
 	since  time.Time
 	ended  chan struct{} // closed with hub.mu held; never sent to
-	done   bool          // guarded by hub.mu
 }
 
 // Stream is what p publishes to.
@@ -65,13 +64,15 @@ func (p *Publication) Announce() {
 
 // Close gives the name up. Readers stay; a second call does nothing.
 func (p *Publication) Close() {
-	s := p.stream
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	if p.done || s.publication != p {
-		return
+	p.stream.hub.mu.Lock()
+	defer p.stream.hub.mu.Unlock()
+	if p.stream.publication == p {
+		p.leaveLocked()
 	}
-	p.done = true
+}
+
+func (p *Publication) leaveLocked() {
+	s := p.stream
 	s.publication = nil
 	s.hub.config.Logger.Info("publisher left", "stream", s.name, "origin", p.origin)
 	for key, t := range s.tracks {

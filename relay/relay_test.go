@@ -314,6 +314,21 @@ func TestChangedTellsOfEveryStep(t *testing.T) {
 	}
 }
 
+func TestKick(t *testing.T) {
+	h := newTestHub(t, Config{})
+	p, _ := camera(t, h, "cup/cam1")
+	s, _ := h.Stream("cup/cam1")
+	if !s.Kick() || s.Live() || s.Kick() {
+		t.Error("a kick must end the publication, once")
+	}
+	<-p.Ended()
+	p.Close()
+	camera(t, h, "cup/cam1")
+	if !s.Live() {
+		t.Error("the publisher could not come back")
+	}
+}
+
 func TestViewersAreCounted(t *testing.T) {
 	h := newTestHub(t, Config{})
 	camera(t, h, "cup/cam1")

@@ -261,6 +261,20 @@ func (s *Stream) claimLocked(p *Publication) {
 	s.ringLocked()
 }
 
+// Kick ends the publication, as if another publisher had taken the name over. It tells whether there
+// was one. Readers stay, and the publisher may come back.
+func (s *Stream) Kick() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	p := s.publication
+	if p == nil {
+		return false
+	}
+	close(p.ended)
+	p.leaveLocked()
+	return true
+}
+
 // lingerLocked starts or stops the time after which a stream that nobody needs is forgotten.
 func (s *Stream) lingerLocked() {
 	needed := s.publication != nil || s.readers > 0

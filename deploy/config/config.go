@@ -60,7 +60,7 @@ type Config struct {
 	} `key:"rtc"`
 
 	Auth struct {
-		Secret  string    `key:"secret" default:"" check:"secret" secret:"true" doc:"Secret that signs tokens, at least 32 bytes, the same on all nodes. Empty: one is made and kept in data.dir/secret."`
+		Secret  string    `key:"secret" default:"" check:"secret" secret:"true" doc:"Secret that signs tokens, at least 32 bytes, the same on all nodes. Set it by file or environment, as other users of a machine can see arguments. Empty: one is made and kept in data.dir/secret."`
 		Publish auth.Mode `key:"publish" default:"token" check:"oneof=token|open" doc:"Who may publish: token (who has one for the stream) or open (everybody)."`
 		Play    auth.Mode `key:"play" default:"open" check:"oneof=token|open" doc:"Who may watch: token (who has one for the stream) or open (everybody)."`
 	} `key:"auth"`

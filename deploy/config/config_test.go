@@ -116,7 +116,7 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"key without section", "segment: 2s", "", nil, []string{"segment", "hls.segment"}},
 		{"value for a section", "http: 8080", "", nil, []string{"http", "section", "http.addr"}},
 		{"section for a value", "http: {addr: {port: 80}}", "", nil, []string{"http.addr.port"}},
-		{"unknown variable", "", "BANYAN_HTTP_ADR=:80", nil, []string{"BANYAN_HTTP_ADR", "http.addr"}},
+		{"unknown variable", "", "BANYAN_HTTP_ADR=:80", nil, []string{"BANYAN_HTTP_ADR:", "did you mean BANYAN_HTTP_ADDR?"}},
 		{"unknown flag", "", "", map[string]string{"http.adr": ":80"}, []string{"http.adr", "http.addr"}},
 		{"broken YAML", "http: [", "", nil, []string{"banyan.yaml", "YAML"}},
 		{"key twice", "log: {level: info}\nlog: {level: warn}", "", nil, []string{"log", "already defined"}},

@@ -165,6 +165,9 @@ func unknownKey(name string, keys []Key, origin string) error {
 	likely := nearest(name, keys)
 	if variable, isEnv := strings.CutPrefix(name, EnvPrefix); isEnv {
 		likely = nearest(strings.ToLower(strings.ReplaceAll(variable, "_", ".")), keys)
+		if i := slices.IndexFunc(keys, func(key Key) bool { return key.Name == likely }); i >= 0 {
+			likely = keys[i].Env
+		}
 	}
 	if likely != "" {
 		return fmt.Errorf("%s: there is no such key; did you mean %s? (from %s)", name, likely, origin)

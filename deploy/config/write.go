@@ -17,6 +17,9 @@ func Write(w io.Writer, c Config) error {
 	var b strings.Builder
 	b.WriteString("# Banyan. Each key is also a flag (--http.addr) and an environment variable (BANYAN_HTTP_ADDR).\n" +
 		"# Flags win over the environment, the environment over this file, this file over the defaults.\n")
+	if c.Node.Name == machineName() {
+		c.Node.Name = "" // a file that is taken to another machine must not take this one's name along
+	}
 	var open []string // the sections that the last key stood in
 	for _, key := range Keys() {
 		path := strings.Split(key.Name, ".")

@@ -103,10 +103,10 @@ func (e *Error) Unwrap() error { return e.kind }
 
 // Answer is how the failure is told over HTTP (RFC 6750 section 3); see problem.Answerer.
 func (e *Error) Answer() (status int, detail string, header http.Header) {
-	switch e.kind {
-	case ErrForbidden:
+	switch {
+	case errors.Is(e.kind, ErrForbidden):
 		return http.StatusForbidden, e.detail, nil
-	case ErrBadToken:
+	case errors.Is(e.kind, ErrBadToken):
 		return http.StatusUnauthorized, e.detail, http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}
 	default:
 		return http.StatusUnauthorized, e.detail, http.Header{"Www-Authenticate": {"Bearer"}}

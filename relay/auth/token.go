@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -236,8 +237,11 @@ func refuseRepeatedMembers(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	for {
 		token, err := decoder.Token()
-		if err != nil { // the end, or broken JSON, which is not our question
+		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		top := len(levels) - 1
 		isKey := top >= 0 && levels[top].seen != nil && !levels[top].value

@@ -31,12 +31,23 @@ type Inspector struct {
 	keyAt  uint32
 	keyed  bool // a keyframe was reported with timestamp keyAt
 	insert []byte
+
+	look  func(unit []byte) // inspectUnit, bound once: a closure per packet would be an allocation each
+	found found
+}
+
+// found is what the NAL units of one payload turned out to be.
+type found struct {
+	sets        int
+	slices, key bool
 }
 
 // NewInspector makes an inspector for a track with parameters p, of which Codec and ClockRate must be
 // set and Sets may be (from SDP).
 func NewInspector(p media.Params) *Inspector {
-	return &Inspector{params: p, sets: newSets(&p)}
+	i := &Inspector{params: p, sets: newSets(&p)}
+	i.look = i.inspectUnit
+	return i
 }
 
 // Params are the parameters of the track, as far as they are known.
@@ -85,25 +96,14 @@ func (i *Inspector) update(next media.Params) (changed bool) {
 // nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
 // a fragmented one it passes a rebuilt header with no more than what this payload has of it.
 func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
-	own, slices, key := 0, false, false
-	err := visit(payload, func(unit []byte) {
-		switch kindOf(i.params.Codec, unit) {
-		case unitSet:
-			i.sets.learn(unit)
-			own++
-		case unitKeySlice:
-			slices, key = true, true
-		case unitSlice:
-			slices = true
-		}
-	})
-	if err != nil {
+	i.found = found{}
+	if err := visit(payload, i.look); err != nil {
 		return Info{}, err
 	}
-	if own > 0 && !slices {
+	if i.found.sets > 0 && !i.found.slices {
 		return Info{Drop: true}, nil
 	}
-	if !key || !i.first(timestamp) {
+	if !i.found.key || !i.first(timestamp) {
 		return Info{}, nil
 	}
 	list := i.sets.list()
@@ -118,10 +118,22 @@ func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte
 	if info.Changed {
 		i.insert = aggregate(i.params.Codec, list)
 	}
-	if own < len(list) {
+	if i.found.sets < len(list) {
 		info.Insert = i.insert
 	}
 	return info, nil
+}
+
+func (i *Inspector) inspectUnit(unit []byte) {
+	switch kindOf(i.params.Codec, unit) {
+	case unitSet:
+		i.sets.learn(unit)
+		i.found.sets++
+	case unitKeySlice:
+		i.found.slices, i.found.key = true, true
+	case unitSlice:
+		i.found.slices = true
+	}
 }
 
 // h264Units visits the NAL units that begin in a payload (RFC 6184, section 5).

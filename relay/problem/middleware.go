@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,8 +21,8 @@ func Recover(log *slog.Logger, next http.Handler) http.Handler {
 			if cause == nil {
 				return
 			}
-			if cause == http.ErrAbortHandler {
-				panic(cause)
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(http.ErrAbortHandler)
 			}
 			// The path is logged, the query is not: people put secrets there however often we ask them not to.
 			log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr,

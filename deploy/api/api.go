@@ -1,0 +1,237 @@
+// Package api is the REST interface of a node, under /api/v1/, and the thumbnails beside it.
+//
+// It reads what the hub knows and answers in JSON; errors are application/problem+json. Looking at
+// streams asks for the right to play them, as configured; everything else asks for a token with the
+// right to use the API. The interface is described by openapi.json, which is served too; a test holds
+// the description and the routes against each other.
+package api
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/auth"
+	"banyan/relay/media"
+	"banyan/relay/problem"
+)
+
+//go:embed openapi.json
+var openapi []byte
+
+// Config says what the interface speaks of. Hub and Guard are required.
+type Config struct {
+	Hub   *relay.Hub
+	Guard *auth.Guard
+	Log   *slog.Logger
+	Node  Node
+	// WebRTC and HLS tell whether a track can be offered by that protocol.
+	WebRTC, HLS func(*relay.Stream, relay.Track) bool
+	// Workers lists the transcoder's processes as JSON values; nil on a node without transcoder.
+	Workers func() any
+	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
+	Thumbnail func(ctx context.Context, stream *relay.Stream) ([]byte, error)
+}
+
+// Node is what the interface tells of the node itself.
+type Node struct {
+	Name    string    `json:"name"`
+	Region  string    `json:"region"`
+	Version string    `json:"version"`
+	Roles   []string  `json:"roles"`
+	Started time.Time `json:"started"`
+}
+
+type api struct{ Config }
+
+// Register adds the routes of the interface to mux.
+func Register(mux *http.ServeMux, config Config) {
+	a := &api{config}
+	for pattern, handler := range a.routes() {
+		mux.HandleFunc(pattern, handler)
+	}
+}
+
+func (a *api) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /api/v1/openapi.json":           a.openapi,
+		"GET /api/v1/node":                   a.admin(a.node),
+		"GET /api/v1/workers":                a.admin(a.workers),
+		"POST /api/v1/tokens":                a.admin(a.mint),
+		"GET /api/v1/streams":                a.list,
+		"GET /api/v1/streams/{stream...}":    a.one,
+		"DELETE /api/v1/streams/{stream...}": a.admin(a.kick),
+		"GET /thumbnails/{stream...}":        a.thumbnail,
+	}
+}
+
+// admin lets only holders of the right to use the API through.
+func (a *api) admin(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token, err := auth.Bearer(r)
+		if err == nil {
+			_, err = a.Guard.CheckAPI(token)
+		}
+		if err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (a *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	a.Log.Debug("refused", "path", r.URL.Path, "cause", err)
+	problem.WriteError(w, err)
+}
+
+func (a *api) openapi(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	_, _ = w.Write(openapi)
+}
+
+func (a *api) node(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, a.Node) }
+
+func (a *api) workers(w http.ResponseWriter, _ *http.Request) {
+	if a.Workers == nil {
+		problem.NotFound(w, "This node has no transcoder. Ask a node that has the role \"transcoder\".")
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"workers": a.Workers()})
+}
+
+// grant is the body of POST /api/v1/tokens.
+type grant struct {
+	User    string   `json:"user"`
+	Publish []string `json:"publish"`
+	Play    []string `json:"play"`
+	API     bool     `json:"api"`
+	TTL     string   `json:"ttl"`
+}
+
+func (a *api) mint(w http.ResponseWriter, r *http.Request) {
+	const most = 16 << 10
+	var g grant
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&g); err != nil {
+		problem.BadRequest(w, `The body must be JSON such as {"publish":["cup/*"],"play":["**"],"user":"ana","ttl":"24h"}.`)
+		return
+	}
+	ttl, err := time.ParseDuration(g.TTL)
+	if err != nil || ttl <= 0 {
+		problem.Unprocessable(w, `"ttl" must be a duration such as "24h" or "30m".`)
+		return
+	}
+	token, err := a.Guard.Mint(auth.Grant{User: g.User, Publish: g.Publish, Play: g.Play, API: g.API, TTL: ttl})
+	if err != nil {
+		problem.Unprocessable(w, err.Error()) // Mint's errors speak of the grant alone
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	reply(w, http.StatusCreated, map[string]any{"token": token, "expires": time.Now().Add(ttl).UTC().Truncate(time.Second)})
+}
+
+func (a *api) list(w http.ResponseWriter, r *http.Request) {
+	token, err := auth.Bearer(r)
+	if err != nil {
+		a.refuse(w, r, err)
+		return
+	}
+	streams := []Stream{}
+	all := a.Hub.Streams()
+	for _, s := range all {
+		if _, playErr := a.Guard.CheckPlay(token, s.Name()); playErr != nil {
+			// A token that is good, but not for this stream, hides it; none at all, or a bad one, is told.
+			if !errors.Is(playErr, auth.ErrForbidden) {
+				a.refuse(w, r, playErr)
+				return
+			}
+			continue
+		}
+		streams = append(streams, a.describe(s))
+	}
+	reply(w, http.StatusOK, map[string]any{"streams": streams})
+}
+
+func (a *api) one(w http.ResponseWriter, r *http.Request) {
+	if s := a.find(w, r); s != nil {
+		reply(w, http.StatusOK, a.describe(s))
+	}
+}
+
+// find returns the stream of the request if its sender may play it, else nil after answering. Whether
+// a stream exists is told only to those who may play it.
+func (a *api) find(w http.ResponseWriter, r *http.Request) *relay.Stream {
+	name, err := media.ParseName(r.PathValue("stream"))
+	if err != nil {
+		problem.BadRequest(w, err.Error())
+		return nil
+	}
+	token, err := auth.Bearer(r)
+	if err == nil {
+		_, err = a.Guard.CheckPlay(token, name)
+	}
+	if err != nil {
+		a.refuse(w, r, err)
+		return nil
+	}
+	s, err := a.Hub.Stream(name)
+	if err != nil {
+		problem.NotFound(w, "No stream of this name is live. Check the name, or publish to it first.")
+		return nil
+	}
+	return s
+}
+
+// kick ends the publisher's session. Its readers stay, and it may come back.
+func (a *api) kick(w http.ResponseWriter, r *http.Request) {
+	name, err := media.ParseName(r.PathValue("stream"))
+	if err != nil {
+		problem.BadRequest(w, err.Error())
+		return
+	}
+	s, err := a.Hub.Stream(name)
+	if err != nil || !s.Kick() {
+		problem.NotFound(w, "This stream has no publisher at the moment.")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a *api) thumbnail(w http.ResponseWriter, r *http.Request) {
+	s := a.find(w, r)
+	if s == nil {
+		return
+	}
+	if a.Thumbnail == nil {
+		problem.NotFound(w, "This node makes no thumbnails, as it has no transcoder.")
+		return
+	}
+	picture, err := a.Thumbnail(r.Context(), s)
+	if err != nil {
+		a.Log.Debug("no thumbnail", "stream", s.Name(), "cause", err)
+		problem.Unavailable(w, "There is no picture of this stream yet.", 5*time.Second)
+		return
+	}
+	w.Header().Set("Content-Type", "image/jpeg")
+	w.Header().Set("Cache-Control", "max-age=4")
+	w.Header().Set("Content-Length", strconv.Itoa(len(picture)))
+	_, _ = w.Write(picture)
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	if w.Header().Get("Cache-Control") == "" {
+		w.Header().Set("Cache-Control", "no-cache")
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client has gone, if this fails
+}

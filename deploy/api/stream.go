@@ -1,0 +1,87 @@
+package api
+
+import (
+	"math"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/media"
+)
+
+// Stream is a stream as the interface shows it.
+type Stream struct {
+	Name      media.Name     `json:"name"`
+	Live      bool           `json:"live"`
+	Since     *time.Time     `json:"since,omitempty"` // when its publisher came
+	Via       string         `json:"via,omitempty"`   // by which door: whip, rtsp, pull
+	Viewers   int            `json:"viewers"`
+	Watching  map[string]int `json:"watching"` // viewers by transport
+	Thumbnail string         `json:"thumbnail"`
+	Formats   []Format       `json:"formats"`
+}
+
+// Format is one track of a stream. What is not known (yet) is left out.
+type Format struct {
+	Name       media.Format `json:"name"`
+	Kind       media.Kind   `json:"kind"`
+	Codec      media.Codec  `json:"codec,omitempty"`
+	Width      int          `json:"width,omitempty"`
+	Height     int          `json:"height,omitempty"`
+	FPS        float64      `json:"fps,omitempty"`
+	Bitrate    int          `json:"bitrate,omitempty"` // bits per second: measured while it runs, else nominal
+	Channels   int          `json:"channels,omitempty"`
+	SampleRate int          `json:"sample_rate,omitempty"`
+	Running    bool         `json:"running"`
+	Readers    int          `json:"readers"`
+	WebRTC     bool         `json:"webrtc"`
+	HLS        bool         `json:"hls"`
+}
+
+func (a *api) describe(s *relay.Stream) Stream {
+	out := Stream{
+		Name: s.Name(), Watching: s.Viewers(),
+		Thumbnail: "/thumbnails/" + string(s.Name()), Formats: []Format{},
+	}
+	if origin, since, ok := s.Publisher(); ok {
+		out.Live, out.Since, out.Via = true, &since, door(origin)
+	}
+	for _, n := range out.Watching {
+		out.Viewers += n
+	}
+	for _, t := range s.Tracks() {
+		out.Formats = append(out.Formats, a.format(s, t))
+	}
+	return out
+}
+
+// door is the first word of an origin: where a publisher stands is not everybody's business.
+func door(origin string) string {
+	for i := range len(origin) {
+		if origin[i] == ' ' {
+			return origin[:i]
+		}
+	}
+	return origin
+}
+
+func (a *api) format(s *relay.Stream, t relay.Track) Format {
+	f := Format{Name: t.ID.Format, Kind: t.ID.Kind, Readers: t.Readers, Running: t.Log != nil && t.Live}
+	if t.Params == nil {
+		return f
+	}
+	p := t.Params
+	f.Codec, f.Width, f.Height, f.Channels, f.SampleRate = p.Codec, p.Width, p.Height, p.Channels, p.SampleRate
+	f.FPS, f.Bitrate = p.FPS, p.Bitrate
+	f.WebRTC, f.HLS = a.WebRTC != nil && a.WebRTC(s, t), a.HLS != nil && a.HLS(s, t)
+	if t.Log == nil {
+		return f
+	}
+	stats := t.Log.Stats()
+	if stats.Bitrate > 0 {
+		f.Bitrate = int(stats.Bitrate)
+	}
+	if stats.FrameRate > 0 && p.Codec.Kind() == media.Video {
+		f.FPS = math.Round(stats.FrameRate*10) / 10
+	}
+	return f
+}

@@ -1,0 +1,438 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"banyan/deploy/config"
+	"banyan/relay/auth"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// banyan runs a command to its end.
+func banyan(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out, logs bytes.Buffer
+	err = run(t.Context(), args, &out, &logs)
+	return out.String(), err
+}
+
+func TestTokensThatArePrintedOpenWhatTheySay(t *testing.T) {
+	dir := t.TempDir()
+	out, err := banyan(t, "token", "--data.dir", dir, "--publish", "cup/*", "--publish", "talk", "--play", "**", "--api",
+		"--user", "ana", "--ttl", "1h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := strings.TrimSuffix(out, "\n")
+	if strings.ContainsAny(token, " \n") {
+		t.Fatalf("standard output has more than the token: %q", out)
+	}
+	cfg, err := config.Load(config.Sources{Flags: map[string]string{"data.dir": dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := newGuard(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := guard.CheckPublish(token, "cup/cam1")
+	if err != nil || claims.User != "ana" || !claims.API {
+		t.Errorf("got %+v, %v", claims, err)
+	}
+	if _, err := guard.CheckPublish(token, "talk"); err != nil {
+		t.Errorf("the second --publish: %v", err)
+	}
+	if left := time.Until(claims.Expires); left > time.Hour || left < 50*time.Minute {
+		t.Errorf("the token is good for %v, want an hour", left)
+	}
+}
+
+func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"srve"}, "serve"},
+		{[]string{"serve", "--http.adr", ":80"}, "--http.addr"},
+		{[]string{"serve", "--http.addr", "80"}, "http.addr"},
+		{[]string{"serve", "--roles", "relay,king"}, "ingest"},
+		{[]string{"serve", "--config", filepath.Join(dir, "none.yaml")}, "banyan config"},
+		{[]string{"config", "--hls.part", "soon"}, "hls.part"},
+		{[]string{"token", "--data.dir", dir}, "allows nothing"},
+		{[]string{"token", "--data.dir", dir, "--play", "a//b"}, "segment is empty"},
+		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "100000h"}, "8784h"},
+		{[]string{"token", "--data.dir", dir, "--api", "--auth.secret", "short"}, "auth.secret"},
+	} {
+		out, err := banyan(t, c.args...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: got %v, want an error with %q", c.args, err, c.want)
+		}
+		if out != "" {
+			t.Errorf("%q: printed %q to standard output", c.args, out)
+		}
+	}
+}
+
+func TestHelpVersionAndConfig(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"serve", "token", "doctor", "config", "version"}},
+		{[]string{"--help"}, []string{"serve", "doctor"}},
+		{[]string{"serve", "--help"}, []string{"--config=FILE", "--rtc.public_ips", "--rtc.loopback", "--roles", "--demo"}},
+		{[]string{"version"}, []string{"banyan ", "go1."}},
+		{[]string{"config", "--rtc.loopback", "--log.level=warn"}, []string{"loopback: true", "level: warn", "segment: 2s"}},
+		{[]string{"config", "--rtc.loopback=false"}, []string{"loopback: false"}},
+	} {
+		out, err := banyan(t, c.args...)
+		if err != nil {
+			t.Errorf("%q: %v", c.args, err)
+		}
+		for _, part := range c.want {
+			if !strings.Contains(out, part) {
+				t.Errorf("%q: %q is missing in\n%s", c.args, part, out)
+			}
+		}
+	}
+}
+
+func TestDoctorPrintsJSONAndFailsWhenItMust(t *testing.T) {
+	args := []string{"doctor", "--json", "--data.dir", t.TempDir(), "--transcoder.ffmpeg", "no-such-ffmpeg",
+		"--http.addr", "127.0.0.1:0", "--admin.addr", "127.0.0.1:0", "--rtsp.addr", "127.0.0.1:0", "--rtc.addr", "127.0.0.1:0"}
+	out, err := banyan(t, args...)
+	if err == nil || !strings.Contains(err.Error(), "FAIL") {
+		t.Errorf("got %v, want a failure", err)
+	}
+	var findings []struct{ Check, Status, Remedy string }
+	if err := json.Unmarshal([]byte(out), &findings); err != nil || findings[0].Check != "ffmpeg" || findings[0].Status != "FAIL" {
+		t.Errorf("got %+v, %v", findings, err)
+	}
+}
+
+// running is a node that serves on ports of its own.
+type running struct {
+	t      *testing.T
+	addr   map[string]string // of each door
+	logs   *bufio.Scanner
+	stop   context.CancelFunc
+	ended  chan error // gets what run returns
+	client *http.Client
+}
+
+// start runs `banyan serve` and waits until it is ready.
+func start(t *testing.T, args ...string) *running {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	reader, writer := io.Pipe()
+	n := &running{t: t, addr: map[string]string{}, logs: bufio.NewScanner(reader), stop: stop, ended: make(chan error, 1),
+		client: &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}}
+	args = append([]string{"serve", "--log.format=json", "--data.dir", t.TempDir(),
+		"--http.addr=127.0.0.1:0", "--admin.addr=127.0.0.1:0"}, args...)
+	go func() {
+		err := run(ctx, args, io.Discard, writer)
+		writer.Close()
+		n.ended <- err
+	}()
+	t.Cleanup(func() {
+		stop()
+		for n.logs.Scan() { // run must not wait for us to read
+		}
+		n.client.CloseIdleConnections()
+	})
+	doors := 2 + strings.Count(strings.Join(args, " "), "--http.tls.addr")
+	for ready := false; (!ready || len(n.addr) < doors) && n.logs.Scan(); {
+		var line struct{ Msg, Door, Addr string }
+		if err := json.Unmarshal(n.logs.Bytes(), &line); err != nil {
+			t.Fatalf("log line %q is not JSON: %v", n.logs.Text(), err)
+		}
+		ready = ready || line.Msg == "ready"
+		if line.Msg == "listening" {
+			n.addr[line.Door] = line.Addr
+		}
+	}
+	if n.addr["http"] == "" {
+		t.Fatalf("the node did not start: %v", <-n.ended)
+	}
+	return n
+}
+
+// get asks a door and returns status, content type and body.
+func (n *running) get(door, path string) (int, string, string) {
+	n.t.Helper()
+	resp, err := n.client.Get("http://" + n.addr[door] + path)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), string(body)
+}
+
+// end stops the node and returns what it says.
+func (n *running) end() error {
+	n.stop()
+	for n.logs.Scan() {
+	}
+	return <-n.ended
+}
+
+func TestServeAnswersAndStops(t *testing.T) {
+	n := start(t)
+	for _, c := range []struct {
+		door, path string
+		status     int
+		part       string
+	}{
+		{"http", "/healthz", 200, "ok"},
+		{"http", "/readyz", 200, "ok"},
+		{"http", "/nothing", 404, `"status":404`},
+		{"http", "/metrics", 404, `"status":404`}, // for operators alone
+		{"http", "/debug/pprof/", 404, `"status":404`},
+		{"admin", "/healthz", 200, "ok"},
+		{"admin", "/metrics", 200, "banyan_build_info"},
+		{"admin", "/debug/pprof/", 200, "goroutine"},
+		{"admin", "/debug/pprof/cmdline", 404, ""}, // arguments may hold secrets
+	} {
+		status, contentType, body := n.get(c.door, c.path)
+		if status != c.status || !strings.Contains(body, c.part) {
+			t.Errorf("%s %s: got %d %.200q, want %d with %q", c.door, c.path, status, body, c.status, c.part)
+		}
+		if c.door == "http" && status >= 400 && contentType != "application/problem+json" {
+			t.Errorf("%s %s: type %q, want application/problem+json", c.door, c.path, contentType)
+		}
+	}
+	n.client.CloseIdleConnections()
+	if err := n.end(); err != nil {
+		t.Errorf("a stop that was asked for is no error: %v", err)
+	}
+	if _, err := net.Dial("tcp", n.addr["admin"]); err == nil {
+		t.Error("the admin door is open after the end")
+	}
+}
+
+func TestATakenPortStopsTheStartWithItsKey(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr", "127.0.0.1:0", "--admin.addr", taken.Addr().String())
+	if err == nil || !strings.Contains(err.Error(), "admin.addr") || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// openTestDoor serves handler until the test ends the context that it returns.
+func openTestDoor(t *testing.T, drain time.Duration, handler http.HandlerFunc) (addr string, stop context.CancelFunc, ended chan error) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", handler)
+	log := slog.New(slog.DiscardHandler)
+	door, err := openDoor("http", "http.addr", "127.0.0.1:0", publicHandler(log, mux), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	door.drain = drain
+	ctx, stop := context.WithCancel(context.Background())
+	ended = make(chan error, 1)
+	go func() { ended <- door.serve(ctx) }()
+	t.Cleanup(stop)
+	return door.listener.Addr().String(), stop, ended
+}
+
+func TestRunningRequestsFinishWhenTheNodeStops(t *testing.T) {
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	addr, stop, ended := openTestDoor(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-finish
+		if r.Context().Err() != nil {
+			t.Error("the request was cancelled though it would have finished in time")
+		}
+		writeOK(w)
+	})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answer := make(chan error, 1)
+	go func() {
+		resp, err := client.Get("http://" + addr)
+		if err == nil {
+			resp.Body.Close()
+		}
+		answer <- err
+	}()
+	<-arrived
+	stop()
+	close(finish)
+	if err := <-answer; err != nil {
+		t.Errorf("the request that ran: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the door: %v", err)
+	}
+}
+
+func TestRequestsThatNeverEndAreCancelled(t *testing.T) {
+	arrived := make(chan struct{})
+	addr, stop, ended := openTestDoor(t, time.Millisecond, func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done() // as a playlist that waits for a segment that never comes
+	})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if resp, err := client.Get("http://" + addr); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-arrived
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("the door: %v", err)
+	}
+	<-answered
+}
+
+// pair writes a fresh certificate with the given serial number, for 127.0.0.1.
+func pair(t *testing.T, dir string, serial int64) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{
+		keyFile:  {Type: "EC PRIVATE KEY", Bytes: der},
+		certFile: {Type: "CERTIFICATE", Bytes: cert},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+func TestHTTPSSpeaksHTTP2AndPlainHTTPDoesNot(t *testing.T) {
+	certFile, keyFile := pair(t, t.TempDir(), 1)
+	n := start(t, "--http.tls.addr=127.0.0.1:0", "--http.tls.cert", certFile, "--http.tls.key", keyFile)
+	pem, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get("https://" + n.addr["https"] + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.ProtoMajor != 2 {
+		t.Errorf("over TLS: got %s, want HTTP/2", resp.Proto)
+	}
+
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	clear := &http.Transport{Protocols: &protocols}
+	defer clear.CloseIdleConnections()
+	if resp, err := (&http.Client{Transport: clear}).Get("http://" + n.addr["http"] + "/healthz"); err == nil {
+		resp.Body.Close()
+		t.Error("HTTP/2 in the clear is answered")
+	}
+}
+
+func TestANewCertificateIsTakenUpAndABrokenOneIsNot(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	c := &certificate{log: slog.New(slog.DiscardHandler)}
+	c.certFile, c.keyFile = pair(t, dir, 1)
+	if err := c.read(now); err != nil {
+		t.Fatal(err)
+	}
+	serial := func(at time.Time) int64 {
+		leaf, err := x509.ParseCertificate(c.current(at).Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.Int64()
+	}
+	// touch makes sure that the change shows, however coarse the file system's clock is.
+	touch := func(at time.Time) {
+		if err := os.Chtimes(c.certFile, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair(t, dir, 2)
+	touch(now.Add(time.Hour))
+	if got := serial(now.Add(certInterval / 2)); got != 1 {
+		t.Errorf("before the interval is over: got %d, want 1", got)
+	}
+	if got := serial(now.Add(certInterval)); got != 2 {
+		t.Errorf("after it: got %d, want 2", got)
+	}
+	if err := os.WriteFile(c.certFile, []byte("half a cert"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	touch(now.Add(2 * time.Hour))
+	if got := serial(now.Add(2 * certInterval)); got != 2 {
+		t.Errorf("with a broken file: got %d, want 2", got)
+	}
+}
+
+func TestSecretsInSettingsStayOutOfTheLog(t *testing.T) {
+	var text bytes.Buffer
+	cfg, err := config.Load(config.Sources{Flags: map[string]string{"log.level": "debug"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := auth.NewGuard(auth.Config{Secret: bytes.Repeat([]byte("s"), 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := guard.Mint(auth.Grant{API: true, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newLog(cfg, &text).Debug("pull", "url", "rtsp://ana:hunter2@cam/x", "header", "Bearer "+token)
+	if strings.Contains(text.String(), "hunter2") || strings.Contains(text.String(), token) || !strings.Contains(text.String(), "cam/x") {
+		t.Errorf("got %s", text.String())
+	}
+}

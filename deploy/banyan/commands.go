@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"banyan/deploy/banyan/doctor"
+	"banyan/deploy/config"
+	"banyan/relay/auth"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker, see Makefile.
+var version = ""
+
+// commandLine is what kong fills in. Each command has its own settings, as each is a grammar of its own.
+type commandLine struct {
+	Serve   serveCommand   `cmd:"" help:"Run the server."`
+	Token   tokenCommand   `cmd:"" help:"Print a token that lets its holder publish, play or use the API."`
+	Doctor  doctorCommand  `cmd:"" help:"Check this machine, and say what to do about what is wrong."`
+	Config  configCommand  `cmd:"" help:"Print every setting with its meaning, default and present value, as a file to start from."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// console is where a command writes.
+type console struct {
+	stdout io.Writer // what was asked for
+	stderr io.Writer // logs
+}
+
+// run does what args ask for. Its error is what the caller tells the user.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	commands := commandLine{
+		Serve: serveCommand{settings: newSettings()}, Token: tokenCommand{settings: newSettings()},
+		Doctor: doctorCommand{settings: newSettings()}, Config: configCommand{settings: newSettings()},
+	}
+	helped := false
+	parser, err := kong.New(&commands,
+		kong.Name("banyan"), kong.Description("One server for live video: broadcasts and calls."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(console{stdout, stderr}),
+		kong.Vars{"roles": strings.Join(allRoles, ",")},
+	)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if helped { // --help has printed; that no command was given is then no mistake
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w (see banyan --help)", err)
+	}
+	return parsed.Run()
+}
+
+type serveCommand struct {
+	settings
+	Roles []string `placeholder:"ROLE,…" default:"${roles}" enum:"${roles}" help:"What this node does: some of ${roles}. All by default."`
+	Demo  bool     `help:"Start two demo cameras and print the pages to open."`
+}
+
+func (c *serveCommand) Run(ctx context.Context, console console) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	return serve(ctx, cfg, options{Roles: c.Roles, Demo: c.Demo}, newLog(cfg, console.stderr))
+}
+
+// newLog makes the log of the process. No secret passes it.
+func newLog(cfg config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // checked with the configuration
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(auth.Redact(slog.NewJSONHandler(w, options)))
+	}
+	return slog.New(auth.Redact(slog.NewTextHandler(w, options)))
+}
+
+type tokenCommand struct {
+	settings
+	Publish []string      `placeholder:"GLOB" help:"Streams that may be published, such as cup/cam1 or \"cup/*\". May be given several times."`
+	Play    []string      `placeholder:"GLOB" help:"Streams that may be played. \"**\" stands for all."`
+	API     bool          `name:"api" help:"The REST API may be used."`
+	User    string        `placeholder:"NAME" help:"Who the token is for. A name is made up if there is none."`
+	TTL     time.Duration `name:"ttl" default:"24h" help:"How long the token is good, at most 8784h (a year)."`
+}
+
+func (c *tokenCommand) Run(console console) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	guard, err := newGuard(cfg)
+	if err != nil {
+		return err
+	}
+	token, err := guard.Mint(auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: c.TTL})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(console.stdout, token)
+	return err
+}
+
+// newGuard makes the guard that serve and token share, so that the one takes what the other prints.
+func newGuard(cfg config.Config) (*auth.Guard, error) {
+	secret, err := auth.Secret(cfg.Auth.Secret, cfg.Data.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewGuard(auth.Config{Secret: secret, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play})
+}
+
+type doctorCommand struct {
+	settings
+	JSON bool `name:"json" help:"Print the findings as JSON."`
+}
+
+func (c *doctorCommand) Run(ctx context.Context, console console) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	findings := doctor.Examine(ctx, doctor.Subject{Config: cfg})
+	if c.JSON {
+		encoder := json.NewEncoder(console.stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(findings)
+	} else {
+		err = doctor.Print(console.stdout, findings)
+	}
+	if err == nil && doctor.Failed(findings) {
+		err = errors.New("this machine cannot run Banyan as configured: mend what is marked FAIL")
+	}
+	return err
+}
+
+type configCommand struct{ settings }
+
+func (c *configCommand) Run(console console) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	return config.Write(console.stdout, cfg)
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(console console) error {
+	_, err := fmt.Fprintf(console.stdout, "banyan %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}
+
+// versionText is the stamp of the build, or what the Go toolchain noted where `go build` was called by hand.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

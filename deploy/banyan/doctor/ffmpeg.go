@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ffmpegTime is for one call of FFmpeg that only lists what it has. A cold disk needs a second or two.
+const ffmpegTime = 10 * time.Second
+
+// A need is a list that FFmpeg prints and what must be, or had better be, on it.
+type need struct {
+	option string // that makes FFmpeg print the list
+	must   []string
+	better []string // streams with other codecs are passed on, but not transcoded
+}
+
+func needs(encoder string) []need {
+	if encoder == "auto" {
+		encoder = "libx264"
+	}
+	return []need{
+		{"-encoders", []string{encoder, "aac", "libopus"}, nil},
+		{"-decoders", []string{"h264", "hevc", "aac", "opus"}, []string{"vp8", "vp9", "av1", "pcm_alaw", "pcm_mulaw"}},
+		{"-muxers", []string{"mpegts", "ivf"}, nil},
+		{"-demuxers", []string{"mpegts", "ivf"}, nil},
+	}
+}
+
+func examineFFmpeg(ctx context.Context, program, encoder string) []Finding {
+	const check = "ffmpeg"
+	version, err := ffmpeg(ctx, program, "-version")
+	if errors.Is(err, exec.ErrNotFound) {
+		return []Finding{{check, Fail, program + " is not installed", "install it (apt-get install ffmpeg), or set transcoder.ffmpeg to its path"}}
+	}
+	if err != nil {
+		return []Finding{{check, Fail, fmt.Sprintf("%s does not run: %v", program, err), "reinstall it, or set transcoder.ffmpeg to another one"}}
+	}
+	var missing, wanting []string
+	for _, need := range needs(encoder) {
+		list, err := ffmpeg(ctx, program, need.option)
+		if err != nil {
+			return []Finding{{check, Fail, fmt.Sprintf("%s %s does not run: %v", program, need.option, err), "reinstall it"}}
+		}
+		kind := strings.TrimSuffix(strings.TrimPrefix(need.option, "-"), "s")
+		missing = append(missing, absent(list, kind, need.must)...)
+		wanting = append(wanting, absent(list, kind, need.better)...)
+	}
+	found := ffmpegVersion(version)
+	switch {
+	case len(missing) > 0:
+		return []Finding{{check, Fail, found + " lacks " + strings.Join(missing, ", "),
+			"install a full build (Debian's package ffmpeg is one), or set transcoder.ffmpeg to one"}}
+	case len(wanting) > 0:
+		return []Finding{{check, Warn, found + " lacks " + strings.Join(wanting, ", "),
+			"streams of these codecs will not be transcoded; install a full build for them"}}
+	}
+	return []Finding{good(check, "%s, with all encoders and decoders that are needed", found)}
+}
+
+func ffmpeg(ctx context.Context, program, option string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, ffmpegTime)
+	defer cancel()
+	command := exec.CommandContext(ctx, program, "-hide_banner", option)
+	command.WaitDelay = time.Second // for a child that keeps the pipe open
+	out, err := command.Output()
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("no answer within %v", ffmpegTime)
+	}
+	return string(out), err
+}
+
+// ffmpegVersion takes "5.1.9" out of "ffmpeg version 5.1.9-0+deb12u1 Copyright …".
+func ffmpegVersion(text string) string {
+	fields := strings.Fields(text)
+	if len(fields) < 3 || fields[1] != "version" {
+		return "an FFmpeg of unknown version"
+	}
+	number, _, _ := strings.Cut(fields[2], "-")
+	return "version " + number
+}
+
+// absent returns those of names that list does not have. A line of a list is flags, names joined by commas, and
+// a description.
+func absent(list, kind string, names []string) []string {
+	var present []string
+	for line := range strings.Lines(list) {
+		if fields := strings.Fields(line); len(fields) >= 2 {
+			present = append(present, strings.Split(fields[1], ",")...)
+		}
+	}
+	var missing []string
+	for _, name := range names {
+		if !slices.Contains(present, name) {
+			missing = append(missing, "the "+kind+" "+name)
+		}
+	}
+	return missing
+}

@@ -1,0 +1,113 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"banyan/deploy/config"
+)
+
+func examinePorts(c config.Config) []Finding {
+	var findings []Finding
+	for _, port := range []struct{ key, network, addr string }{
+		{"http.addr", "tcp", c.HTTP.Addr},
+		{"http.tls.addr", "tcp", c.HTTP.TLS.Addr},
+		{"admin.addr", "tcp", c.Admin.Addr},
+		{"rtsp.addr", "tcp", c.RTSP.Addr},
+		{"rtc.addr", "udp", c.RTC.Addr},
+		{"rtc.addr", "tcp", c.RTC.Addr},
+	} {
+		if port.addr != "" {
+			findings = append(findings, examinePort(port.key, port.network, port.addr))
+		}
+	}
+	return findings
+}
+
+func examinePort(key, network, addr string) Finding {
+	err := tryPort(network, addr)
+	finding := Finding{Check: key, Status: Fail, Found: fmt.Sprintf("%s/%s cannot be opened: %v", addr, network, err)}
+	switch {
+	case err == nil:
+		return good(key, "%s/%s is free", addr, network)
+	case errors.Is(err, syscall.EADDRINUSE):
+		finding.Found = fmt.Sprintf("%s/%s is in use, by another program or by a Banyan that runs already", addr, network)
+		finding.Remedy = "stop that one, or set " + key + " to another address"
+	case errors.Is(err, syscall.EACCES):
+		finding.Remedy = "choose a port from 1024 on, or give the program CAP_NET_BIND_SERVICE"
+	default:
+		finding.Remedy = "set " + key + " to an address of this machine, or to :port for all of them"
+	}
+	return finding
+}
+
+func tryPort(network, addr string) error {
+	if network == "udp" {
+		conn, err := net.ListenPacket(network, addr)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	listener, err := net.Listen(network, addr)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
+}
+
+// Free space of the data directory, below which we warn or fail. A live stream writes nothing there, but the
+// secret must fit, and recordings and logs soon fill what is left.
+const (
+	scarceSpace = 1 << 30
+	noSpace     = 64 << 20
+)
+
+func examineDirectory(dir string) []Finding {
+	const check = "data.dir"
+	free, err := tryDirectory(dir)
+	switch {
+	case err != nil:
+		return []Finding{{check, Fail, fmt.Sprintf("cannot be written: %v", err),
+			"give the user that runs Banyan the right to write there, or set data.dir to another directory"}}
+	case free < noSpace:
+		return []Finding{{check, Fail, fmt.Sprintf("only %d MiB are free", free>>20), "make room, or set data.dir to another disk"}}
+	case free < scarceSpace:
+		return []Finding{{check, Warn, fmt.Sprintf("only %d MiB are free", free>>20), "make room, or set data.dir to another disk"}}
+	}
+	return []Finding{good(check, "%s can be written, %d GiB are free", dir, free>>30)}
+}
+
+// tryDirectory writes a file in dir and returns the free bytes there. Directories that it had to make, it removes,
+// unless somebody has put something there meanwhile.
+func tryDirectory(dir string) (free uint64, err error) {
+	var made []string // by us, the deepest first
+	for parent := filepath.Clean(dir); ; parent = filepath.Dir(parent) {
+		if _, err := os.Stat(parent); err == nil || parent == filepath.Dir(parent) {
+			break
+		}
+		made = append(made, parent)
+	}
+	defer func() {
+		for _, directory := range made {
+			os.Remove(directory) // fails if it is not empty
+		}
+	}()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, err
+	}
+	file, err := os.CreateTemp(dir, "doctor-*")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.WriteString("can this be written?\n")
+	if err := errors.Join(err, file.Close()); err != nil {
+		return 0, err
+	}
+	return freeSpace(dir)
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"sync/atomic"
+
+	"banyan/deploy/config"
+	"banyan/relay/auth"
+	"banyan/relay/problem"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+)
+
+// allRoles are what a node can do, in the order in which media passes them.
+var allRoles = []string{"ingest", "mixer", "transcoder", "relay", "edge", "conference"}
+
+// options are what serve takes besides the configuration.
+type options struct {
+	Roles []string
+	Demo  bool
+}
+
+// node is the process while it serves: what its parts are built from.
+type node struct {
+	cfg     config.Config
+	opt     options
+	log     *slog.Logger
+	guard   *auth.Guard
+	metrics *prometheus.Registry
+
+	public *http.ServeMux // the outside contract, on http.addr and http.tls.addr
+	admin  *http.ServeMux // for operators, on admin.addr
+
+	ready atomic.Bool // what /readyz says
+}
+
+// serve runs a node until ctx ends or a part fails, and returns when all it has started has ended.
+func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger) (err error) {
+	n := &node{
+		cfg: cfg, opt: opt, log: log.With("node", cfg.Node.Name),
+		metrics: newMetrics(),
+		public:  http.NewServeMux(), admin: http.NewServeMux(),
+	}
+	if n.guard, err = newGuard(cfg); err != nil {
+		return err
+	}
+	n.routeHealth()
+	n.routeAdmin()
+
+	// All doors open before anything runs behind them: a port that is taken must stop the start, not a running node.
+	doors, err := n.openDoors()
+	if err != nil {
+		return err
+	}
+	return n.run(ctx, doors)
+}
+
+// run starts the parts and ends them in an order that viewers feel least:
+//
+//  1. /readyz turns to 503, so that balancers send nobody new here;
+//  2. the public doors stop accepting, and requests that run may finish within drainTime;
+//  3. what is left is cut;
+//  4. the admin door goes last, so that all of this can be watched.
+func (n *node) run(ctx context.Context, doors doors) error {
+	// The admin door outlives ctx until the public ones are shut.
+	adminCtx, closeAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer closeAdmin()
+	var admin, parts errgroup.Group
+	partsCtx, endParts := context.WithCancel(ctx)
+	defer endParts()
+	for _, door := range doors {
+		group, until := &parts, partsCtx
+		if door.name == adminDoor {
+			group, until = &admin, adminCtx
+		}
+		group.Go(func() error {
+			defer endParts() // a node without one of its doors is no node
+			return door.serve(until)
+		})
+	}
+	n.ready.Store(true)
+	n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
+
+	<-partsCtx.Done()
+	n.ready.Store(false)
+	n.log.Info("stopping", "within", (drainTime + cutTime).String())
+	err := parts.Wait()
+	closeAdmin()
+	err = errors.Join(err, admin.Wait())
+	n.log.Info("stopped")
+	return err
+}
+
+// openDoors opens every listener that the configuration asks for, or none.
+func (n *node) openDoors() (opened doors, err error) {
+	defer func() {
+		if err != nil {
+			opened.close()
+		}
+	}()
+	public := publicHandler(n.log, n.public)
+	for _, want := range []struct {
+		name, key, addr string
+		handler         http.Handler
+	}{
+		{"http", "http.addr", n.cfg.HTTP.Addr, public},
+		{"https", "http.tls.addr", n.cfg.HTTP.TLS.Addr, public},
+		{adminDoor, "admin.addr", n.cfg.Admin.Addr, problem.Recover(n.log, problem.Mux(n.admin))},
+	} {
+		if want.addr == "" {
+			continue
+		}
+		door, err := openDoor(want.name, want.key, want.addr, want.handler, n.log)
+		if err != nil {
+			return opened, err
+		}
+		opened = append(opened, door)
+		if want.name == "https" {
+			if err := door.useCertificate(n.cfg.HTTP.TLS.Cert, n.cfg.HTTP.TLS.Key); err != nil {
+				return opened, err
+			}
+		}
+		if want.name == adminDoor && !door.isLoopback() {
+			n.log.Warn("admin.addr can be reached from other machines and asks for no token: keep strangers off by a firewall",
+				"addr", door.listener.Addr().String())
+		}
+	}
+	return opened, nil
+}
+
+// routeHealth adds what balancers and supervisors ask.
+func (n *node) routeHealth() {
+	for _, mux := range []*http.ServeMux{n.public, n.admin} {
+		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
+		mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+			if !n.ready.Load() {
+				problem.Unavailable(w, "This node is starting or stopping. Use another one, or try again.", drainTime)
+				return
+			}
+			writeOK(w)
+		})
+	}
+}
+
+func writeOK(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// routeAdmin adds metrics and profiles. /debug/pprof/cmdline is left out: arguments may hold secrets.
+func (n *node) routeAdmin() {
+	n.admin.Handle("GET /metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{Registry: n.metrics}))
+	n.admin.HandleFunc("GET /debug/pprof/", pprof.Index)
+	n.admin.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	n.admin.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	n.admin.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}
+
+// newMetrics makes the registry of the process, with what Go and the system tell about it.
+func newMetrics() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "banyan_build_info", Help: "1, with the version as a label.",
+	}, []string{"version"})
+	build.WithLabelValues(versionText()).Set(1)
+	registry.MustRegister(build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+
+	"banyan/deploy/config"
+
+	"github.com/alecthomas/kong"
+)
+
+// settings are the flags that every command with a configuration has: --config, and one for each key. kong reads
+// grammars from structs, so the keys become the fields of a struct that is made here.
+type settings struct {
+	File string       `name:"config" placeholder:"FILE" help:"YAML file with settings, as the command config prints it."`
+	Keys kong.Plugins `embed:""`
+}
+
+func newSettings() settings {
+	var fields []reflect.StructField
+	for i, key := range config.Keys() {
+		value := reflect.TypeFor[*string]() // nil: not given
+		if key.Bool {
+			value = reflect.TypeFor[*bool]()
+		}
+		tag := fmt.Sprintf(`name:%q help:%s group:"Settings" placeholder:%s`,
+			key.Name, strconv.Quote(key.Doc), strconv.Quote(placeholder(key)))
+		fields = append(fields, reflect.StructField{Name: "Key" + strconv.Itoa(i), Type: value, Tag: reflect.StructTag(tag)})
+	}
+	return settings{Keys: kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}}
+}
+
+// placeholder shows the default of a key, where it has one.
+func placeholder(key config.Key) string {
+	if key.Default == "" {
+		return "…"
+	}
+	return key.Default
+}
+
+// load reads the configuration from everywhere.
+func (s *settings) load() (config.Config, error) {
+	flags := map[string]string{}
+	values := reflect.ValueOf(s.Keys[0]).Elem()
+	for i, key := range config.Keys() {
+		if value := values.Field(i); !value.IsNil() {
+			flags[key.Name] = fmt.Sprint(value.Elem().Interface())
+		}
+	}
+	return config.Load(config.Sources{File: s.File, Env: os.Environ(), Flags: flags})
+}

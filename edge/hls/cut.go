@@ -1,0 +1,266 @@
+package hls
+
+import (
+	"math"
+	"time"
+
+	"banyan/relay/frame"
+	"banyan/relay/media"
+)
+
+// cut is one part: frames of one epoch that lie together in one place of the grid.
+type cut struct {
+	plan      plan
+	msn       int64
+	index     int  // of the part within its segment
+	last      bool // no part of the segment can follow
+	frames    []*frame.Frame
+	durations []int64 // ticks, one per frame
+}
+
+func (c *cut) params() *media.Params { return c.frames[0].Params }
+
+// ticks is how long the part is.
+func (c *cut) ticks() (sum int64) {
+	for _, d := range c.durations {
+		sum += d
+	}
+	return sum
+}
+
+// cutter cuts the frames of a track into parts. It knows no clock: where a part ends follows from the
+// frames' media time. On a regular grid the last frame of a part is known when it comes, and the part
+// is handed out with it, not with the frame after.
+type cutter struct {
+	grid grid
+	plan plan
+
+	params *media.Params // of the newest frame's epoch
+	wait   bool          // drop frames until a keyframe: what lies before it cannot be decoded
+	after  int64         // drop frames up to this segment
+
+	// The place that is being filled.
+	msn    int64 // noSegment before the first frame
+	index  int   // of the part in work
+	next   int   // lowest part index that is still free in msn
+	anchor int64 // ticks of the segment's first frame, from which video frames are counted
+	newest int64 // ticks of the newest frame that was placed
+	frames []*frame.Frame
+
+	dropped dropCounts
+	probe   []*frame.Frame // video frames held back until their rate is known
+}
+
+// noSegment is below every segment number.
+const noSegment = math.MinInt64
+
+// dropReason is why a frame got into no part.
+type dropReason uint8
+
+const (
+	dropAwaitKeyframe dropReason = iota // a video segment can only begin with a keyframe
+	dropOld                             // its place has been published already
+	dropNewParams                       // its epoch needs another init section and waits for the next segment
+	dropReasons
+)
+
+func (d dropReason) String() string {
+	return [...]string{"await-keyframe", "old", "new-parameters"}[d]
+}
+
+type dropCounts [dropReasons]uint64
+
+func newCutter(g grid) *cutter { return &cutter{grid: g, msn: noSegment, after: noSegment, wait: true} }
+
+// push takes the next frame and returns the parts that are complete now: mostly none, or one.
+func (c *cutter) push(f *frame.Frame) (done []cut) {
+	if c.params == nil || f.Params != c.params {
+		if held := c.probe; held != nil { // the epoch ended before its rate was known
+			c.probe = nil
+			c.dropped[dropAwaitKeyframe] += uint64(len(held))
+		}
+		done = c.begin(f.Params)
+	}
+	if c.plan.rate == 0 {
+		return append(done, c.measure(f)...)
+	}
+	return append(done, c.place(f)...)
+}
+
+// begin moves to an epoch. Where a decoder would have to be set up anew, the segment in work ends here,
+// as it can have one init section only, and the epoch waits for the next.
+func (c *cutter) begin(p *media.Params) (done []cut) {
+	before := c.params
+	c.params = p
+	if before != nil && before.Equal(p) && (p.FPS == 0 || p.FPS == before.FPS) && p.Aligned == before.Aligned && c.plan.rate != 0 {
+		return nil
+	}
+	done = c.flush(0, false)
+	if before != nil && !before.Equal(p) {
+		if c.msn != noSegment {
+			c.after = max(c.after, c.msn)
+		}
+		c.wait = true
+	}
+	switch {
+	case p.Codec.Kind() == media.Audio:
+		c.plan, c.wait = planFor(p, c.grid, 0), false
+	case p.FPS > 0:
+		c.plan = planFor(p, c.grid, sane(snapRate(p.FPS)))
+	default:
+		c.plan = plan{}
+	}
+	return done
+}
+
+// measure holds frames back until their rate is known, for a track that does not tell it.
+func (c *cutter) measure(f *frame.Frame) (done []cut) {
+	const enough = 5
+	c.probe = append(c.probe, f)
+	if len(c.probe) < enough {
+		return nil
+	}
+	held := c.probe
+	c.probe = nil
+	stamps := make([]int64, len(held))
+	for i, f := range held {
+		stamps[i] = f.Ticks
+	}
+	c.plan = planFor(c.params, c.grid, frameRate(stamps, c.params.ClockRate))
+	for _, f := range held {
+		done = append(done, c.place(f)...)
+	}
+	return done
+}
+
+// place puts f where its media time says.
+func (c *cutter) place(f *frame.Frame) (done []cut) {
+	k := c.segmentOf(f)
+	switch {
+	case k < c.msn, c.msn != noSegment && f.Ticks <= c.newest:
+		c.dropped[dropOld]++
+		return nil
+	case k <= c.after:
+		c.dropped[dropNewParams]++
+		return nil
+	case c.plan.kind == media.Video && !c.decodable(f, k):
+		c.dropped[dropAwaitKeyframe]++
+		return nil
+	}
+	if k > c.msn {
+		done = c.flush(f.Ticks, true)
+		c.enter(f, k)
+	}
+	index := c.indexOf(f)
+	if len(c.frames) > 0 && index > c.index {
+		done = append(done, c.flush(f.Ticks, false)...)
+	}
+	c.index = max(index, c.next)
+	c.newest = f.Ticks
+	c.frames = append(c.frames, f)
+	if complete, last := c.complete(f); complete {
+		done = append(done, c.flush(0, last)...)
+	}
+	return done
+}
+
+// segmentOf is the segment that f belongs to. A video segment begins with the keyframe nearest to the
+// grid, so that a source whose keyframes miss it by a frame keeps whole groups of pictures.
+func (c *cutter) segmentOf(f *frame.Frame) int64 {
+	t := f.Time()
+	if c.plan.kind == media.Audio {
+		return c.grid.at(t)
+	}
+	slack := c.plan.frameTime()
+	if c.plan.exact {
+		return c.grid.at(t.Add(slack / 4))
+	}
+	if f.Keyframe {
+		return max(c.grid.at(t.Add(slack)), c.msn)
+	}
+	return max(c.grid.at(t.Add(-slack)), c.msn)
+}
+
+// decodable tells whether f leads on from what is there: a segment begins with a keyframe, and nothing
+// that follows a loss can be shown before the next one.
+func (c *cutter) decodable(f *frame.Frame, k int64) bool {
+	if f.Keyframe {
+		c.wait = false
+	} else if f.Discontinuity || k > c.msn {
+		c.wait = true
+	}
+	return !c.wait
+}
+
+// enter begins segment k with f.
+func (c *cutter) enter(f *frame.Frame, k int64) {
+	start := media.TicksOf(c.grid.start(k), c.plan.rate)
+	c.msn, c.next, c.anchor = k, 0, start
+	if off := math.Abs(float64(f.Ticks - start)); off <= 1.5*c.plan.frame {
+		c.anchor = f.Ticks // what the source's frames are counted from, where it stands a little off the grid
+	}
+}
+
+// indexOf is the part of the segment in work that f belongs to.
+func (c *cutter) indexOf(f *frame.Frame) int {
+	if c.plan.kind == media.Audio {
+		return int(f.Time().Sub(c.grid.start(c.msn)) / c.plan.length)
+	}
+	return max(0, c.frameIndex(f.Ticks)/c.plan.perPart)
+}
+
+// frameIndex counts frames of the nominal rate from the beginning of the segment in work.
+func (c *cutter) frameIndex(ticks int64) int {
+	return int(math.Round(float64(ticks-c.anchor) / c.plan.frame))
+}
+
+// complete tells whether f is the last frame of its part, and whether of its segment too.
+func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
+	start, rate := c.grid.start(c.msn), c.plan.rate
+	end := media.TicksOf(start.Add(c.grid.segment), rate)
+	if c.plan.kind == media.Audio {
+		next := f.Ticks + int64(c.plan.frame)
+		border := media.TicksOf(start.Add(time.Duration(c.index+1)*c.plan.length), rate)
+		return next >= min(border, end), next >= end
+	}
+	last = c.plan.exact && float64(f.Ticks)+1.25*c.plan.frame >= float64(end)
+	i := c.frameIndex(f.Ticks)
+	return last || i/c.plan.perPart == c.index && (i+1)%c.plan.perPart == 0, last
+}
+
+// flush hands out the part in work. next is the time of the frame that follows, zero where it is not
+// known yet.
+func (c *cutter) flush(next int64, last bool) []cut {
+	if len(c.frames) == 0 {
+		return nil
+	}
+	done := cut{plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next)}
+	c.frames, c.next = nil, c.index+1
+	return []cut{done}
+}
+
+// durations gives each frame the time until the next. The last one of a part gets the nominal length
+// where the next is not known, or is so far away that something is missing between.
+func (c *cutter) durations(next int64) []int64 {
+	nominal := int64(math.Round(c.plan.frame))
+	d := make([]int64, len(c.frames))
+	for i, f := range c.frames {
+		d[i] = nominal
+		if i+1 < len(c.frames) {
+			d[i] = max(1, c.frames[i+1].Ticks-f.Ticks)
+		} else if gap := next - f.Ticks; gap > 0 && gap < 2*nominal {
+			d[i] = gap
+		}
+	}
+	return d
+}
+
+// frameRate is the rate of frames with these stamps (ticks of a clock of rate Hz): that of the median
+// step, so that a lost frame does not disturb it. 30 where there is nothing to measure.
+func frameRate(stamps []int64, rate int) float64 {
+	step := medianStep(stamps)
+	if step <= 0 {
+		return 30
+	}
+	return sane(snapRate(float64(rate) / float64(step)))
+}

@@ -1,0 +1,260 @@
+package hls
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/frame"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// packager makes one rendition of one stream: it reads the frames of a track, builds each part once,
+// and publishes a new state of the playlist after each batch. Whoever waits for something waits for
+// states; there is no list of waiters.
+type packager struct {
+	hub      *relay.Hub
+	stream   media.Name
+	id       renditionID
+	timeline *timeline
+	metrics  *metrics
+	logger   *slog.Logger
+	grid     grid
+	bounds   windowConfig
+	reports  func(*state) []report // how far the renditions of the stream are
+
+	cancel context.CancelFunc
+	used   atomic.Int64 // when the last request came, in nanoseconds since the Unix epoch
+	state  atomic.Pointer[state]
+
+	mu     sync.RWMutex // guards window; written by run only
+	window *window
+
+	// Owned by run.
+	cutter  *cutter
+	last    *media.Params // of the newest part
+	mapHint uint32        // epoch whose init section is ready, and which no part has yet
+	live    bool          // history has been read
+	warned  bool
+	counted dropCounts // drops of cutter that are in the metrics
+}
+
+// run packages until ctx ends or the stream goes for good. It publishes a last state that says how it
+// ended.
+func (p *packager) run(ctx context.Context) {
+	p.logger.Info("packaging started", "stream", p.stream, "rendition", p.id.String())
+	err := p.follow(ctx)
+	p.logger.Info("packaging stopped", "stream", p.stream, "rendition", p.id.String(), "cause", err)
+	p.publish(err)
+}
+
+// follow reads the track, and whatever log takes the place of its log.
+func (p *packager) follow(ctx context.Context) error {
+	const pause = 200 * time.Millisecond // between attempts at a format that failed
+	for {
+		err := p.read(ctx)
+		begun := p.state.Load().ready()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, relay.ErrNoStream), errors.Is(err, relay.ErrNoTrack) && !begun:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// read reads one log to its end.
+func (p *packager) read(ctx context.Context) error {
+	stream, err := p.hub.Stream(p.stream)
+	if err != nil {
+		return err
+	}
+	subscription, err := stream.Subscribe(p.id.format, p.id.kind)
+	if err != nil {
+		return err
+	}
+	defer subscription.Close()
+	source := subscription.Log()
+	cursor := source.Cursor(log.KeyframeBefore(0)) // the oldest of the window: history makes the first playlist whole
+	reader := frame.NewReader(cursor)
+	for {
+		if p.drain(reader, source) {
+			p.publish(nil)
+		}
+		p.live = true
+		if cursor.Ended() {
+			return nil
+		}
+		select {
+		case <-reader.Ready():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drain takes all frames that are there, and tells whether anything new is to be published.
+func (p *packager) drain(reader *frame.Reader, source *log.Log) (news bool) {
+	for f := reader.Next(); f != nil; f = reader.Next() {
+		p.orient(f, source)
+		for _, c := range p.cutter.push(f) {
+			news = p.add(&c) || news
+		}
+	}
+	for reason, n := range p.cutter.dropped {
+		p.metrics.dropped.WithLabelValues(dropReason(reason).String()).Add(float64(n - p.counted[reason]))
+	}
+	p.counted = p.cutter.dropped
+	return news
+}
+
+// orient prepares for a frame that is the first, or the first of an epoch.
+func (p *packager) orient(f *frame.Frame, source *log.Log) {
+	switch newest := p.cutter.msn; {
+	case newest == noSegment && p.cutter.after == noSegment:
+		// Half a segment is of use only while there is no whole one.
+		k := p.grid.at(f.Time())
+		if late := f.Time().Sub(p.grid.start(k)); late > p.grid.part/2 && p.grid.at(source.NewestTime()) > k {
+			p.cutter.after = k
+		}
+	case f.Discontinuity && newest != noSegment && p.grid.at(f.Time()) < newest-int64(p.bounds.listed):
+		// Media time went back by more than a playlist: the clock of the track's birthplace was wrong, before
+		// or now. Waiting for it to catch up could take hours, so numbers start over.
+		p.logger.Warn("media time went back: numbering starts over", "stream", p.stream, "rendition", p.id.String())
+		p.restart()
+	}
+	if f.Discontinuity && f.Keyframe && p.last != nil && !p.last.Equal(f.Params) && p.initFor(f) {
+		p.mapHint = f.Params.Epoch
+	}
+}
+
+func (p *packager) restart() {
+	p.cutter, p.counted = newCutter(p.grid), dropCounts{}
+	p.mu.Lock()
+	p.window.reset()
+	p.mu.Unlock()
+}
+
+// initFor makes sure that there is an init section for the epoch of f.
+func (p *packager) initFor(f *frame.Frame) bool {
+	epoch := f.Params.Epoch
+	p.mu.RLock()
+	known := p.window.inits[epoch] != nil
+	p.mu.RUnlock()
+	if known {
+		return true
+	}
+	section, err := initSection(f)
+	if err != nil {
+		p.warn(err)
+		return false
+	}
+	p.mu.Lock()
+	p.window.inits[epoch] = section
+	p.mu.Unlock()
+	return true
+}
+
+// add builds a part and puts it into the window.
+func (p *packager) add(c *cut) bool {
+	if !p.initFor(c.frames[0]) {
+		return false
+	}
+	data, err := fragment(c, uint32(c.msn)*uint32(c.plan.parts)+uint32(c.index))
+	if err != nil {
+		p.warn(err)
+		return false
+	}
+	if p.last != nil && !p.last.Equal(c.params()) {
+		p.timeline.mark(c.msn)
+	}
+	p.timeline.show(c.msn)
+	p.mu.Lock()
+	added := p.window.add(c, data)
+	p.mu.Unlock()
+	if !added {
+		return false
+	}
+	p.last = c.params()
+	if p.mapHint == p.last.Epoch {
+		p.mapHint = 0
+	}
+	p.metrics.parts.Inc()
+	if arrived := c.frames[len(c.frames)-1].Arrived; p.live && arrived != 0 {
+		p.metrics.delay.Observe(time.Since(arrived.Wall()).Seconds())
+	}
+	return true
+}
+
+// warn logs what keeps frames out of parts, once for each packager.
+func (p *packager) warn(err error) {
+	p.metrics.unpackable.Inc()
+	if !p.warned {
+		p.warned = true
+		p.logger.Warn("frames cannot be packaged", "stream", p.stream, "rendition", p.id.String(), "cause", err)
+	}
+}
+
+// publish shows the window as it is. err is why nothing will follow, nil while something may.
+func (p *packager) publish(err error) {
+	p.mu.RLock()
+	l := p.window.snapshot()
+	p.mu.RUnlock()
+	l.mapHint, l.ended = p.mapHint, errors.Is(err, relay.ErrNoStream)
+	next := &state{listing: l, err: err, changed: make(chan struct{}), owner: p}
+	if next.ready() {
+		last, _ := l.position()
+		next.marks, next.sequence = p.timeline.within(l.first(), last)
+	}
+	before := p.state.Swap(next)
+	close(before.changed)
+}
+
+// file gives the bytes of an init section, a segment or a part, or nil where there is no such thing.
+func (p *packager) file(r *resource) []byte {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if r.kind == initFile {
+		return p.window.inits[r.epoch]
+	}
+	s := p.window.find(r.msn)
+	switch {
+	case s == nil || s.gap:
+		return nil
+	case r.kind == segmentFile:
+		return s.data
+	case r.part < len(s.parts):
+		return s.parts[r.part].data
+	}
+	return nil
+}
+
+// bitrate is the peak and the mean of the retained segments, in bits per second; zero while unknown.
+func (p *packager) bitrate() (peak, mean int) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var bytes int
+	var length time.Duration
+	for _, s := range p.window.segments {
+		if s.data == nil || s.length < p.grid.segment/2 {
+			continue
+		}
+		bytes += len(s.data)
+		length += s.length
+		peak = max(peak, int(float64(len(s.data)*8)/s.length.Seconds()))
+	}
+	if length > 0 {
+		mean = int(float64(bytes*8) / length.Seconds())
+	}
+	return peak, mean
+}

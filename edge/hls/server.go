@@ -1,0 +1,283 @@
+package hls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"banyan/relay"
+	"banyan/relay/media"
+)
+
+// Config sets up a Server. Zero means default.
+type Config struct {
+	// Hub is where streams come from. It must be set.
+	Hub *relay.Hub
+	// Segment is the length of a segment: whole seconds, the same on every node and in the transcoder. If
+	// zero, 2 s.
+	Segment time.Duration
+	// Part is the wished length of a part. If zero, 200 ms.
+	Part time.Duration
+	// Window is how much of a stream its playlists list. If zero, 30 s.
+	Window time.Duration
+	// MaxBytes bounds the media kept for one rendition. If zero, 96 MiB.
+	MaxBytes int
+	// Linger is how long a rendition is packaged after its last request. If zero, 30 s.
+	Linger time.Duration
+	// Start is how long the first request for a rendition waits for something to play. If zero, 10 s.
+	Start time.Duration
+	// MaxRenditions bounds the renditions being packaged. If zero, 2000.
+	MaxRenditions int
+	// MaxWaiting bounds the requests that wait for media to come. If zero, 20000.
+	MaxWaiting int
+	// Allow tells whether a request may play a stream; the answer to one that may not is written from
+	// the error as relay/problem does. If nil, everyone may play everything.
+	Allow func(r *http.Request, stream media.Name) error
+	// Registerer takes the metrics. If nil, they are not exported.
+	Registerer prometheus.Registerer
+	// Logger gets a line when packaging of a rendition starts, ends or turns bad. If nil, slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, otherwise time.Duration) {
+		if *d <= 0 {
+			*d = otherwise
+		}
+	}
+	count := func(n *int, otherwise int) {
+		if *n <= 0 {
+			*n = otherwise
+		}
+	}
+	set(&c.Segment, 2*time.Second)
+	set(&c.Part, 200*time.Millisecond)
+	set(&c.Window, 30*time.Second)
+	set(&c.Linger, 30*time.Second)
+	set(&c.Start, 10*time.Second)
+	count(&c.MaxBytes, 96<<20)
+	count(&c.MaxRenditions, 2000)
+	count(&c.MaxWaiting, 20000)
+	if c.Allow == nil {
+		c.Allow = func(*http.Request, media.Name) error { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// bounds of a rendition's window. A segment can be had for its own length and a playlist's after it has
+// left the playlist (RFC 8216bis section 6.2.2).
+func (c Config) bounds() windowConfig {
+	const leastListed = skipTargets + 2 // segments; so that delta updates have something to skip
+	listed := max(int(c.Window/c.Segment), leastListed)
+	return windowConfig{listed: listed, retained: 2*listed + 1, maxBytes: c.MaxBytes}
+}
+
+// Server serves streams as low-latency HLS, below /hls/. Make it with New; its Run must be running.
+type Server struct {
+	config    Config
+	grid      grid
+	metrics   *metrics
+	timelines timelines
+	viewers   viewers
+	cadences  cadences
+	waiting   atomic.Int64
+
+	ctx    context.Context // ends packagers
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // packagers
+
+	mu        sync.Mutex // guards packagers and closed
+	packagers map[packagerKey]*packager
+	closed    bool
+}
+
+type packagerKey struct {
+	stream media.Name
+	id     renditionID
+}
+
+// New makes a server. It fails where the configuration makes no playable HLS.
+func New(config Config) (*Server, error) {
+	c := config.withDefaults()
+	switch {
+	case c.Hub == nil:
+		return nil, errors.New("hls: Config.Hub is missing: set the hub whose streams are to be served")
+	case c.Segment%time.Second != 0 || c.Segment > 10*time.Second:
+		return nil, fmt.Errorf("hls: segments of %v: set 1 to 10 whole seconds, so that every node counts them alike", c.Segment)
+	case c.Part < 50*time.Millisecond || c.Part > c.Segment/2:
+		return nil, fmt.Errorf("hls: parts of %v: set 50ms to half a segment (%v)", c.Part, c.Segment/2)
+	}
+	const viewerStays, mostViewers = 10 * time.Second, 100_000
+	s := &Server{
+		config: c, grid: grid{segment: c.Segment, part: c.Part}, metrics: newMetrics(c.Registerer),
+		viewers:   viewers{stays: viewerStays, most: mostViewers},
+		packagers: map[packagerKey]*packager{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Run lets go of what nobody asks for any more, until ctx ends; then it ends all packaging, fails the
+// requests that wait, and returns when everything that the server started has.
+func (s *Server) Run(ctx context.Context) error {
+	const period = time.Second
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			s.sweep(now)
+		case <-ctx.Done():
+			s.close()
+			return nil
+		}
+	}
+}
+
+func (s *Server) close() {
+	s.mu.Lock()
+	s.closed = true // no packager starts from now on
+	s.mu.Unlock()
+	s.cancel()
+	s.wg.Wait()
+	s.viewers.clear()
+}
+
+// sweep ends the packagers that no request has come for lately, and forgets what belonged to streams
+// that are gone.
+func (s *Server) sweep(now time.Time) {
+	s.mu.Lock()
+	streams := map[media.Name]bool{}
+	for key, p := range s.packagers {
+		if now.Sub(time.Unix(0, p.used.Load())) > s.config.Linger {
+			p.cancel()
+			delete(s.packagers, key)
+			continue
+		}
+		streams[key.stream] = true
+	}
+	s.metrics.renditions.Set(float64(len(s.packagers)))
+	s.mu.Unlock()
+	s.timelines.prune(func(name media.Name) bool {
+		if streams[name] {
+			return true
+		}
+		_, err := s.config.Hub.Stream(name)
+		return err == nil
+	})
+	s.cadences.prune(now)
+	s.metrics.viewers.Set(float64(s.viewers.sweep(now)))
+}
+
+// Errors that decide how a request is answered.
+var (
+	errFull     = errors.New("too many renditions are being packaged")
+	errCrowded  = errors.New("too many requests wait")
+	errStopping = errors.New("the server is shutting down")
+	errSlow     = errors.New("nothing came in time")
+)
+
+// packager finds or starts the packager of a rendition. One that has ended is replaced if the stream is
+// there (again).
+func (s *Server) packager(stream media.Name, id renditionID, there bool) (*packager, error) {
+	key := packagerKey{stream, id}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if p := s.packagers[key]; p != nil && (p.state.Load().err == nil || !there) {
+		p.used.Store(now.UnixNano())
+		return p, nil
+	}
+	switch {
+	case s.closed:
+		return nil, errStopping
+	case len(s.packagers) >= s.config.MaxRenditions:
+		return nil, errFull
+	}
+	p := s.newPackager(key)
+	p.used.Store(now.UnixNano())
+	ctx, cancel := context.WithCancel(s.ctx)
+	p.cancel = cancel
+	s.packagers[key] = p
+	s.wg.Go(func() {
+		defer cancel()
+		p.run(ctx)
+	})
+	return p, nil
+}
+
+func (s *Server) newPackager(key packagerKey) *packager {
+	p := &packager{
+		hub: s.config.Hub, stream: key.stream, id: key.id, timeline: s.timelines.of(key.stream), metrics: s.metrics,
+		logger: s.config.Logger, grid: s.grid, bounds: s.config.bounds(), reports: s.reports,
+		window: newWindow(s.grid, s.config.bounds()), cutter: newCutter(s.grid),
+	}
+	p.state.Store(&state{changed: make(chan struct{}), owner: p})
+	return p
+}
+
+// running is the packager of a rendition if there is one.
+func (s *Server) running(stream media.Name, id renditionID) *packager {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.packagers[packagerKey{stream, id}]
+}
+
+// await waits until a state of p satisfies enough, and at most for limit. It adds no goroutine: the
+// request's own one waits.
+func (s *Server) await(ctx context.Context, p *packager, limit time.Duration, enough func(*state) bool) (*state, error) {
+	now := p.state.Load()
+	if now.err != nil || enough(now) {
+		return now, nil
+	}
+	if s.waiting.Add(1) > int64(s.config.MaxWaiting) {
+		s.waiting.Add(-1)
+		return nil, errCrowded
+	}
+	s.metrics.waiting.Inc()
+	defer func() {
+		s.waiting.Add(-1)
+		s.metrics.waiting.Dec()
+	}()
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for now.err == nil && !enough(now) {
+		select {
+		case <-now.changed:
+			now = p.state.Load()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timeout.C:
+			return nil, errSlow
+		}
+	}
+	return now, nil
+}
+
+// reports tells how far the renditions beside that of st are.
+func (s *Server) reports(st *state) []report {
+	name := st.owner.stream
+	stream, err := s.config.Hub.Stream(name)
+	if err != nil {
+		return nil
+	}
+	var list []report
+	for _, r := range s.renditions(stream) {
+		var own *state
+		if p := s.running(name, r.id); p != nil {
+			own = p.state.Load()
+		}
+		list = append(list, reportOf(r.id, own, st))
+	}
+	return list
+}

@@ -1,0 +1,94 @@
+package hls
+
+import (
+	"slices"
+	"sync"
+
+	"banyan/relay/media"
+)
+
+// timeline keeps the discontinuities of a stream, which all of its renditions must show before the same
+// segments (RFC 8216bis section 6.2.4): players find the audio that belongs to a picture by counting
+// them. A rendition whose decoder parameters change marks the segment that it happens at; every other
+// rendition then shows the mark too, though nothing changed in it.
+//
+// A segment that some rendition has shown without a mark cannot get one any more. A change that comes
+// too late for that is told by EXT-X-MAP alone, which is enough as media time goes on: RFC 8216bis
+// section 4.4.4.3 demands the mark only where timestamps or tracks change.
+//
+// Methods are safe for concurrent use.
+type timeline struct {
+	mu     sync.Mutex
+	marks  []int64 // segment numbers, ascending
+	before uint64  // marks that have been forgotten
+	shown  int64   // the newest segment that a rendition has shown
+}
+
+// maxMarks bounds what is remembered; far more than fit into any playlist.
+const maxMarks = 1024
+
+func newTimeline() *timeline { return &timeline{shown: noSegment} }
+
+// mark asks for a discontinuity before segment k.
+func (t *timeline) mark(k int64) (marked bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.marks); n > 0 && t.marks[n-1] >= k {
+		return t.marks[n-1] == k
+	}
+	if k <= t.shown {
+		return false
+	}
+	t.marks = append(t.marks, k)
+	if n := len(t.marks) - maxMarks; n > 0 {
+		t.marks = slices.Delete(t.marks, 0, n)
+		t.before += uint64(n)
+	}
+	return true
+}
+
+// show tells that a rendition is about to list segment k.
+func (t *timeline) show(k int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = max(t.shown, k)
+}
+
+// within lists the marks from segment first to segment last, and how many came before them:
+// EXT-X-DISCONTINUITY-SEQUENCE of a playlist that begins with first.
+func (t *timeline) within(first, last int64) (marks []int64, sequence uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from, _ := slices.BinarySearch(t.marks, first)
+	to, _ := slices.BinarySearch(t.marks, last+1)
+	return slices.Clone(t.marks[from:to]), t.before + uint64(from)
+}
+
+// timelines are those of all streams.
+type timelines struct {
+	mu  sync.Mutex
+	all map[media.Name]*timeline
+}
+
+func (t *timelines) of(stream media.Name) *timeline {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = map[media.Name]*timeline{}
+	}
+	if t.all[stream] == nil {
+		t.all[stream] = newTimeline()
+	}
+	return t.all[stream]
+}
+
+// prune forgets the streams that keep does not want kept.
+func (t *timelines) prune(keep func(media.Name) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.all {
+		if !keep(name) {
+			delete(t.all, name)
+		}
+	}
+}

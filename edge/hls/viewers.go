@@ -1,0 +1,72 @@
+package hls
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"banyan/relay/media"
+)
+
+// viewers counts players without giving them sessions: requests for one stream from one address with
+// one user agent are one player, until none has come for a while. Players behind one address with
+// equal browsers count as one.
+type viewers struct {
+	stays time.Duration // after the last request
+	most  int           // players remembered; beyond it new ones are not counted
+
+	mu  sync.Mutex
+	all map[viewer]*visit
+}
+
+type viewer struct {
+	stream      media.Name
+	host, agent string
+}
+
+type visit struct {
+	seen  time.Time
+	leave func()
+}
+
+// see notes a request. enter is called for a player that was not there.
+func (v *viewers) see(who viewer, now time.Time, enter func() (leave func())) {
+	const agentBytes = 200 // a longer user agent is cut, so that it cannot fill memory
+	who.agent = strings.Clone(who.agent[:min(len(who.agent), agentBytes)])
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if known := v.all[who]; known != nil {
+		known.seen = now
+		return
+	}
+	if len(v.all) >= v.most {
+		return
+	}
+	if v.all == nil {
+		v.all = map[viewer]*visit{}
+	}
+	v.all[who] = &visit{seen: now, leave: enter()}
+}
+
+// sweep lets go of those that have not been seen for a while, and tells how many are left.
+func (v *viewers) sweep(now time.Time) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for who, visit := range v.all {
+		if now.Sub(visit.seen) > v.stays {
+			visit.leave()
+			delete(v.all, who)
+		}
+	}
+	return len(v.all)
+}
+
+// clear lets go of everyone.
+func (v *viewers) clear() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, visit := range v.all {
+		visit.leave()
+	}
+	v.all = nil
+}

@@ -1,0 +1,226 @@
+package hls
+
+import (
+	"time"
+
+	"banyan/relay/media"
+)
+
+// part is one partial segment as it is listed and served. It does not change once made.
+type part struct {
+	data        []byte // moof and mdat; nil for a gap
+	length      time.Duration
+	independent bool
+	gap         bool
+}
+
+// segment is one segment of a rendition. It is owned by its window until it is closed; from then on it
+// does not change, and neither does the prefix of parts of one that is open.
+type segment struct {
+	msn    int64
+	epoch  uint32     // whose init section it needs; zero for a gap
+	date   media.Time // of its first frame; of the grid for a gap
+	parts  []part
+	length time.Duration
+	data   []byte // all parts in a row, once closed; nil for a gap
+	gap    bool   // nothing of it exists
+}
+
+// windowConfig bounds a window.
+type windowConfig struct {
+	listed   int // closed segments in the playlist
+	retained int // closed segments that can be had, the listed ones included
+	maxBytes int // of media; the oldest go first
+}
+
+// window holds the segments of a rendition: a contiguous run of numbers, the newest of them possibly
+// open. Where media time was silent it has gaps, so that arithmetic on numbers and on time always agree.
+// It is not safe for concurrent use.
+type window struct {
+	config   windowConfig
+	grid     grid
+	segments []*segment // ascending, without holes in their numbers
+	open     *segment   // the last of segments while it can grow, else nil
+	inits    map[uint32][]byte
+	bytes    int
+	target   time.Duration // the longest part target so far
+}
+
+func newWindow(g grid, c windowConfig) *window {
+	return &window{config: c, grid: g, inits: map[uint32][]byte{}}
+}
+
+// newest is the number of the last segment, whether open or closed; noSegment where there is none.
+func (w *window) newest() int64 {
+	if len(w.segments) == 0 {
+		return noSegment
+	}
+	return w.segments[len(w.segments)-1].msn
+}
+
+// find returns a retained segment.
+func (w *window) find(msn int64) *segment {
+	if len(w.segments) == 0 {
+		return nil
+	}
+	first := w.segments[0].msn
+	if msn < first || msn > w.newest() {
+		return nil
+	}
+	return w.segments[msn-first]
+}
+
+// add puts a part in its place, closes what lies before it and fills with gaps what is missing
+// between. A part for a place that has been passed is refused.
+func (w *window) add(c *cut, data []byte) bool {
+	p := c.plan
+	if w.open == nil && c.msn <= w.newest() || w.open != nil && (c.msn < w.open.msn || c.msn == w.open.msn && c.index < len(w.open.parts)) {
+		return false
+	}
+	if w.open == nil || c.msn > w.open.msn {
+		w.close(p)
+		w.advance(c, p)
+	}
+	s := w.open
+	for len(s.parts) < c.index {
+		s.parts = append(s.parts, part{length: p.length, gap: true})
+	}
+	if s.epoch == 0 {
+		s.epoch = c.params().Epoch
+		if c.index == 0 {
+			s.date = c.frames[0].Time()
+		}
+	}
+	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.frames[0].Keyframe})
+	w.bytes += len(data)
+	w.target = max(w.target, p.target)
+	if c.last {
+		w.close(p)
+	}
+	w.shed()
+	return true
+}
+
+// advance opens the segment of c, with gap segments for those that never were.
+func (w *window) advance(c *cut, p plan) {
+	newest := w.newest()
+	if newest != noSegment && c.msn-newest > int64(w.config.retained) {
+		w.reset() // all that is there would leave the window at once
+		newest = noSegment
+	}
+	if newest == noSegment {
+		newest = c.msn - 1 - lead
+	}
+	for k := newest + 1; k < c.msn; k++ {
+		w.segments = append(w.segments, w.gap(k, p))
+	}
+	w.open = &segment{msn: c.msn, date: w.grid.start(c.msn)}
+	w.segments = append(w.segments, w.open)
+}
+
+// lead is how many gap segments stand before the first one of a rendition. hls.js takes a playlist
+// without any whole segment for an error, and loads parts only at a place that is at least a part and
+// the open segment behind the first part that is listed; so the gap has parts, too.
+const lead = 1
+
+// gap is a segment of which nothing exists.
+func (w *window) gap(k int64, p plan) *segment {
+	s := &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true}
+	for left := w.grid.segment; left > p.length/4; left -= p.length {
+		s.parts = append(s.parts, part{length: min(p.length, left), gap: true})
+	}
+	return s
+}
+
+// close ends the open segment. Parts that are missing at its end become gaps.
+func (w *window) close(p plan) {
+	s := w.open
+	if s == nil {
+		return
+	}
+	w.open = nil
+	size := 0
+	for _, part := range s.parts {
+		s.length += part.length
+		size += len(part.data)
+	}
+	for len(s.parts) < p.parts && w.grid.segment-s.length > p.length*3/4 {
+		s.parts = append(s.parts, part{length: p.length, gap: true})
+		s.length += p.length
+	}
+	// One buffer serves the segment and its parts, so that neither is held twice. Playlists that list the
+	// parts hold their own slice of them.
+	s.data = make([]byte, 0, size)
+	parts := make([]part, len(s.parts))
+	for i, part := range s.parts {
+		from := len(s.data)
+		s.data = append(s.data, part.data...)
+		parts[i] = part
+		if !part.gap {
+			parts[i].data = s.data[from:len(s.data):len(s.data)]
+		}
+	}
+	s.parts = parts
+}
+
+// shed lets the oldest segments go, and the init sections that only they needed.
+func (w *window) shed() {
+	closed := len(w.segments)
+	if w.open != nil {
+		closed--
+	}
+	for closed > 1 && (closed > w.config.retained || w.bytes > w.config.maxBytes) {
+		w.bytes -= len(w.segments[0].data)
+		w.segments = w.segments[1:]
+		closed--
+	}
+	if len(w.inits) > 1 {
+		w.shedInits()
+	}
+}
+
+func (w *window) shedInits() {
+	oldest := uint32(0)
+	for _, s := range w.segments {
+		if s.epoch != 0 {
+			oldest = s.epoch
+			break
+		}
+	}
+	for epoch := range w.inits {
+		if epoch < oldest {
+			delete(w.inits, epoch)
+		}
+	}
+}
+
+// reset forgets all segments.
+func (w *window) reset() {
+	w.segments, w.open, w.bytes = nil, nil, 0
+}
+
+// snapshot is the window as a playlist shows it. Nothing of it changes later.
+func (w *window) snapshot() listing {
+	closed := w.segments
+	l := listing{grid: w.grid, target: w.target}
+	if w.open != nil {
+		closed = closed[:len(closed)-1]
+		open := *w.open
+		l.open = &open
+	}
+	if n := len(closed) - w.config.listed; n > 0 {
+		closed = closed[n:]
+	}
+	l.segments = append([]*segment(nil), withoutLead(closed)...)
+	return l
+}
+
+// withoutLead leaves out gaps at the beginning, which are of no use, if a segment with media is left.
+func withoutLead(closed []*segment) []*segment {
+	for i, s := range closed {
+		if !s.gap {
+			return closed[i:]
+		}
+	}
+	return closed
+}

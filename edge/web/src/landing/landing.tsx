@@ -1,0 +1,115 @@
+/** The landing page: what is live now, or how to begin when nothing is. */
+
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { listStreams, type Stream } from "../shared/api.ts";
+import { Header } from "../shared/header.tsx";
+import { poll } from "../shared/poll.ts";
+import { ProblemError } from "../shared/problem.ts";
+import { TokenForm } from "../shared/token-form.tsx";
+import { fragmentOf, tokenInFragment } from "../shared/token.ts";
+import { Guide } from "./guide.tsx";
+import { StreamCard } from "./stream-card.tsx";
+
+const pollMs = 2500;
+
+export function Landing() {
+  const token = useSignal(tokenInFragment(location.hash));
+  const streams = useSignal<Stream[] | null>(null);
+  const problem = useSignal<{ status: number; detail: string } | null>(null);
+
+  useEffect(() => {
+    const follow = () => void (token.value = tokenInFragment(location.hash));
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const ask = async (signal: AbortSignal) => {
+      try {
+        streams.value = await listStreams(token.value, signal);
+        problem.value = null;
+      } catch (error) {
+        if (!signal.aborted && error instanceof ProblemError) problem.value = error.problem;
+      }
+    };
+    void poll(ask, pollMs, stop.signal);
+    return () => stop.abort();
+  }, [token.value]);
+
+  return (
+    <>
+      <Header token={token.value}>
+        <a class="button quiet" href={`/publish/${fragmentOf(token.value)}`}>
+          Go live
+        </a>
+      </Header>
+      <main class="wide landing">
+        <Body streams={streams.value} problem={problem.value} token={token.value} />
+      </main>
+    </>
+  );
+}
+
+function Body({
+  streams,
+  problem,
+  token,
+}: {
+  streams: Stream[] | null;
+  problem: { status: number; detail: string } | null;
+  token: string;
+}) {
+  if (problem?.status === 401 || problem?.status === 403) return <AskToken detail={problem.detail} />;
+  if (streams === null) {
+    return problem === null ? (
+      <div class="cards" role="status" aria-busy="true" aria-label="Loading streams">
+        {[1, 2, 3].map((key) => (
+          <div key={key} class="card-ghost" />
+        ))}
+      </div>
+    ) : (
+      <p role="alert">{problem.detail}</p>
+    );
+  }
+  const live = streams.filter((stream) => stream.live);
+  return (
+    <>
+      {problem !== null && (
+        <p class="soft small" role="status">
+          {problem.detail} Showing what was known before.
+        </p>
+      )}
+      {live.length === 0 ? <Guide /> : <LiveStreams streams={live} token={token} />}
+    </>
+  );
+}
+
+function LiveStreams({ streams, token }: { streams: Stream[]; token: string }) {
+  return (
+    <>
+      <div class="landing-title">
+        <h1>Live now</h1>
+        <span class="soft figure">{streams.length === 1 ? "1 stream" : `${streams.length} streams`}</span>
+      </div>
+      <ul class="cards">
+        {streams.map((stream) => (
+          <li key={stream.name}>
+            <StreamCard stream={stream} token={token} />
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function AskToken({ detail }: { detail: string }) {
+  return (
+    <section class="ask">
+      <h1>A token is needed</h1>
+      <p class="soft">{detail}</p>
+      <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
+    </section>
+  );
+}

@@ -1,0 +1,43 @@
+import type { Stream } from "../shared/api.ts";
+import { codecName } from "../shared/formats.ts";
+import { Icon } from "../shared/icons.tsx";
+import { Thumbnail } from "../shared/thumbnail.tsx";
+import { fragmentOf } from "../shared/token.ts";
+
+export function StreamCard({ stream, token }: { stream: Stream; token: string }) {
+  const detail = describe(stream);
+  return (
+    <a class="card" href={`/watch/${stream.name}${fragmentOf(token)}`}>
+      <div class="card-picture">
+        <Thumbnail url={stream.thumbnail ?? `/thumbnails/${stream.name}`} token={token} live={stream.live} />
+        <span class="live card-live">LIVE</span>
+        <span class="card-viewers figure">
+          <Icon name="eye" size={15} /> {stream.viewers}
+          <span class="hidden-visually">{stream.viewers === 1 ? " viewer" : " viewers"}</span>
+        </span>
+      </div>
+      <div class="card-words">
+        <h2>{stream.name}</h2>
+        <p class="soft small figure">{detail}</p>
+      </div>
+    </a>
+  );
+}
+
+/** "1080p · 30 fps · H.264 · Opus", from the largest video and the first audio format. */
+export function describe(stream: Stream): string {
+  const video = stream.formats
+    .filter((format) => format.kind === "video")
+    .reduce<Stream["formats"][number] | undefined>(
+      (best, format) => ((format.height ?? 0) > (best?.height ?? -1) ? format : best),
+      undefined,
+    );
+  const audio = stream.formats.find((format) => format.kind === "audio");
+  const parts = [
+    video?.height ? `${video.height}p` : "",
+    video?.fps ? `${Math.round(video.fps)} fps` : "",
+    video === undefined ? (audio === undefined ? "" : "Sound only") : codecName(video.codec),
+    audio === undefined ? (video === undefined ? "" : "no sound") : codecName(audio.codec),
+  ];
+  return parts.filter((part) => part !== "").join(" · ");
+}

@@ -1,0 +1,179 @@
+/**
+ * A WHIP session (RFC 9725): from a camera or screen to a stream that is live.
+ *
+ * Like a WHEP session it is used once; publisher.ts makes another when this
+ * one ends. H.264 is offered first, because every viewer and every transcoder
+ * takes it as it is.
+ */
+
+import { ProblemError } from "../shared/problem.ts";
+import { startBitrate } from "../shared/sdp.ts";
+import { deleteSession, type Fetch, gathered, postOffer, type Session } from "../shared/signalling.ts";
+
+/** The part of RTCPeerConnection that publishing uses. */
+export type SendingPeer = Pick<
+  RTCPeerConnection,
+  | "addTransceiver"
+  | "createOffer"
+  | "setLocalDescription"
+  | "setRemoteDescription"
+  | "localDescription"
+  | "iceGatheringState"
+  | "connectionState"
+  | "addEventListener"
+  | "removeEventListener"
+  | "getStats"
+  | "close"
+>;
+
+export interface SendingEnvironment {
+  fetch: Fetch;
+  newPeer(configuration: RTCConfiguration): SendingPeer;
+  /** Codecs this browser can send, most wanted first. */
+  videoCodecs(): RTCRtpCodec[];
+}
+
+export const browserEnvironment: SendingEnvironment = {
+  fetch: (input, init) => fetch(input, init),
+  newPeer: (configuration) => new RTCPeerConnection(configuration),
+  videoCodecs: () => h264First(RTCRtpSender.getCapabilities("video")?.codecs ?? []),
+};
+
+export interface WhipOptions {
+  stream: string;
+  token: string;
+  media: MediaStream;
+  /** Ceiling for the video, bits per second. */
+  maxBitrate: number;
+  iceServers: RTCIceServer[];
+}
+
+const gatherMs = 300;
+/** A broadcast begins at this share of its ceiling, and finds the line's capacity from there. */
+const startShare = 0.6;
+const connectMs = 8000;
+const healMs = 4000;
+
+export class WhipSession {
+  session: Session | null = null;
+  readonly peer: SendingPeer;
+  /** Resolves with a sentence when the session ends by anything but close(). */
+  readonly ended: Promise<string>;
+  private end!: (reason: string) => void;
+  private healing: ReturnType<typeof setTimeout> | undefined;
+  private closed = false;
+
+  constructor(
+    private readonly options: WhipOptions,
+    private readonly environment: SendingEnvironment = browserEnvironment,
+  ) {
+    this.ended = new Promise((resolve) => (this.end = resolve));
+    this.peer = environment.newPeer({ bundlePolicy: "max-bundle", iceServers: options.iceServers });
+  }
+
+  /** Resolves when the server receives. Rejects with ProblemError or Error, having closed the session. */
+  async open(signal: AbortSignal): Promise<void> {
+    const { peer, options, environment } = this;
+    try {
+      signal.throwIfAborted();
+      for (const track of options.media.getTracks()) this.add(track);
+      await peer.setLocalDescription(await peer.createOffer());
+      await gathered(peer, gatherMs);
+      this.session = await postOffer(
+        environment.fetch,
+        `/whip/${options.stream}`,
+        peer.localDescription?.sdp ?? "",
+        options.token,
+        signal,
+      );
+      signal.throwIfAborted();
+      const begin = (options.maxBitrate * startShare) / 1000;
+      await peer.setRemoteDescription({ type: "answer", sdp: startBitrate(this.session.answer, begin) });
+      await this.connected(signal);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    peer.addEventListener("connectionstatechange", this.watch);
+    this.watch();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    clearTimeout(this.healing);
+    this.peer.removeEventListener("connectionstatechange", this.watch);
+    this.peer.close();
+    deleteSession(this.environment.fetch, this.session?.url ?? "", this.options.token);
+  }
+
+  private add(track: MediaStreamTrack): void {
+    const video = track.kind === "video";
+    const transceiver = this.peer.addTransceiver(track, {
+      direction: "sendonly",
+      streams: [this.options.media],
+      ...(video ? { sendEncodings: [{ maxBitrate: this.options.maxBitrate }] } : {}),
+    });
+    if (!video) return;
+    const codecs = this.environment.videoCodecs();
+    if (codecs.length > 0) transceiver.setCodecPreferences(codecs);
+  }
+
+  private connected(signal: AbortSignal): Promise<void> {
+    const { peer } = this;
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        peer.removeEventListener("connectionstatechange", check);
+        signal.removeEventListener("abort", check);
+        act();
+      };
+      const blocked = () =>
+        settle(() =>
+          reject(new Error("The connection for media did not come about: the network seems to block UDP.")),
+        );
+      const check = () => {
+        if (signal.aborted) settle(() => reject(signal.reason));
+        else if (peer.connectionState === "connected") settle(resolve);
+        else if (peer.connectionState === "failed" || peer.connectionState === "closed") blocked();
+      };
+      const timer = setTimeout(blocked, connectMs);
+      peer.addEventListener("connectionstatechange", check);
+      signal.addEventListener("abort", check);
+      check();
+    });
+  }
+
+  private readonly watch = (): void => {
+    clearTimeout(this.healing);
+    const lost = () => this.end("The connection broke.");
+    switch (this.peer.connectionState) {
+      case "failed":
+      case "closed":
+        return lost();
+      case "disconnected":
+        this.healing = setTimeout(lost, healMs);
+    }
+  };
+}
+
+/**
+ * H.264 in front, constrained baseline and packetization mode 1 before its
+ * other profiles: that is what every receiver decodes.
+ */
+export function h264First(codecs: readonly RTCRtpCodec[]): RTCRtpCodec[] {
+  const rank = ({ mimeType, sdpFmtpLine = "" }: RTCRtpCodec) => {
+    if (mimeType.toLowerCase() !== "video/h264") return 3;
+    if (!sdpFmtpLine.includes("packetization-mode=1")) return 2;
+    return /profile-level-id=42e0/i.test(sdpFmtpLine) ? 0 : 1;
+  };
+  return [...codecs].sort((a, b) => rank(a) - rank(b));
+}
+
+/** Whether trying again by itself could help. */
+export function worthRetrying(error: unknown): boolean {
+  if (!(error instanceof ProblemError)) return true;
+  const { status } = error.problem;
+  // 409: the name is taken, perhaps by our own session that has yet to time out.
+  return status === 0 || status === 409 || status === 429 || status >= 500;
+}

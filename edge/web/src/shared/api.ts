@@ -1,0 +1,80 @@
+/** The part of the REST interface that the pages read, and the shapes it answers with. */
+
+import { ProblemError, readProblem, unreachable } from "./problem.ts";
+import { authorization } from "./token.ts";
+
+/** One encoding of a stream, as `GET /api/v1/streams` lists it. */
+export interface Format {
+  name: string;
+  kind: "video" | "audio";
+  codec: string;
+  width?: number;
+  height?: number;
+  fps?: number;
+  /** Bits per second. */
+  bitrate?: number;
+  channels?: number;
+  sample_rate?: number;
+  /** False for a format that starts when somebody first asks for it. */
+  running: boolean;
+  /** Offered over WHEP; a browser may still lack its codec. */
+  webrtc: boolean;
+  /** Offered over HLS. */
+  hls: boolean;
+}
+
+export interface Stream {
+  name: string;
+  /** A publisher is sending now. */
+  live: boolean;
+  /** RFC 3339; when the publisher came. */
+  since?: string;
+  viewers: number;
+  thumbnail?: string;
+  formats: Format[];
+}
+
+/** Every stream the token may see. Rejects with ProblemError. */
+export async function listStreams(token: string, signal: AbortSignal): Promise<Stream[]> {
+  const body = await get("/api/v1/streams", token, signal);
+  const streams = (body as { streams?: unknown }).streams;
+  return Array.isArray(streams) ? streams.map(asStream) : [];
+}
+
+/** One stream by name. Rejects with ProblemError; status 404 when the server never heard of it. */
+export async function getStream(name: string, token: string, signal: AbortSignal): Promise<Stream> {
+  return asStream(await get(`/api/v1/streams/${name}`, token, signal));
+}
+
+async function get(path: string, token: string, signal: AbortSignal): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      headers: { Accept: "application/json", ...authorization(token) },
+      cache: "no-store",
+      signal,
+    });
+  } catch {
+    throw new ProblemError(unreachable());
+  }
+  if (!response.ok) throw new ProblemError(await readProblem(response, Date.now()));
+  return response.json().catch(() => {
+    throw new ProblemError({
+      ...unreachable(),
+      detail: "The server's answer is not JSON. Is a proxy in between?",
+    });
+  });
+}
+
+/** Fills what an older or newer server leaves out, so that pages need no guards. */
+export function asStream(body: unknown): Stream {
+  const fields = (typeof body === "object" && body !== null ? body : {}) as Partial<Stream>;
+  return {
+    name: String(fields.name ?? ""),
+    live: fields.live === true,
+    viewers: typeof fields.viewers === "number" ? fields.viewers : 0,
+    formats: Array.isArray(fields.formats) ? fields.formats : [],
+    ...(fields.since === undefined ? {} : { since: fields.since }),
+    ...(fields.thumbnail === undefined ? {} : { thumbnail: fields.thumbnail }),
+  };
+}

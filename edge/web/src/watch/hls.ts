@@ -1,0 +1,297 @@
+/**
+ * Playback by low-latency HLS: hls.js where the browser has Media Source
+ * Extensions, the video element itself where it plays HLS natively. hls.js is
+ * large and loaded only when this module is asked to play.
+ */
+
+import type Hls from "hls.js";
+import type { ErrorData, HlsConfig } from "hls.js";
+import type { Format } from "../shared/api.ts";
+import { nativeHls } from "../shared/formats.ts";
+import { parseProblem, retryAfter } from "../shared/problem.ts";
+import { authorization } from "../shared/token.ts";
+import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay.ts";
+import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
+import { formatOfLevel, levelFor } from "./levels.ts";
+import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
+
+export interface HlsOptions extends PlaybackOptions {
+  /** The stream's video formats as the API lists them, to name levels by. */
+  formats: readonly Format[];
+}
+
+/** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
+export async function openHls(options: HlsOptions, signal: AbortSignal): Promise<Playback> {
+  const { default: Library } = await import("hls.js").catch(() => {
+    throw new PlaybackError(
+      failure("unreachable", "The HLS player could not be loaded. Check the connection."),
+    );
+  });
+  signal.throwIfAborted();
+  if (Library.isSupported()) {
+    const playback = new HlsPlayback(Library, options);
+    await playback.open(signal);
+    return playback;
+  }
+  if (!nativeHls()) throw new PlaybackError(failure("unsupported", "This browser cannot play HLS."));
+  if (options.token !== "") {
+    throw new PlaybackError(
+      failure(
+        "unsupported",
+        "This browser plays HLS by itself and cannot send the token with it. Use WebRTC, or another browser.",
+      ),
+    );
+  }
+  return new NativePlayback(options.video, `${rootOf(options.stream)}index.m3u8`);
+}
+
+/** Everything of a stream's HLS is below this path. */
+function rootOf(stream: string): string {
+  return `/hls/${stream}/`;
+}
+
+function configuration(token: string): Partial<HlsConfig> {
+  const headers = Object.entries(authorization(token));
+  return {
+    lowLatencyMode: true,
+    // The distance to the edge is PART-HOLD-BACK of the playlist, as long as
+    // liveSyncDuration is left unset. Behind it, play a little faster.
+    maxLiveSyncPlaybackRate: 1.2,
+    liveSyncOnStallIncrease: 0.2,
+    backBufferLength: 15,
+    // fMP4 needs no remuxing, so a worker would only add a copy.
+    enableWorker: false,
+    // Begin at the quality of an ordinary line, not with a test download.
+    abrEwmaDefaultEstimate: 4_000_000,
+    testBandwidth: false,
+    startFragPrefetch: true,
+    autoStartLoad: false,
+    // The player retries the first playlist itself: it knows why it failed.
+    manifestLoadPolicy: {
+      default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null },
+    },
+    xhrSetup: (request) => {
+      for (const [name, value] of headers) request.setRequestHeader(name, value);
+    },
+    fetchSetup: (context, init: RequestInit) =>
+      new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
+  };
+}
+
+class HlsPlayback implements Playback {
+  readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
+  readonly ended: Promise<Failure>;
+  private end!: (reason: Failure) => void;
+  private readonly hls: Hls;
+  private readonly root: string;
+  private readonly window = new RateWindow();
+  private bytes = 0;
+  private freezes = 0;
+  private recovered = false;
+
+  constructor(
+    private readonly library: typeof Hls,
+    private readonly options: HlsOptions,
+  ) {
+    this.ended = new Promise((resolve) => (this.end = resolve));
+    this.root = rootOf(options.stream);
+    this.hls = new library(configuration(options.token));
+    const { Events } = library;
+    this.hls.on(Events.ERROR, (_, data) => this.onError(data));
+    this.hls.on(
+      Events.FRAG_LOADED,
+      (_, data) => void (this.bytes += data.part === null ? data.frag.stats.loaded : 0),
+    );
+    this.hls.on(
+      Events.FRAG_BUFFERED,
+      (_, data) => void (this.bytes += data.part === null ? 0 : data.stats.loaded),
+    );
+  }
+
+  /** Resolves when the multivariant playlist is read and loading has begun. */
+  open(signal: AbortSignal): Promise<void> {
+    const { Events } = this.library;
+    return new Promise<void>((resolve, reject) => {
+      const leave = () => reject(signal.reason);
+      signal.addEventListener("abort", leave, { once: true });
+      void this.ended.then((reason) => reject(new PlaybackError(reason)));
+      this.hls.once(Events.MANIFEST_PARSED, () => {
+        this.startAt(this.options.format);
+        this.hls.startLoad(-1);
+        signal.removeEventListener("abort", leave);
+        resolve();
+      });
+      this.hls.loadSource(`${this.root}index.m3u8`);
+      this.hls.attachMedia(this.options.video);
+    }).catch((error: unknown) => {
+      this.close();
+      throw error;
+    });
+  }
+
+  select(format: string): Promise<boolean> {
+    const level = this.indexOf(format);
+    if (format !== "auto" && level < 0) return Promise.resolve(false);
+    // At the next fragment: what is buffered keeps playing, so nothing freezes.
+    this.hls.nextLevel = level;
+    return Promise.resolve(true);
+  }
+
+  toLive(): void {
+    const edge = this.hls.liveSyncPosition;
+    if (edge !== null && edge - this.options.video.currentTime > 0.5) this.options.video.currentTime = edge;
+  }
+
+  close(): void {
+    this.hls.destroy();
+    this.options.video.removeAttribute("src");
+  }
+
+  sample(): Promise<Sample> {
+    const { video, formats } = this.options;
+    const { hls } = this;
+    const quality = video.getVideoPlaybackQuality();
+    const counters: Counters = {
+      bytes: this.bytes,
+      framesDecoded: quality.totalVideoFrames,
+      framesDropped: quality.droppedVideoFrames,
+      freezes: this.freezes,
+    };
+    const level = hls.levels[hls.currentLevel];
+    const [videoCodec = "", audioCodec = ""] = [level?.videoCodec, level?.audioCodec];
+    const rates = this.window.add(performance.now(), counters);
+    return Promise.resolve({
+      // Audio alone moves the playhead but decodes no frame.
+      progress: video.videoWidth > 0 ? quality.totalVideoFrames : video.currentTime,
+      counters,
+      rates,
+      delayMs: hlsDelay(Date.now(), hls.playingDate, hls.latency),
+      width: video.videoWidth,
+      height: video.videoHeight,
+      format: level === undefined ? "" : formatOfLevel(level, this.root, formats),
+      videoCodec,
+      audioCodec,
+      extra: [
+        ["Behind the edge", delayLabel(hls.latency > 0 ? hls.latency * 1000 : null)],
+        ["Target", delayLabel(hls.targetLatency === null ? null : hls.targetLatency * 1000)],
+        ["Playback speed", `${video.playbackRate.toFixed(2)} ×`],
+        ["Line estimate", `${(hls.bandwidthEstimate / 1e6).toFixed(1)} Mb/s`],
+      ],
+    });
+  }
+
+  private startAt(format: string): void {
+    const level = this.indexOf(format);
+    if (level < 0) return;
+    this.hls.startLevel = level;
+    this.hls.loadLevel = level;
+  }
+
+  private indexOf(format: string): number {
+    if (format === "auto") return -1;
+    return levelFor(
+      this.hls.levels,
+      this.root,
+      format,
+      this.options.formats.find(({ name }) => name === format)?.height,
+    );
+  }
+
+  private onError(data: ErrorData): void {
+    const { ErrorDetails, ErrorTypes } = this.library;
+    if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) this.freezes++;
+    if (!data.fatal) return;
+    if (data.type === ErrorTypes.MEDIA_ERROR && !this.recovered) {
+      this.recovered = true; // once: a second time the stream itself is at fault
+      this.hls.recoverMediaError();
+      return;
+    }
+    this.end(this.failureOf(data));
+  }
+
+  private failureOf(data: ErrorData): Failure {
+    const { ErrorDetails, ErrorTypes } = this.library;
+    switch (data.details) {
+      case ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR:
+      case ErrorDetails.BUFFER_ADD_CODEC_ERROR:
+      case ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR:
+        return failure("unsupported", "This browser cannot decode any format of this stream.");
+    }
+    if (data.type === ErrorTypes.MEDIA_ERROR)
+      return failure("unsupported", "This browser failed to decode the stream.");
+    const status = data.response?.code ?? 0;
+    if (data.type === ErrorTypes.NETWORK_ERROR && (status >= 400 || status === 0)) {
+      const request: unknown = data.networkDetails;
+      if (typeof XMLHttpRequest !== "undefined" && request instanceof XMLHttpRequest && status !== 0) {
+        return failureOf(
+          parseProblem(
+            status,
+            request.responseType === "" || request.responseType === "text" ? request.responseText : "",
+            request.getResponseHeader("content-type") ?? "",
+            retryAfter(request.getResponseHeader("retry-after"), Date.now()),
+          ),
+        );
+      }
+      return failureOf(parseProblem(status, "", ""));
+    }
+    return failure("stalled", "The HLS player stopped.");
+  }
+}
+
+/** Safari without Media Source Extensions: the element does everything and tells little. */
+class NativePlayback implements Playback {
+  readonly transport = "hls";
+  readonly soundOnly = false; // a playlist makes no such promise
+  readonly ended: Promise<Failure>;
+  private readonly window = new RateWindow();
+
+  constructor(
+    private readonly video: HTMLVideoElement,
+    url: string,
+  ) {
+    this.ended = new Promise((resolve) => {
+      video.addEventListener("error", () => resolve(failure("stalled", "The video element stopped.")), {
+        once: true,
+      });
+    });
+    video.src = url;
+  }
+
+  select(): Promise<boolean> {
+    return Promise.resolve(true); // the element chooses; there is nothing to set
+  }
+
+  toLive(): void {
+    const { seekable } = this.video;
+    if (seekable.length > 0) this.video.currentTime = seekable.end(seekable.length - 1);
+  }
+
+  close(): void {
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
+  sample(): Promise<Sample> {
+    const { video } = this;
+    const quality = video.getVideoPlaybackQuality?.();
+    const counters: Counters =
+      quality === undefined
+        ? {}
+        : { framesDecoded: quality.totalVideoFrames, framesDropped: quality.droppedVideoFrames };
+    const began = (video as { getStartDate?(): Date }).getStartDate?.().getTime() ?? NaN;
+    const playing = Number.isNaN(began) ? null : new Date(began + video.currentTime * 1000);
+    return Promise.resolve({
+      progress: video.currentTime,
+      counters,
+      rates: this.window.add(performance.now(), counters),
+      delayMs: hlsDelay(Date.now(), playing, NaN),
+      width: video.videoWidth,
+      height: video.videoHeight,
+      format: "",
+      videoCodec: "",
+      audioCodec: "",
+      extra: [],
+    });
+  }
+}

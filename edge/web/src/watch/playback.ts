@@ -1,0 +1,44 @@
+/** What the player asks of a transport: one try at bringing a stream into a video element. */
+
+import type { Transport } from "../shared/formats.ts";
+import type { Counters, Rates } from "../shared/delay.ts";
+import type { Failure } from "./failure.ts";
+
+export interface Sample {
+  /** Grows while media flows: decoded frames, or packets of a stream with sound only. */
+  progress: number;
+  counters: Counters;
+  rates: Rates;
+  /** Milliseconds behind the live edge, null while unknown. */
+  delayMs: number | null;
+  width: number;
+  height: number;
+  /** The format that plays, where the transport knows; otherwise empty. */
+  format: string;
+  videoCodec: string;
+  audioCodec: string;
+  /** More figures for the statistics panel, label and value. */
+  extra: [label: string, value: string][];
+}
+
+export interface Playback {
+  readonly transport: Transport;
+  /** The other side said that it sends no picture this way. */
+  readonly soundOnly: boolean;
+  /** Resolves with the reason when the try ends by anything but close(). */
+  readonly ended: Promise<Failure>;
+  /** Plays another format, or "auto". Resolves to false if that takes a new try. */
+  select(format: string): Promise<boolean>;
+  sample(): Promise<Sample>;
+  /** Returns to the live edge, after a pause. */
+  toLive(): void;
+  close(): void;
+}
+
+export interface PlaybackOptions {
+  video: HTMLVideoElement;
+  stream: string;
+  /** A format's name, or "auto". */
+  format: string;
+  token: string;
+}

@@ -1,0 +1,361 @@
+/**
+ * The player: keeps one stream playing in one video element.
+ *
+ * A single loop tries a transport, supervises it four times a second until it
+ * ends, and lets the policy say what comes next. What the person chooses
+ * (transport, format, token) ends the current turn of the loop and starts
+ * another. The page reads the signals below and writes none of them.
+ */
+
+import { batch, computed, signal } from "@preact/signals";
+import { getStream, type Stream } from "../shared/api.ts";
+import { Backoff, pause } from "../shared/backoff.ts";
+import { browserAbilities, canCarry, type Transport, videoFormats } from "../shared/formats.ts";
+import { poll } from "../shared/poll.ts";
+import { ProblemError } from "../shared/problem.ts";
+import { type Failure, failure, PlaybackError } from "./failure.ts";
+import { openHls } from "./hls.ts";
+import { formatBySize } from "./levels.ts";
+import type { Playback, Sample } from "./playback.ts";
+import { afterFailure, away, firstTransport, type Notice, type Step } from "./policy.ts";
+import { webrtcWorks } from "./probe.ts";
+import { Sound } from "./sound.ts";
+import { Watchdog, type WatchdogLimits } from "./watchdog.ts";
+import { openWebrtc } from "./webrtc.ts";
+
+export type State = "connecting" | "playing" | "waiting" | "error";
+
+/** What the person asked for. */
+export interface Wish {
+  transport: "auto" | Transport;
+  /** A format's name, or "auto". */
+  format: string;
+}
+
+const sampleMs = 250;
+const pollMs = 2500;
+
+const patience: Record<Transport, WatchdogLimits> = {
+  webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
+  // A playlist, an init section and a first part come before the first frame.
+  hls: { firstMs: 10_000, slowMs: 2000, deadMs: 7000 },
+};
+
+/** First wait before WebRTC gets another chance behind a playing HLS; doubles each time it fails. */
+const firstReturnMs = 60_000;
+
+export class Player {
+  readonly state = signal<State>("connecting");
+  readonly transport = signal<Transport | "none">("none");
+  readonly wish = signal<Wish>({ transport: "auto", format: "auto" });
+  /** Decoded frames since the page opened, over all transports. */
+  readonly frames = signal(0);
+  readonly sample = signal<Sample | null>(null);
+  readonly notice = signal<Notice | null>(null);
+  /** Why HLS plays though WebRTC is first; empty otherwise. */
+  readonly fallbackReason = signal("");
+  readonly info = signal<Stream | null>(null);
+  /** Whether a publisher is sending; null until the API has said. */
+  readonly live = signal<boolean | null>(null);
+  readonly delayMs = computed(() =>
+    this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null,
+  );
+  /** The format on screen, by name; what was asked for until that is known. */
+  readonly format = computed(() => this.formatOnScreen());
+  /** The video formats that the current transport can bring here. */
+  readonly choices = computed(() => {
+    const carrier = this.transport.value === "none" ? "webrtc" : this.transport.value;
+    return videoFormats(this.info.value?.formats ?? [], carrier, this.able);
+  });
+  readonly sound: Sound;
+
+  private readonly able = browserAbilities();
+  private readonly backoff = new Backoff();
+  private readonly stopping = new AbortController();
+  /** Aborted to end the loop's current turn. */
+  private turn = new AbortController();
+  private next: Transport | null = null;
+  private playback: Playback | null = null;
+  private failures = 0;
+  private iceServers: RTCIceServer[] = [];
+  private triedRelays = true;
+  private returnMs = firstReturnMs;
+  private framesBefore = 0;
+  /** The person paused: a new session must not start by itself. */
+  private held = false;
+  private running: Promise<unknown> | null = null;
+
+  constructor(
+    readonly stream: string,
+    readonly video: HTMLVideoElement,
+    private readonly picture: StillPicture,
+    private token: string,
+    wish: Wish,
+  ) {
+    this.wish.value = wish;
+    this.sound = new Sound(video);
+  }
+
+  start(): void {
+    this.running ??= Promise.all([
+      poll((signal) => this.refresh(signal), pollMs, this.stopping.signal),
+      this.run(),
+    ]);
+  }
+
+  /** Ends the session at the server too; a page that is being left calls this. */
+  stop(): void {
+    this.stopping.abort();
+    this.turn.abort();
+    // The loop closes it as well, but a page that unloads runs no more of the loop.
+    this.playback?.close();
+  }
+
+  /** Plays another way. A new format takes effect within the session where the transport can. */
+  async choose(change: Partial<Wish>): Promise<void> {
+    const before = this.wish.value;
+    const wish = { ...before, ...change };
+    this.wish.value = wish;
+    if (wish.transport !== before.transport) return this.again();
+    if (wish.format === before.format || this.playback === null) return;
+    const switched = await this.playback.select(wish.format).catch(() => false);
+    if (!switched) this.again();
+  }
+
+  useToken(token: string): void {
+    this.token = token;
+    this.again();
+  }
+
+  /** Begins anew with the transport that the wish asks for. */
+  again(): void {
+    this.next = null;
+    this.failures = 0;
+    this.backoff.reset();
+    this.turn.abort();
+  }
+
+  togglePlay(): void {
+    const { video } = this;
+    this.held = !video.paused;
+    if (this.held) return video.pause();
+    this.playback?.toLive();
+    void video.play().catch(() => undefined);
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      this.turn = new AbortController();
+      const { signal } = this.turn;
+      const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
+      const ended = await this.play(transport, signal);
+      if (ended === null) continue; // the person or the page ended this turn
+      this.failures++;
+      const step = afterFailure(transport, ended, {
+        pinned: this.pinned(),
+        usable: this.usable(),
+        live: this.live.value,
+        relaysUntried: !this.triedRelays,
+        failures: this.failures,
+        played: this.frames.peek() > 0,
+      });
+      this.apply(step, transport, ended);
+      await this.rest(step, ended, signal);
+      if (!signal.aborted) this.next = step.transport;
+    }
+  }
+
+  /** One try, from opening to its end. Null when the turn was ended from outside. */
+  private async play(transport: Transport, signal: AbortSignal): Promise<Failure | null> {
+    if (this.state.value === "error") this.state.value = "connecting";
+    let playback: Playback | null = null;
+    try {
+      playback = await this.open(transport, signal);
+      if (signal.aborted) return null;
+      this.playback = playback;
+      batch(() => {
+        this.transport.value = transport;
+        if (transport === "webrtc") this.fallbackReason.value = "";
+      });
+      if (!this.held) void this.sound.play();
+      return await this.supervise(playback, signal);
+    } catch (error) {
+      if (signal.aborted) return null;
+      return error instanceof PlaybackError
+        ? error.failure
+        : failure("unsupported", `This browser failed to play: ${String(error)}`);
+    } finally {
+      this.picture.keep();
+      playback?.close();
+      this.playback = null;
+      batch(() => {
+        this.transport.value = "none";
+        this.sample.value = null;
+        if (this.state.value === "playing") this.state.value = "connecting";
+      });
+    }
+  }
+
+  private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
+    const { video, stream, token } = this;
+    const common = { video, stream, token, format: this.wish.value.format };
+    if (transport === "hls") return openHls({ ...common, formats: this.info.value?.formats ?? [] }, signal);
+    const iceServers = this.iceServers;
+    return openWebrtc(
+      {
+        ...common,
+        iceServers,
+        onIceServers: (servers) => {
+          // The server names its relays in the answer, too late for this try but not for the next.
+          this.triedRelays = servers.length === 0 || iceServers.length > 0;
+          this.iceServers = servers;
+        },
+      },
+      signal,
+    );
+  }
+
+  /** Watches a playback until it ends, and shows how it does. */
+  private async supervise(playback: Playback, signal: AbortSignal): Promise<Failure | null> {
+    const dog = new Watchdog(patience[playback.transport], performance.now());
+    let ended: Failure | null = null;
+    void playback.ended.then((reason) => (ended = reason));
+    const since = performance.now();
+    let framesHere = 0;
+    while (!signal.aborted) {
+      const sample = await playback.sample();
+      if (signal.aborted) break;
+      if (ended !== null) return ended;
+      const now = performance.now();
+      const excused = this.video.paused || document.hidden || this.live.value === false;
+      const verdict = dog.observe(now, sample.progress, excused);
+      const decoded = sample.counters.framesDecoded ?? 0;
+      this.framesBefore += Math.max(0, decoded - framesHere);
+      framesHere = Math.max(framesHere, decoded);
+      batch(() => {
+        this.sample.value = sample;
+        this.frames.value = this.framesBefore;
+        if (verdict === "flowing") this.flowing();
+        else if (this.live.value === false && !this.video.paused) this.wait(away);
+        else if (verdict === "slow" && !this.video.paused) this.wait(null);
+      });
+      if (verdict === "never-started") {
+        return failure("no-frames", "The connection is there, but no picture could be decoded.");
+      }
+      if (verdict === "dead") return failure("stalled", "Media stopped coming.");
+      if (playback.soundOnly && this.pictureByHls()) {
+        return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
+      }
+      if (this.shouldReturn(playback, now - since) && (await this.webrtcIsBack(signal))) {
+        this.next = "webrtc";
+        return null;
+      }
+      await Promise.race([pause(sampleMs, signal), playback.ended]);
+    }
+    return null;
+  }
+
+  /** Whether HLS has the picture that WebRTC lacks, and may take over. */
+  private pictureByHls(): boolean {
+    const formats = this.info.value?.formats ?? [];
+    return this.pinned() === null && videoFormats(formats, "hls", this.able).length > 0;
+  }
+
+  private flowing(): void {
+    if (this.state.value === "playing") return;
+    this.state.value = "playing";
+    this.notice.value = null;
+    this.failures = 0;
+    this.backoff.reset();
+    this.picture.drop();
+  }
+
+  private wait(notice: Notice | null): void {
+    this.state.value = "waiting";
+    this.notice.value = notice;
+  }
+
+  private apply(step: Step, failed: Transport, ended: Failure): void {
+    batch(() => {
+      this.state.value = step.state;
+      this.notice.value = step.notice;
+      if (failed === "webrtc" && step.transport === "hls") this.fallbackReason.value = ended.detail;
+    });
+  }
+
+  /** Sleeps as the step says; a turn that ends wakes it. */
+  private async rest(step: Step, ended: Failure, turn: AbortSignal): Promise<void> {
+    if (step.retry === "now") return;
+    const wake = new AbortController();
+    turn.addEventListener("abort", () => wake.abort(), { once: true });
+    if (step.retry === "never") {
+      return new Promise((resolve) => wake.signal.addEventListener("abort", () => resolve(), { once: true }));
+    }
+    const wasLive = this.live.value;
+    const unsubscribe = this.live.subscribe((live) => {
+      if (step.retry === "live" && live === true && wasLive !== true) wake.abort();
+    });
+    await pause(this.backoff.next(ended.retryAfterMs), wake.signal);
+    unsubscribe();
+  }
+
+  private shouldReturn(playback: Playback, playedMs: number): boolean {
+    return (
+      playback.transport === "hls" &&
+      this.pinned() === null &&
+      this.fallbackReason.value !== "" &&
+      this.usable().has("webrtc") &&
+      !document.hidden &&
+      playedMs > this.returnMs
+    );
+  }
+
+  /** Tries WebRTC behind the playing HLS, so that the picture is given up only for a better one. */
+  private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
+    this.returnMs *= 2; // asked less and less: most networks do not change
+    return webrtcWorks(
+      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
+      signal,
+    );
+  }
+
+  private async refresh(signal: AbortSignal): Promise<void> {
+    try {
+      const info = await getStream(this.stream, this.token, signal);
+      batch(() => {
+        // Compared by value: a poll that brings no news redraws nothing.
+        if (JSON.stringify(info) !== JSON.stringify(this.info.value)) this.info.value = info;
+        this.live.value = info.live;
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      this.live.value = error instanceof ProblemError && error.problem.status === 404 ? false : null;
+    }
+  }
+
+  private pinned(): Transport | null {
+    const { transport } = this.wish.value;
+    return transport === "auto" ? null : transport;
+  }
+
+  private usable(): Set<Transport> {
+    const formats = this.info.value?.formats ?? [];
+    return new Set(
+      (["webrtc", "hls"] as const).filter((transport) => canCarry(formats, transport, this.able)),
+    );
+  }
+
+  private formatOnScreen(): string {
+    const sample = this.sample.value;
+    if (sample !== null && sample.format !== "") return sample.format;
+    const wished = this.wish.value.format;
+    if (wished !== "auto" || sample === null) return wished;
+    return formatBySize(this.choices.value, sample.height) || wished;
+  }
+}
+
+/** Holds the last picture while one session gives way to the next. */
+export interface StillPicture {
+  keep(): void;
+  drop(): void;
+}

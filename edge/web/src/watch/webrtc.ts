@@ -1,0 +1,171 @@
+/** Playback by WebRTC: a WHEP session bound to a video element, and its figures. */
+
+import { type Counters, delayLabel, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
+import { answersWith } from "../shared/sdp.ts";
+import { failure, PlaybackError } from "./failure.ts";
+import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
+import { WhepSession } from "./whep.ts";
+
+/** Rejects with PlaybackError when no media path comes about. */
+export async function openWebrtc(
+  options: PlaybackOptions & { iceServers: RTCIceServer[]; onIceServers(servers: RTCIceServer[]): void },
+  signal: AbortSignal,
+): Promise<Playback> {
+  if (typeof RTCPeerConnection === "undefined") {
+    throw new PlaybackError(failure("unsupported", "This browser has no WebRTC, or a setting turns it off."));
+  }
+  const media = new MediaStream();
+  const session = new WhepSession({ ...options, onTrack: (track) => media.addTrack(track) });
+  try {
+    await session.open(signal);
+  } finally {
+    if (session.session !== null) options.onIceServers(session.session.iceServers);
+  }
+  options.video.srcObject = media;
+  return new WebrtcPlayback(session, options.video);
+}
+
+/** Video that comes later than this after the connection does is not there: sound alone counts as playing. */
+const videoMs = 1500;
+
+class WebrtcPlayback implements Playback {
+  readonly transport = "webrtc";
+  readonly soundOnly: boolean;
+  readonly ended;
+  private readonly window = new RateWindow();
+  private bufferMs = 0;
+  private freezes = 0;
+  private readonly opened = performance.now();
+  private calmSince = this.opened;
+
+  constructor(
+    private readonly session: WhepSession,
+    private readonly video: HTMLVideoElement,
+  ) {
+    this.ended = session.ended;
+    this.soundOnly = !answersWith(session.session?.answer ?? "", "video");
+    this.ask(this.bufferMs);
+  }
+
+  select(format: string): Promise<boolean> {
+    return this.session.select(format);
+  }
+
+  toLive(): void {
+    // WebRTC has no past: playing on is playing live.
+  }
+
+  close(): void {
+    this.session.close();
+    this.video.srcObject = null;
+  }
+
+  async sample(): Promise<Sample> {
+    const report = readReport(await this.session.peer.getStats());
+    const now = performance.now();
+    this.smoothen(report.counters.freezes ?? 0, now);
+    const rates = this.window.add(now, report.counters);
+    const soundOnly = report.videoPackets === 0 && now - this.opened > videoMs;
+    const ingest = sinceIngest(Date.now(), report.playout);
+    return {
+      progress: soundOnly ? (report.counters.packetsReceived ?? 0) : (report.counters.framesDecoded ?? 0),
+      counters: report.counters,
+      rates,
+      delayMs: rates.delayMs,
+      width: report.width,
+      height: report.height,
+      format: "",
+      videoCodec: report.videoCodec,
+      audioCodec: report.audioCodec,
+      extra: [
+        ["Since ingest (clocks)", delayLabel(ingest)],
+        ["Path", report.path],
+      ],
+    };
+  }
+
+  /** Least delay while the picture is smooth; a little more after it froze. */
+  private smoothen(freezes: number, now: number): void {
+    const target = jitterTarget(this.bufferMs, freezes - this.freezes, now - this.calmSince);
+    if (freezes !== this.freezes || target !== this.bufferMs) this.calmSince = now;
+    this.freezes = freezes;
+    if (target !== this.bufferMs) this.ask(target);
+  }
+
+  /** Only video is told: audio sizes its own buffer well, and crackles when pressed. */
+  private ask(milliseconds: number): void {
+    this.bufferMs = milliseconds;
+    for (const receiver of this.session.peer.getReceivers()) {
+      if (receiver.track.kind !== "video") continue;
+      // Seconds in the older name, milliseconds in the newer.
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = milliseconds;
+      else if ("playoutDelayHint" in receiver)
+        (receiver as { playoutDelayHint: number }).playoutDelayHint = milliseconds / 1000;
+    }
+  }
+}
+
+interface Report {
+  counters: Counters;
+  videoPackets: number;
+  width: number;
+  height: number;
+  videoCodec: string;
+  audioCodec: string;
+  playout: number | undefined;
+  path: string;
+}
+
+type Stat = Record<string, unknown> & { id: string; type: string };
+
+/** Picks our figures out of a WebRTC statistics report. */
+function readReport(stats: RTCStatsReport): Report {
+  const all: Stat[] = [];
+  stats.forEach((stat: Stat) => all.push(stat));
+  const inbound = (kind: string) => all.find((stat) => stat.type === "inbound-rtp" && stat["kind"] === kind);
+  const byId = (id: unknown) => all.find((stat) => stat.id === id);
+  const number = (stat: Stat | undefined, key: string) =>
+    typeof stat?.[key] === "number" ? (stat[key] as number) : undefined;
+  const codec = (stat: Stat | undefined) =>
+    String(byId(stat?.["codecId"])?.["mimeType"] ?? "").replace(/^\w+\//, "");
+  const sum = (a?: number, b?: number) =>
+    a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
+
+  const video = inbound("video");
+  const audio = inbound("audio");
+  const pair =
+    byId(all.find((stat) => stat.type === "transport")?.["selectedCandidatePairId"]) ??
+    all.find((stat) => stat.type === "candidate-pair" && stat["nominated"] === true);
+  const local = byId(pair?.["localCandidateId"]);
+  const buffered = number(video, "framesDecoded") ? video : audio;
+
+  return {
+    counters: defined({
+      bytes: sum(number(video, "bytesReceived"), number(audio, "bytesReceived")),
+      framesDecoded: number(video, "framesDecoded"),
+      framesDropped: number(video, "framesDropped"),
+      packetsReceived: sum(number(video, "packetsReceived"), number(audio, "packetsReceived")),
+      packetsLost: sum(number(video, "packetsLost"), number(audio, "packetsLost")),
+      freezes: number(video, "freezeCount"),
+      jitterBufferDelay: number(buffered, "jitterBufferDelay"),
+      jitterBufferEmitted: number(buffered, "jitterBufferEmittedCount"),
+      decodeTime: number(video, "totalDecodeTime"),
+      roundTrip: number(pair, "currentRoundTripTime"),
+      jitter: number(video ?? audio, "jitter"),
+    }),
+    videoPackets: number(video, "packetsReceived") ?? 0,
+    width: number(video, "frameWidth") ?? 0,
+    height: number(video, "frameHeight") ?? 0,
+    videoCodec: codec(video),
+    audioCodec: codec(audio),
+    playout: number(video, "estimatedPlayoutTimestamp"),
+    path:
+      local === undefined
+        ? "–"
+        : `${local["candidateType"]} over ${local["relayProtocol"] ?? local["protocol"]}`,
+  };
+}
+
+function defined(counters: { [K in keyof Counters]: number | undefined }): Counters {
+  return Object.fromEntries(Object.entries(counters).filter(([, value]) => value !== undefined));
+}

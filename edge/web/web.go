@@ -1,0 +1,201 @@
+// Package web serves the pages that people open: the landing page, watch and
+// publish.
+//
+// The pages are TypeScript (src/), built by Vite into dist/, which is embedded
+// here and not committed. Each page is one HTML file that loads hashed assets;
+// nothing is rendered on the server, so a page depends on its address only in
+// the browser, and every viewer gets the same cached bytes. What a page needs
+// beyond that it asks of the REST interface, WHEP, WHIP and HLS on the same
+// origin.
+//
+//   - Pages is the http.Handler, made by New.
+//   - asset is one built file, plain and compressed, with its entity tag.
+//
+// A page is revalidated at each load and names assets by their hash; an asset
+// never changes and is cached for ever. So a new build is seen at once, and
+// costs returning viewers only what has changed.
+//
+// The content security policy allows no inline script or style and no foreign
+// origin. Together with tokens that live only in the fragment of an address
+// and `Referrer-Policy: no-referrer`, a token reaches no one but this server.
+//
+// The package knows nothing of streams: whether one exists is for the page to
+// find out. It only turns away names that no stream can have.
+//
+// In src/, shared/ holds what every page uses (theme, REST client, WHIP and WHEP
+// signalling, SDP, delay figures), and each page has its folder. The watch page
+// is the large one: player.ts is its loop, which opens a Playback (webrtc.ts
+// over whep.ts, or hls.ts), judges it with watchdog.ts and asks policy.ts what
+// comes after a failure. policy, watchdog, delay and the two session types know
+// no page, so their tests need no browser. hook.ts is what tests of the whole
+// may rely on.
+//
+// A page is added as NAME.html beside the others, listed in vite.config.ts,
+// with its address in the table in New.
+package web
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// built holds the output of `npm run build`. In a tree where that has not run
+// there is only .gitkeep, which keeps the folder for this directive.
+//
+//go:embed all:dist
+var built embed.FS
+
+// Config is what New needs.
+type Config struct {
+	// CheckName tells what is wrong with a stream's name, nil if nothing. Required.
+	CheckName func(name string) error
+
+	// ConnectOrigins are origins besides the page's own that pages may talk to,
+	// such as "https://edge2.example.org": the edges that WHEP redirects to.
+	ConnectOrigins []string
+
+	// Files are the built pages: index.html, watch.html and so on, and assets/.
+	// If nil, the files embedded in the binary are used.
+	Files fs.FS
+}
+
+// Pages serves the pages and their assets.
+type Pages struct {
+	checkName func(string) error
+	policy    string           // the Content-Security-Policy of every answer
+	files     map[string]asset // by path below dist, without compressed twins
+	mux       *http.ServeMux
+}
+
+// New reads the built files into memory. A tree without built pages is no
+// error: Pages then says how to build them.
+func New(config Config) (*Pages, error) {
+	if config.CheckName == nil {
+		return nil, errors.New("web: Config.CheckName is missing: give the name grammar's check")
+	}
+	policy, err := contentPolicy(config.ConnectOrigins)
+	if err != nil {
+		return nil, err
+	}
+	files := config.Files
+	if files == nil {
+		if files, err = fs.Sub(built, "dist"); err != nil {
+			return nil, fmt.Errorf("web: open embedded pages: %w", err)
+		}
+	}
+	assets, err := readAssets(files)
+	if err != nil {
+		return nil, fmt.Errorf("web: read built pages: %w", err)
+	}
+
+	p := &Pages{checkName: config.CheckName, policy: policy, files: assets, mux: http.NewServeMux()}
+	p.mux.HandleFunc("/{$}", p.page("index.html"))
+	p.mux.HandleFunc("/watch/{stream...}", p.streamPage("watch.html"))
+	p.mux.HandleFunc("/publish/{$}", p.page("publish.html")) // asks for the name
+	p.mux.HandleFunc("/publish/{stream...}", p.streamPage("publish.html"))
+	p.mux.HandleFunc("/assets/{file}", p.asset)
+	p.mux.HandleFunc("/favicon.svg", p.page("favicon.svg"))
+	p.mux.HandleFunc("/", p.notFound)
+	return p, nil
+}
+
+// Built reports whether there are pages to serve.
+func (p *Pages) Built() bool {
+	_, ok := p.files["index.html"]
+	return ok
+}
+
+func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", p.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(self), microphone=(self), display-capture=(self), geolocation=()")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		problem(w, http.StatusMethodNotAllowed, "Pages answer GET and HEAD only.")
+		return
+	}
+	if !p.Built() {
+		notBuilt(w, r)
+		return
+	}
+	p.mux.ServeHTTP(w, r)
+}
+
+// page answers with one built file, revalidated at each load.
+func (p *Pages) page(file string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a, ok := p.files[file]
+		if !ok {
+			p.notFound(w, r)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-cache")
+		a.serve(w, r, http.StatusOK)
+	}
+}
+
+// streamPage is page behind a check of the stream's name in the address.
+func (p *Pages) streamPage(file string) http.HandlerFunc {
+	page := p.page(file)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if p.checkName(r.PathValue("stream")) != nil {
+			p.notFound(w, r) // the page says what a name looks like
+			return
+		}
+		page(w, r)
+	}
+}
+
+// asset answers with a file whose name holds the hash of its content.
+func (p *Pages) asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := p.files["assets/"+r.PathValue("file")] // exact: nothing climbs out of a map
+	if !ok {
+		// An asset of another build: the page that asks for it is stale.
+		w.Header().Set("Cache-Control", "no-store")
+		problem(w, http.StatusNotFound, "There is no such asset in this build. Reload the page.")
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	a.serve(w, r, http.StatusOK)
+}
+
+func (p *Pages) notFound(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache")
+	if a, ok := p.files["404.html"]; ok {
+		a.serve(w, r, http.StatusNotFound)
+		return
+	}
+	problem(w, http.StatusNotFound, "There is no page here.")
+}
+
+// contentPolicy is the Content-Security-Policy of all pages.
+func contentPolicy(connect []string) (string, error) {
+	for _, origin := range connect {
+		// A stray semicolon or space would begin another directive or source.
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.ContainsAny(origin, "; ,'\"") {
+			return "", fmt.Errorf("web: Config.ConnectOrigins: %q is not an origin such as https://edge.example.org", origin)
+		}
+	}
+	return strings.Join([]string{
+		"default-src 'self'",
+		"script-src 'self'",
+		"style-src 'self'",
+		strings.Join(append([]string{"connect-src 'self'"}, connect...), " "),
+		"media-src blob: 'self'",     // Media Source Extensions play from blob URLs
+		"img-src 'self' data: blob:", // thumbnails are fetched with a token, then shown as blobs
+		"worker-src blob: 'self'",    // hls.js
+		"object-src 'none'",
+		"base-uri 'none'",
+		"form-action 'self'",
+		"frame-ancestors 'self'",
+	}, "; "), nil
+}

@@ -1,0 +1,32 @@
+// Package whep is the door by which viewers watch over WebRTC: WHEP, draft-ietf-wish-whep-03.
+//
+//	POST /whep/{stream}                offer, recvonly → 201, answer, sendonly
+//	POST /whep/{stream}?format=720p    the same, in this format instead of the one that fits best
+//	POST /sessions/{id}/layer          {"format":"360p"} or {"format":"auto"}: change without renegotiation
+//
+// A stream that is not live is answered 409 with Retry-After. What package wish says of the HTTP side holds here;
+// the server-first mode with counter-offers is not implemented: a viewer whose offer fits nothing gets 422 and a
+// sentence.
+//
+// # What a viewer gets
+//
+// A plan (plan.go) is made from the offer and the tracks of the stream. Video is the source as it was published if
+// the peer can decode it, that is: its codec and profile are in the offer, and its frames are sent in the order of
+// display, as WebRTC knows no other. Else it is the best of the formats on offer. Audio is the source if that is Opus or
+// G.711, else the format opus. Subscribing starts formats that are made on demand.
+//
+// # How it gets it
+//
+// One goroutine per viewer (feed.go) reads the tracks' logs by cursors and writes to the viewer's connection. Video
+// starts at the last keyframe in the log, at once; what lies between it and the live edge goes out in a burst that
+// the player runs through quickly (rtc.Timeline). A viewer that falls more than MaxLag behind skips to the newest
+// keyframe; nobody waits for it.
+//
+// The session belongs to the name, not to a publisher. While there is no publisher, nothing is sent and the
+// connection stays up; when one returns, video goes on. When a track turns into something that this peer cannot
+// decode, or ends, the plan is made anew and the feed changes over to another format at its first keyframe; it comes
+// back the same way.
+//
+// A peer's wish for a keyframe is passed to whoever writes the log, at most once in KeyframeInterval for all viewers of
+// it together.
+package whep

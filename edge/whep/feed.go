@@ -1,0 +1,204 @@
+package whep
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// errEnded is why a feed ends that did nothing wrong.
+var errEnded = errors.New("the session has ended")
+
+const (
+	reportInterval = time.Second            // between sender reports
+	lookInterval   = 250 * time.Millisecond // between looks at what no channel tells: logs that went quiet, formats that failed
+	turn           = 64                     // packets of one kind before the other kind has its turn
+
+	// A burst is sent in turns with a pause between, 100 Mbit/s at most: all at once it would overflow the buffers
+	// on its way.
+	burstPause = 5 * time.Millisecond
+	// A burst never stands for more than longestBurst. A publisher that sends keyframes more seldom, as browsers do,
+	// is asked for one, and given keyframePatience to send it.
+	longestBurst     = 5 * time.Second
+	keyframePatience = time.Second
+	// A viewer to whom nothing can be written for writePatience is cut: its TCP connection does not move. Until then
+	// what does not fit into the connection's buffer (4 MiB) is dropped.
+	writePatience = 10 * time.Second
+)
+
+// feed moves packets from the tracks' logs to a viewer. It is owned by one goroutine.
+type feed struct {
+	session *session
+	stream  *relay.Stream // of the session's name; another one after the hub forgot the first
+	lanes   []*lane       // at most one per kind, video first
+	changed <-chan struct{}
+
+	reported time.Time // when the last sender reports were sent
+}
+
+func newFeed(v *session) *feed { return &feed{session: v, stream: v.stream} }
+
+// run feeds until the session ends.
+func (f *feed) run() error {
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for _, l := range f.lanes {
+		l.connect(f.session.Track(l.kind))
+	}
+	f.retarget()
+	for {
+		busy, err := f.drain()
+		if err != nil {
+			return err
+		}
+		f.report(time.Now())
+		if err := f.wait(busy, ticker.C); err != nil {
+			return err
+		}
+	}
+}
+
+// drain sends a turn of every lane and tells whether there is more.
+func (f *feed) drain() (busy bool, err error) {
+	for i := len(f.lanes) - 1; i >= 0; i-- { // audio first: it is small, and its loss is heard
+		more, err := f.lanes[i].drain()
+		if err != nil {
+			return false, err
+		}
+		busy = busy || more
+	}
+	return busy, nil
+}
+
+// wait sleeps until there is something to do, or only looks whether there is while busy.
+func (f *feed) wait(busy bool, tick <-chan time.Time) error {
+	var ready [4]<-chan struct{} // current and next log of each lane
+	for i, l := range f.lanes {
+		ready[2*i], ready[2*i+1] = l.switcher.Ready()
+	}
+	var now <-chan struct{}
+	var later <-chan time.Time
+	switch {
+	case busy && f.bursting():
+		later = time.After(burstPause)
+	case busy:
+		now = alwaysReady
+	}
+	if busy {
+		ready = [4]<-chan struct{}{} // they say what is known already
+	}
+	select {
+	case <-f.session.Ending():
+		return errEnded
+	default:
+	}
+	select {
+	case <-f.session.Ending():
+		return errEnded
+	case <-ready[0]:
+	case <-ready[1]:
+	case <-ready[2]:
+	case <-ready[3]:
+	case <-f.changed:
+		f.retarget()
+	case <-f.session.asked:
+		f.retarget()
+	case <-f.session.KeyframeWanted():
+		f.requestKeyframe(time.Now())
+	case <-tick:
+		f.look()
+	case <-now:
+	case <-later:
+	}
+	return nil
+}
+
+// bursting tells whether a lane is in the midst of a burst.
+func (f *feed) bursting() bool {
+	return slices.ContainsFunc(f.lanes, func(l *lane) bool { return l.bursting })
+}
+
+var alwaysReady = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
+
+// look finds out what no channel tells.
+func (f *feed) look() {
+	if f.stream.Closed() { // the hub forgot the stream; its name may have come back
+		if stream, err := f.session.server.config.Hub.Stream(f.session.stream.Name()); err == nil {
+			f.stream = stream
+			f.retarget()
+		}
+		return
+	}
+	for _, l := range f.lanes {
+		l.hurry(time.Now())
+	}
+	if slices.ContainsFunc(f.lanes, (*lane).astray) {
+		f.retarget()
+	}
+}
+
+// retarget makes the plan anew: it may have to change with the tracks of the stream, with their parameters, or with
+// what the viewer wants.
+func (f *feed) retarget() {
+	f.changed = f.stream.Changed() // before looking, so that no change is missed
+	if f.stream.Closed() {
+		f.changed = nil // a stream that is gone never changes
+		return
+	}
+	tracks := f.stream.Tracks()
+	wanted := *f.session.wanted.Load()
+	for _, l := range f.lanes {
+		format, err := choose(tracks, l.kind, l.codecs, wanted)
+		if err != nil && wanted != auto {
+			format, err = choose(tracks, l.kind, l.codecs, auto) // something is better than nothing
+		}
+		if err == nil {
+			l.aim(f.stream, format)
+		}
+	}
+}
+
+// requestKeyframe passes on the viewer's wish.
+func (f *feed) requestKeyframe(now time.Time) {
+	for _, l := range f.lanes {
+		if track := l.switcher.Current(); l.kind == media.Video && track != nil {
+			f.wish(track, now)
+		}
+	}
+}
+
+// wish asks whoever writes track for a keyframe, unless somebody has just done so.
+func (f *feed) wish(track *log.Log, now time.Time) {
+	server := f.session.server
+	if !server.wishes.grant(track, now) {
+		server.metrics.merged.Inc()
+		return
+	}
+	track.RequestKeyframe()
+	server.metrics.forwarded.Inc()
+}
+
+// report sends sender reports: at once when a track begins, then every second. One that cannot be sent is no loss.
+func (f *feed) report(now time.Time) {
+	begins := false
+	for _, l := range f.lanes {
+		begins = begins || l.fresh
+		l.fresh = false
+	}
+	if !begins && now.Sub(f.reported) < reportInterval {
+		return
+	}
+	f.reported = now
+	_ = f.session.Report(media.TimeOf(now))
+}
+
+// letGo gives back all subscriptions.
+func (f *feed) letGo() {
+	for _, l := range f.lanes {
+		l.letGo()
+	}
+}

@@ -1,0 +1,105 @@
+package whep
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// metrics are the accounts of all viewers.
+type metrics struct {
+	sessions  prometheus.Gauge
+	delay     prometheus.Histogram
+	packets   map[media.Kind]prometheus.Counter
+	bytes     map[media.Kind]prometheus.Counter
+	skipped   map[media.Kind]prometheus.Counter
+	switches  prometheus.Counter
+	dropped   prometheus.Counter // packets that the connection did not take
+	forwarded prometheus.Counter // wishes for a keyframe
+	merged    prometheus.Counter
+	refused   *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counters := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "banyan_whep_" + name, Help: help}, []string{label})
+	}
+	packets := counters("packets_total", "RTP packets sent to WHEP viewers, by kind.", "kind")
+	bytes := counters("bytes_total", "RTP payload bytes sent to WHEP viewers, by kind.", "kind")
+	skipped := counters("skipped_total", "Packets that WHEP viewers passed over because they were lost or the viewer too slow, by kind.", "kind")
+	wishes := counters("keyframe_requests_total", "Wishes of WHEP viewers for a keyframe: forwarded to the track's writer, or merged with an earlier one.", "outcome")
+	m := &metrics{
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "banyan_whep_sessions", Help: "WHEP viewers that are connected."}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "banyan_whep_delay_seconds",
+			Help:    "Time from a packet's arrival at this node to its having been sent to a WHEP viewer, bursts for those who join left out.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
+		}),
+		switches: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_switches_total", Help: "Changes of a WHEP viewer from one format or log to another."}),
+		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that a WHEP viewer's connection did not take because its buffer was full."}),
+		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
+		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
+		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),
+	}
+	for _, kind := range media.Kinds {
+		m.packets[kind] = packets.WithLabelValues(kind.String())
+		m.bytes[kind] = bytes.WithLabelValues(kind.String())
+		m.skipped[kind] = skipped.WithLabelValues(kind.String())
+	}
+	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, m.refused} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of WHEP: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// reason labels a refusal.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, errNothing):
+		return "no-track"
+	case errors.Is(err, errNoFormat):
+		return "no-format"
+	case errors.Is(err, errOutOfOrder):
+		return "b-frames"
+	case errors.Is(err, errUndecoded):
+		return "codec"
+	}
+	return "not-live"
+}
+
+// wishes merges the viewers' wishes for keyframes.
+type wishes struct {
+	mu   sync.Mutex // guards last
+	last map[*log.Log]time.Time
+}
+
+// KeyframeInterval is the least time between two keyframe requests to one log. A request storm would otherwise make
+// the publisher send nothing but keyframes.
+const KeyframeInterval = 500 * time.Millisecond
+
+// grant tells whether a wish for l at now goes through.
+func (w *wishes) grant(l *log.Log, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if last, ok := w.last[l]; ok && now.Sub(last) < KeyframeInterval {
+		return false
+	}
+	for old, last := range w.last { // as few as logs are asked for within the interval
+		if now.Sub(last) >= KeyframeInterval {
+			delete(w.last, old)
+		}
+	}
+	if w.last == nil {
+		w.last = map[*log.Log]time.Time{}
+	}
+	w.last[l] = now
+	return true
+}

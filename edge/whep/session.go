@@ -1,0 +1,107 @@
+package whep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	"banyan/relay"
+	"banyan/relay/media"
+	"banyan/relay/rtc"
+	"banyan/relay/rtc/sdp"
+	"banyan/relay/rtc/wish"
+)
+
+// session is one viewer: a connection and the feed that fills it. It implements wish.Session.
+type session struct {
+	*rtc.Viewer // nil until open
+
+	server *Server
+	stream *relay.Stream
+	wanted atomic.Pointer[media.Format] // what the viewer asked for last
+	asked  chan struct{}                // wakes the feed when wanted has changed; capacity 1, never closed
+	done   chan struct{}                // closed when the feed has ended and the connection is gone
+}
+
+func newSession(s *Server, stream *relay.Stream, wanted media.Format) *session {
+	v := &session{server: s, stream: stream, asked: make(chan struct{}, 1), done: make(chan struct{})}
+	v.wanted.Store(&wanted)
+	return v
+}
+
+// open negotiates and starts the feed. Subscribing comes before negotiating, so that formats on demand start while
+// the peers connect.
+func (v *session) open(ctx context.Context, r *wish.Request, tracks []relay.Track) error {
+	config := rtc.ViewerConfig{PeerConfig: rtc.PeerConfig{Offer: r.Offer, Stream: r.Stream}}
+	for i := range r.Offer.Media {
+		m := &r.Offer.Media[i]
+		format, _ := choose(tracks, m.Kind, m.Codecs, *v.wanted.Load())
+		config.Codecs = append(config.Codecs, negotiable(tracks, m, format)...)
+	}
+	f := newFeed(v)
+	for _, kind := range media.Kinds {
+		if codecs := ofKind(config.Codecs, kind); len(codecs) > 0 {
+			f.lanes = append(f.lanes, newLane(f, kind, codecs))
+		}
+	}
+	f.retarget()
+	viewer, err := v.server.config.Network.NewViewer(ctx, config)
+	if err != nil {
+		f.letGo()
+		return fmt.Errorf("watch %q: %w", r.Stream, err)
+	}
+	v.Viewer = viewer
+	go v.run(f)
+	return nil
+}
+
+func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
+	var list []sdp.Codec
+	for _, c := range codecs {
+		if c.Codec.Kind() == kind {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// run feeds the viewer until its session ends. Whatever goes wrong in there ends this session alone.
+func (v *session) run(f *feed) {
+	defer close(v.done)
+	defer v.Viewer.Close()
+	defer f.letGo()
+	defer func() {
+		if cause := recover(); cause != nil {
+			v.server.config.Logger.Error("viewer's feed panicked", "stream", v.stream.Name(), "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		}
+	}()
+	if err := v.Await(); err != nil {
+		return // the connection was never made; rtc has said so
+	}
+	v.server.metrics.sessions.Inc()
+	defer v.server.metrics.sessions.Dec()
+	defer v.stream.Watch("whep")()
+	if err := f.run(); err != nil && !errors.Is(err, errEnded) {
+		v.server.config.Logger.Warn("viewer's feed ended", "stream", v.stream.Name(), "peer", v.RemoteAddr(), "cause", err)
+	}
+}
+
+// want changes the format that the viewer asks for.
+func (v *session) want(format media.Format) {
+	v.wanted.Store(&format)
+	select {
+	case v.asked <- struct{}{}:
+	default:
+	}
+}
+
+// Done is closed when nothing is left of the session.
+func (v *session) Done() <-chan struct{} { return v.done }
+
+// Close ends the session and waits.
+func (v *session) Close() {
+	v.Viewer.Close()
+	<-v.done
+}

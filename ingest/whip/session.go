@@ -1,0 +1,149 @@
+package whip
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"banyan/ingest"
+	"banyan/relay"
+	"banyan/relay/auth"
+	"banyan/relay/media"
+	"banyan/relay/rtc"
+	"banyan/relay/rtc/wish"
+)
+
+// session is one publisher. It is a wish.Session by its rtc.Publisher, but for its end, which comes when
+// the name is free again, too.
+type session struct {
+	*rtc.Publisher // set before made is closed
+
+	server   *Server
+	stream   media.Name
+	origin   string    // where the request came from
+	expires  time.Time // of what the publisher may do; zero for never
+	timeline *ingest.Timeline
+
+	made    chan struct{} // closed when Publisher is set
+	claimed chan struct{} // closed by run when publication is set
+	done    chan struct{} // closed by run at its end
+
+	publication *relay.Publication // set before claimed is closed
+}
+
+func newSession(s *Server, r *wish.Request, expires time.Time) *session {
+	return &session{
+		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires, timeline: ingest.NewTimeline(),
+		made: make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// Done is closed when the session has ended and nothing is left of it.
+func (x *session) Done() <-chan struct{} { return x.done }
+
+// Close ends the session and waits until nothing is left of it.
+func (x *session) Close() {
+	x.Publisher.Close()
+	<-x.done
+}
+
+// run sees the session through: it claims the name when the peer is there and gives it up when either
+// is over.
+func (x *session) run() {
+	defer close(x.done)
+	defer x.Publisher.Close()
+	select {
+	case <-x.Connected():
+	case <-x.Ending():
+		x.server.metrics.ended(endNeverConnected)
+		return
+	}
+	if err := x.claim(); err != nil {
+		x.server.metrics.ended(endNoRoom)
+		x.server.config.Logger.Warn("publisher cannot be taken", "stream", x.stream, "cause", err)
+		return
+	}
+	defer x.publication.Close()
+	x.server.metrics.sessions.Inc()
+	defer x.server.metrics.sessions.Dec()
+	expired, stop := x.expired()
+	defer stop()
+	select {
+	case <-expired:
+		x.server.metrics.ended(endExpired)
+	case <-x.publication.Ended():
+		x.server.metrics.ended(endReplaced)
+	case <-x.Ending():
+		x.server.metrics.ended(endOf(x.Err()))
+	}
+}
+
+// expired fires when the publisher's token no longer holds, on a clock that may be off as far as tokens
+// allow.
+func (x *session) expired() (at <-chan time.Time, stop func() bool) {
+	if x.expires.IsZero() {
+		return nil, func() bool { return true }
+	}
+	timer := time.NewTimer(time.Until(x.expires) + auth.Leeway)
+	return timer.C, timer.Stop
+}
+
+// claim takes the name over, and goes on in media time where the publisher before stopped.
+func (x *session) claim() error {
+	from := x.RemoteAddr()
+	if from == "" {
+		from = x.origin
+	}
+	publication, err := x.server.config.Hub.Publish(x.stream, "whip "+from)
+	if err != nil {
+		return err
+	}
+	for _, t := range publication.Stream().Published() {
+		if t.Log != nil {
+			x.timeline.NotBefore(t.Log.NewestTime())
+		}
+	}
+	x.publication = publication
+	close(x.claimed)
+	return nil
+}
+
+// onTrack carries a track until the session ends. The WebRTC stack calls it, in a goroutine of its own,
+// also again for a track whose sender goes on with another SSRC; the newest has the log.
+func (x *session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+	<-x.made
+	select {
+	case <-x.claimed:
+	case <-x.Ending():
+		return
+	}
+	t, err := newTrack(x, remote, receiver)
+	if err != nil {
+		x.server.config.Logger.Warn("a publisher's track cannot be taken", "stream", x.stream,
+			"codec", remote.Codec().MimeType, "cause", err)
+		return
+	}
+	t.run()
+}
+
+// endOnPanic keeps a mistake of ours that a packet brings to light from ending more than its session.
+func (x *session) endOnPanic() {
+	if cause := recover(); cause != nil {
+		x.server.config.Logger.Error("a publisher's packet broke the session", "stream", x.stream, "cause", cause)
+		go x.Publisher.Close() // it waits for this function to return
+	}
+}
+
+// endOf names why a session ended, for metrics.
+func endOf(cause error) string {
+	switch {
+	case errors.Is(cause, rtc.ErrHangup):
+		return endClosed
+	case errors.Is(cause, rtc.ErrLeft):
+		return endLeft
+	case errors.Is(cause, rtc.ErrLost):
+		return endLost
+	}
+	return endOther
+}

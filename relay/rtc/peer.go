@@ -1,0 +1,277 @@
+package rtc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/webrtc/v4"
+
+	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
+)
+
+// PeerConfig describes a session.
+type PeerConfig struct {
+	Offer *sdp.Offer // what the peer offers
+	// Stream and Role ("publisher", "viewer") are for log lines.
+	Stream media.Name
+	Role   string
+}
+
+// Why a session ended, by Peer.Err.
+var (
+	ErrHangup  = errors.New("it was closed here")
+	ErrTimeout = errors.New("the connection was not made in time")
+	ErrLost    = errors.New("the peer fell silent")
+	ErrLeft    = errors.New("the peer closed the connection")
+)
+
+// errOffer is told to a peer whose offer passed our checks and not those of the stack.
+var errOffer = &sdp.Error{Detail: "The offer cannot be answered. Send the SDP of your peer connection's offer as it is."}
+
+// maxCandidates bounds what a peer may have us try, in its offer and after, until it restarts ICE.
+const maxCandidates = 100
+
+// Peer is one session. Methods are safe for concurrent use.
+type Peer struct {
+	network   *Network
+	config    PeerConfig
+	pc        *webrtc.PeerConnection
+	connected chan struct{} // closed when media can flow; never sent to
+	ending    chan struct{} // closed when the session is to end; never sent to
+	done      chan struct{} // closed when everything of the session has ended
+	handlers  sync.WaitGroup
+
+	signal     sync.Mutex // held through one change of descriptions; guards candidates
+	candidates int        // that trickled in
+
+	mu     sync.Mutex // guards all below
+	answer string
+	offer  string // the text that the stack was given last
+	cause  error
+}
+
+// newPeer makes a session whose codecs and interceptors are those given. It runs until it ends.
+func (n *Network) newPeer(config PeerConfig, engine *webrtc.MediaEngine, interceptors *interceptor.Registry) (*Peer, error) {
+	certificate, err := n.currentCertificate(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(n.settings), webrtc.WithMediaEngine(engine),
+		webrtc.WithInterceptorRegistry(interceptors))
+	pc, err := api.NewPeerConnection(webrtc.Configuration{
+		Certificates: []webrtc.Certificate{certificate},
+		BundlePolicy: webrtc.BundlePolicyMaxBundle,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a peer connection: %w", err)
+	}
+	p := &Peer{
+		network: n, config: config, pc: pc,
+		connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
+	}
+	pc.OnConnectionStateChange(p.stateChanged)
+	if err := n.adopt(p); err != nil {
+		_ = pc.GracefulClose()
+		return nil, err
+	}
+	go p.run(time.Now())
+	return p, nil
+}
+
+// stateChanged follows the life of ICE and DTLS. The stack calls it, so it must not wait.
+func (p *Peer) stateChanged(state webrtc.PeerConnectionState) {
+	switch state {
+	case webrtc.PeerConnectionStateConnected:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		select {
+		case <-p.connected: // once more, after an ICE restart
+		default:
+			close(p.connected)
+		}
+	case webrtc.PeerConnectionStateFailed:
+		p.end(ErrLost)
+	case webrtc.PeerConnectionStateClosed:
+		p.end(ErrLeft)
+	}
+}
+
+// run sees the session through: it waits for its end, takes it apart and says so.
+func (p *Peer) run(begun time.Time) {
+	defer p.network.letGo(p)
+	defer close(p.done)
+	log := p.network.config.Logger.With("stream", p.config.Stream, "role", p.config.Role)
+
+	timer := time.NewTimer(p.network.config.ConnectTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.connected:
+		log.Info("session connected", "peer", p.RemoteAddr(), "after", time.Since(begun).Round(time.Millisecond))
+	case <-timer.C:
+		p.end(ErrTimeout)
+	case <-p.ending:
+	}
+	<-p.ending
+	peer := p.RemoteAddr()
+	_ = p.pc.GracefulClose() // its errors are about a peer that is gone anyway
+	p.handlers.Wait()
+	log.Info("session ended", "peer", peer, "cause", p.Err(), "lasted", time.Since(begun).Round(time.Millisecond))
+}
+
+// end asks the session to end, once, for the given cause.
+func (p *Peer) end(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cause == nil {
+		p.cause = cause
+		close(p.ending)
+	}
+}
+
+// Close ends the session and waits until nothing is left of it. A second call waits too.
+func (p *Peer) Close() {
+	p.end(ErrHangup)
+	<-p.done
+}
+
+// Connected is closed when media can flow for the first time.
+func (p *Peer) Connected() <-chan struct{} { return p.connected }
+
+// Ending is closed when the session has begun to end; whoever uses it should let go.
+func (p *Peer) Ending() <-chan struct{} { return p.ending }
+
+// Done is closed when the session has ended and nothing is left of it.
+func (p *Peer) Done() <-chan struct{} { return p.done }
+
+// Err is why the session ended; nil while it has not.
+func (p *Peer) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cause
+}
+
+// handle runs f in a goroutine that Close waits for, unless the session is already ending.
+func (p *Peer) handle(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cause == nil {
+		p.handlers.Go(f)
+	}
+}
+
+// RemoteAddr is "udp 192.0.2.1:5000" of the peer, or "" before there is a connection.
+func (p *Peer) RemoteAddr() string {
+	for _, t := range p.pc.GetTransceivers() {
+		var transport *webrtc.DTLSTransport
+		if sender := t.Sender(); sender != nil {
+			transport = sender.Transport()
+		} else if receiver := t.Receiver(); receiver != nil {
+			transport = receiver.Transport()
+		}
+		if transport == nil {
+			continue
+		}
+		pair, err := transport.ICETransport().GetSelectedCandidatePair()
+		if err != nil || pair == nil || pair.Remote == nil {
+			return ""
+		}
+		return fmt.Sprintf("%v %s:%d", pair.Remote.Protocol, pair.Remote.Address, pair.Remote.Port)
+	}
+	return ""
+}
+
+// Answer is the answer to the offer, with all candidates.
+func (p *Peer) Answer() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answer
+}
+
+// negotiate answers an offer. prepare runs between reading the offer and writing the answer.
+func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error) error {
+	p.signal.Lock()
+	defer p.signal.Unlock()
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return errors.Join(errOffer, fmt.Errorf("read the offer: %w", err))
+	}
+	if err := prepare(); err != nil {
+		return err
+	}
+	answer, err := p.pc.CreateAnswer(nil)
+	if err != nil {
+		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
+	}
+	gathered := webrtc.GatheringCompletePromise(p.pc)
+	if err := p.pc.SetLocalDescription(answer); err != nil {
+		return fmt.Errorf("use the answer: %w", err)
+	}
+	select {
+	case <-gathered:
+	case <-p.ending:
+		return p.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.candidates = 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
+	return nil
+}
+
+// Trickle adds candidates of the peer. Those that cannot be used are dropped silently (RFC 9725 section 4.3.2).
+func (p *Peer) Trickle(f *sdp.Fragment) error {
+	p.signal.Lock()
+	defer p.signal.Unlock()
+	for _, candidate := range f.Candidates {
+		if p.candidates++; p.candidates > maxCandidates {
+			break
+		}
+		_ = p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate})
+	}
+	return nil
+}
+
+// Restart restarts ICE with the peer's new credentials and candidates, and returns ours. When it fails the session
+// goes on as it was, as long as its consent lasts.
+func (p *Peer) Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, error) {
+	p.mu.Lock()
+	offer := f.Restarted(p.offer)
+	p.mu.Unlock()
+	if err := p.negotiate(ctx, offer, func() error { return nil }); err != nil {
+		return nil, fmt.Errorf("restart ICE: %w", err)
+	}
+	if err := p.Trickle(f); err != nil {
+		return nil, err
+	}
+	return transportOf(p.Answer()), nil
+}
+
+// transportOf is what a peer needs to know of a new answer after an ICE restart. All of it comes from our own stack.
+func transportOf(answer string) *sdp.Fragment {
+	f := &sdp.Fragment{End: true}
+	seen := map[string]bool{}
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSpace(line)
+		name, value, _ := strings.Cut(strings.TrimPrefix(line, "a="), ":")
+		switch {
+		case !strings.HasPrefix(line, "a="):
+		case name == "ice-ufrag":
+			f.Ufrag = value
+		case name == "ice-pwd":
+			f.Password = value
+		case name == "mid":
+			f.MIDs = append(f.MIDs, value)
+		case name == "candidate" && !seen[value]:
+			seen[value] = true
+			f.Candidates = append(f.Candidates, line[2:])
+		}
+	}
+	return f
+}

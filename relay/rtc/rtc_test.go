@@ -1,0 +1,256 @@
+package rtc
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/webrtc/v4"
+	"go.uber.org/goleak"
+
+	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newTestNetwork(t testing.TB, config Config) *Network {
+	t.Helper()
+	config.Addr = "127.0.0.1:0"
+	config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	n, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close the network: %v", err)
+		}
+	})
+	return n
+}
+
+// newClient is the peer at the other end: the stack with its defaults, on loopback.
+func newClient(t testing.TB, networks ...webrtc.NetworkType) *webrtc.PeerConnection {
+	t.Helper()
+	engine := &webrtc.MediaEngine{}
+	if err := engine.RegisterDefaultCodecs(); err != nil {
+		t.Fatal(err)
+	}
+	registry := &interceptor.Registry{}
+	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
+		t.Fatal(err)
+	}
+	settings := webrtc.SettingEngine{LoggerFactory: logAdapter{slog.New(slog.DiscardHandler)}}
+	settings.SetIncludeLoopbackCandidate(true)
+	if len(networks) == 0 {
+		networks = []webrtc.NetworkType{webrtc.NetworkTypeUDP4}
+	}
+	settings.SetNetworkTypes(networks)
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
+		webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pc.GracefulClose() })
+	return pc
+}
+
+// offerOf makes an offer with all candidates.
+func offerOf(t testing.TB, pc *webrtc.PeerConnection, options *webrtc.OfferOptions) string {
+	t.Helper()
+	offer, err := pc.CreateOffer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(offer); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, gathered, "the client's candidates")
+	return pc.LocalDescription().SDP
+}
+
+func parse(t testing.TB, text string, role sdp.Role) *sdp.Offer {
+	t.Helper()
+	offer, err := sdp.ParseOffer(text, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return offer
+}
+
+func accept(t testing.TB, pc *webrtc.PeerConnection, answer string) {
+	t.Helper()
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		t.Fatalf("the client refuses the answer: %v\n%s", err, answer)
+	}
+}
+
+const patience10 = 10 * time.Second // for what takes milliseconds when all is well
+
+func wait(t testing.TB, ch <-chan struct{}, what string) {
+	t.Helper()
+	select {
+	case <-ch:
+	case <-time.After(patience10):
+		t.Fatalf("waited %v in vain for %s", patience10, what)
+	}
+}
+
+func addTrack(t testing.TB, pc *webrtc.PeerConnection, mime string, id string) *webrtc.TrackLocalStaticRTP {
+	t.Helper()
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mime}, id, "cam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}); err != nil {
+		t.Fatal(err)
+	}
+	return track
+}
+
+// TestPublisher sends real RTP over each transport and reads it at the other end.
+func TestPublisher(t *testing.T) {
+	for _, transport := range []webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4} {
+		t.Run(transport.String(), func(t *testing.T) {
+			n := newTestNetwork(t, Config{})
+			client := newClient(t, transport)
+			video := addTrack(t, client, webrtc.MimeTypeH264, "video")
+			offer := parse(t, offerOf(t, client, nil), sdp.Publish)
+			if offer.Of(media.Video).Codecs[0].RTX == 0 {
+				t.Log("the client offers no retransmission")
+			}
+
+			got := make(chan string, 1)
+			p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: offer, Stream: "cup/cam1"},
+				func(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+					packet, _, err := track.ReadRTP()
+					if err != nil {
+						return
+					}
+					got <- track.Codec().MimeType + " " + string(packet.Payload)
+					for err == nil {
+						_, _, err = track.ReadRTP()
+					}
+				})
+			if err != nil {
+				t.Fatal(err)
+			}
+			accept(t, client, p.Answer())
+			wait(t, p.Connected(), "the connection")
+			if addr, err := netip.ParseAddrPort(p.RemoteAddr()[4:]); err != nil || !addr.Addr().IsLoopback() {
+				t.Errorf("the peer's address is %q, want one on loopback", p.RemoteAddr())
+			}
+
+			deadline := time.After(patience10)
+			for seq := uint16(1); ; seq++ {
+				_ = video.WriteRTP(newPacket(seq, "hello"))
+				select {
+				case s := <-got:
+					if s != "video/H264 hello" {
+						t.Errorf("got %q, want the codec that we prefer and the payload", s)
+					}
+				case <-time.After(10 * time.Millisecond):
+					continue
+				case <-deadline:
+					t.Fatal("no packet arrived")
+				}
+				break
+			}
+			p.Close()
+			if err := p.Err(); err != ErrHangup {
+				t.Errorf("the cause is %v, want %v", err, ErrHangup)
+			}
+			if n.Sessions() != 0 {
+				t.Errorf("%d sessions are left after Close", n.Sessions())
+			}
+		})
+	}
+}
+
+// TestRestart restarts ICE by a fragment, as WHIP does.
+func TestRestart(t *testing.T) {
+	n := newTestNetwork(t, Config{})
+	client := newClient(t)
+	video := addTrack(t, client, webrtc.MimeTypeVP8, "video")
+	var packets = make(chan string, 100)
+	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, client, nil), sdp.Publish)},
+		func(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+			for {
+				packet, _, err := track.ReadRTP()
+				if err != nil {
+					return
+				}
+				select {
+				case packets <- string(packet.Payload):
+				default:
+				}
+			}
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := p.Answer()
+	accept(t, client, first)
+	wait(t, p.Connected(), "the connection")
+
+	again := parse(t, offerOf(t, client, &webrtc.OfferOptions{ICERestart: true}), sdp.Publish)
+	fragment := "a=ice-ufrag:" + again.Ufrag + "\r\na=ice-pwd:" + again.Password + "\r\n"
+	for line := range strings.Lines(again.Text) {
+		if strings.HasPrefix(line, "a=candidate:") {
+			fragment += line
+		}
+	}
+	f, err := sdp.ParseFragment(fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience10)
+	defer cancel()
+	ours, err := p.Restart(ctx, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours.Ufrag == "" || strings.Contains(first, ours.Ufrag) || len(ours.Candidates) == 0 || len(ours.MIDs) != 1 {
+		t.Fatalf("the restart answers %+v, want new credentials, candidates and the mid", ours)
+	}
+	if _, err := sdp.ParseFragment(ours.String()); err != nil {
+		t.Errorf("our own fragment is refused: %v", err)
+	}
+	answer := ours.Restarted(first)
+	for _, candidate := range ours.Candidates {
+		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
+	}
+	accept(t, client, answer)
+	deadline := time.After(patience10)
+	for seq := uint16(1); ; seq++ {
+		_ = video.WriteRTP(newPacket(seq, "after"))
+		select {
+		case <-packets:
+			return
+		case <-time.After(10 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("no packet arrived after the restart")
+		}
+	}
+}
+
+// TestReaping ends sessions that never connect.
+func TestReaping(t *testing.T) {
+	n := newTestNetwork(t, Config{ConnectTimeout: 50 * time.Millisecond})
+	client := newClient(t)
+	addTrack(t, client, webrtc.MimeTypeVP8, "video")
+	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, client, nil), sdp.Publish)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p.Done(), "the end of a session that never connected")
+	if p.Err() != ErrTimeout {
+		t.Errorf("the cause is %v, want %v", p.Err(), ErrTimeout)
+	}
+}

@@ -1,0 +1,301 @@
+package rtc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
+)
+
+// ViewerConfig describes a session whose peer receives.
+type ViewerConfig struct {
+	PeerConfig
+	// Codecs are those of the offer that may be sent, per kind the preferred one first. A kind without any is
+	// refused in the answer.
+	Codecs []sdp.Codec
+}
+
+// Viewer is a session whose peer receives.
+type Viewer struct {
+	*Peer
+	tracks   []*Track
+	keyframe chan struct{} // the peer's wish for a keyframe; capacity 1, never closed
+}
+
+// NewViewer answers the offer of a peer that receives, sendonly. Losses that the peer reports are repaired by
+// themselves. Send on its tracks after Await, and Report once a second.
+func (n *Network) NewViewer(ctx context.Context, config ViewerConfig) (*Viewer, error) {
+	if config.Role == "" {
+		config.Role = "viewer"
+	}
+	engine := &webrtc.MediaEngine{}
+	for _, kind := range media.Kinds {
+		ours := ofKind(config.Codecs, kind)
+		// No retransmission format: its payload type belongs to one codec, and a stream that changes codec would
+		// have its repairs decoded as another. Repairs come as the packets they are (RFC 4585).
+		if err := register(engine, ours, feedbackOf(ours, viewerVideo, viewerAudio), false); err != nil {
+			return nil, err
+		}
+	}
+	interceptors, err := sending()
+	if err != nil {
+		return nil, err
+	}
+	peer, err := n.newPeer(config.PeerConfig, engine, interceptors)
+	if err != nil {
+		return nil, err
+	}
+	v := &Viewer{Peer: peer, keyframe: make(chan struct{}, 1)}
+	if err := v.open(ctx, config); err != nil {
+		peer.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// open makes the tracks and negotiates them.
+func (v *Viewer) open(ctx context.Context, config ViewerConfig) error {
+	for _, m := range config.Offer.Media {
+		ours := ofKind(config.Codecs, m.Kind)
+		if len(ours) == 0 {
+			continue
+		}
+		track := newTrack(m.Kind, ours)
+		transceiver, err := v.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{
+			Direction: webrtc.RTPTransceiverDirectionSendonly,
+		})
+		if err != nil {
+			return fmt.Errorf("add a %v track: %w", m.Kind, err)
+		}
+		v.tracks = append(v.tracks, track)
+		v.handle(func() { v.readReports(track, transceiver.Sender()) })
+	}
+	return v.negotiate(ctx, config.Offer.Text, func() error {
+		for _, t := range v.tracks {
+			if err := prefer(v.pc, t.codecs, feedbackOf(t.codecs, viewerVideo, viewerAudio), false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
+	return slices.DeleteFunc(slices.Clone(codecs), func(c sdp.Codec) bool { return c.Codec.Kind() != kind })
+}
+
+// sending is the interceptor for what we send: it answers NACKs.
+func sending() (*interceptor.Registry, error) {
+	const remembered = 1024 // packets, a power of two: a second at 10 Mbit/s
+	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(remembered))
+	if err != nil {
+		return nil, err
+	}
+	registry := &interceptor.Registry{}
+	registry.Add(responder)
+	return registry, nil
+}
+
+// Await returns when media can flow, or with an error when the session ends first, as it does when it takes too long.
+func (v *Viewer) Await() error {
+	ready := []<-chan struct{}{v.Connected()}
+	for _, t := range v.tracks {
+		ready = append(ready, t.bound)
+	}
+	for _, ch := range ready {
+		select {
+		case <-ch:
+		case <-v.Ending():
+			return v.Err()
+		}
+	}
+	return nil
+}
+
+// Track is the track of a kind, or nil where none was negotiated.
+func (v *Viewer) Track(kind media.Kind) *Track {
+	for _, t := range v.tracks {
+		if t.kind == kind {
+			return t
+		}
+	}
+	return nil
+}
+
+// KeyframeWanted delivers the peer's merged wishes for a keyframe (PLI, FIR). The channel is never closed.
+func (v *Viewer) KeyframeWanted() <-chan struct{} { return v.keyframe }
+
+// readReports reads RTCP until the session ends. Interceptors see it on the way.
+func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
+	failures := 0
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			// A packet that makes no sense is passed over. Errors that do not end are not about packets.
+			const most = 1000
+			if failures++; failures > most || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
+				return
+			}
+			continue
+		}
+		failures = 0
+		for _, packet := range packets {
+			switch packet.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				if t.kind == media.Video {
+					select {
+					case v.keyframe <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}
+	}
+}
+
+// Report sends the peer a report of what was sent on each track so far, and which timestamp stands for now, so that
+// it can play them in step (RFC 3550 section 6.4.1). Call it once a second, from the goroutine that sends.
+func (v *Viewer) Report(now media.Time) error {
+	for _, t := range v.tracks {
+		if t.packets == 0 {
+			continue
+		}
+		err := v.pc.WriteRTCP([]rtcp.Packet{
+			&rtcp.SenderReport{
+				SSRC: uint32(t.ssrc), NTPTime: ntp(now), RTPTime: t.timeline.At(now),
+				PacketCount: t.packets, OctetCount: t.octets,
+			},
+			&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
+				Source: uint32(t.ssrc),
+				Items:  []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: streamID}},
+			}}},
+		})
+		if err != nil {
+			return fmt.Errorf("report on %v: %w", t.kind, err)
+		}
+	}
+	return nil
+}
+
+// ntp is t as an NTP timestamp (RFC 5905 section 6): seconds since 1900 and a binary fraction.
+func ntp(t media.Time) uint64 {
+	const epochs = 2208988800 // seconds from 1900 to 1970
+	s, ns := uint64(t)/uint64(time.Second), uint64(t)%uint64(time.Second)
+	return (s+epochs)<<32 | ns<<32/uint64(time.Second)
+}
+
+// streamID joins the tracks of a session: it names their media stream and is their CNAME, without which a browser
+// would not keep them in step.
+const streamID = "banyan"
+
+// Track is what a viewer gets of one kind. Its sending methods are owned by one goroutine.
+type Track struct {
+	kind   media.Kind
+	codecs []sdp.Codec
+
+	// Set by the stack, which then closes bound.
+	ssrc   webrtc.SSRC
+	writer webrtc.TrackLocalWriter
+	bound  chan struct{}
+	bind   sync.Once
+
+	// Owned by the goroutine that sends.
+	timeline        Timeline
+	header          rtp.Header
+	packets, octets uint32 // sent, for reports; they wrap
+}
+
+func newTrack(kind media.Kind, codecs []sdp.Codec) *Track {
+	return &Track{
+		kind: kind, codecs: codecs, bound: make(chan struct{}),
+		timeline: NewTimeline(codecs[0].ClockRate, uint16(rand.Uint32N(1<<15)), rand.Uint32()),
+	}
+}
+
+// Codecs are those that were negotiated. They must not be changed.
+func (t *Track) Codecs() []sdp.Codec { return t.codecs }
+
+// ErrNotNegotiated is returned for packets that the peer cannot take.
+var ErrNotNegotiated = errors.New("the peer did not negotiate this codec")
+
+// Join says that packets from ticks from on are sent at once up to live; see Timeline.
+func (t *Track) Join(from, live int64) { t.timeline.Join(from, live) }
+
+// Bursting tells whether a packet with these ticks is part of a burst; see Timeline.
+func (t *Track) Bursting(ticks int64) bool { return t.timeline.Bursting(ticks) }
+
+// Send sends p, before which lost offsets were passed over, with the given payload type.
+func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
+	seq, timestamp := t.timeline.Next(p, lost)
+	t.header = rtp.Header{
+		Version: 2, PayloadType: payloadType, SSRC: uint32(t.ssrc),
+		SequenceNumber: uint16(seq), Timestamp: uint32(timestamp),
+		// In audio the marker begins a talkspurt (RFC 3551 section 4.1); ours is one that never ends.
+		Marker: t.kind == media.Video && p.Has(media.FrameEnd),
+	}
+	if _, err := t.writer.WriteRTP(&t.header, p.Payload); err != nil {
+		return err
+	}
+	t.packets++
+	t.octets += uint32(len(p.Payload))
+	return nil
+}
+
+// PayloadType is the payload type for packets with parameters p, or ErrNotNegotiated. Ask when they change, not per
+// packet. It prefers a codec that promises to decode p, and is content with one that may.
+func (t *Track) PayloadType(p *media.Params) (uint8, error) {
+	if p.ClockRate != t.timeline.rate {
+		return 0, ErrNotNegotiated
+	}
+	for _, fits := range []func(sdp.Codec) bool{
+		func(c sdp.Codec) bool { return c.Takes(p) },
+		func(c sdp.Codec) bool { return c.Carries(p) },
+	} {
+		if i := slices.IndexFunc(t.codecs, fits); i >= 0 {
+			return t.codecs[i].PayloadType, nil
+		}
+	}
+	return 0, ErrNotNegotiated
+}
+
+// Bind implements webrtc.TrackLocal.
+func (t *Track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	for _, negotiated := range c.CodecParameters() {
+		for _, ours := range t.codecs {
+			if uint8(negotiated.PayloadType) == ours.PayloadType {
+				t.ssrc, t.writer = c.SSRC(), c.WriteStream()
+				t.bind.Do(func() { close(t.bound) })
+				return negotiated, nil
+			}
+		}
+	}
+	return webrtc.RTPCodecParameters{}, ErrNotNegotiated
+}
+
+// Unbind implements webrtc.TrackLocal.
+func (t *Track) Unbind(webrtc.TrackLocalContext) error { return nil }
+
+// ID implements webrtc.TrackLocal.
+func (t *Track) ID() string { return t.kind.String() }
+
+// RID implements webrtc.TrackLocal.
+func (t *Track) RID() string { return "" }
+
+// StreamID implements webrtc.TrackLocal.
+func (t *Track) StreamID() string { return streamID }
+
+// Kind implements webrtc.TrackLocal.
+func (t *Track) Kind() webrtc.RTPCodecType { return kindOf(t.kind) }

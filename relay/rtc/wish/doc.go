@@ -1,0 +1,29 @@
+// Package wish is the HTTP side that WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) share; the name is that of the
+// IETF working group that wrote both. It knows no media: what becomes of an offer is its owner's business.
+//
+// A role mounts an Endpoint, /whip/{stream} or /whep/{stream}, with two functions: Authorize decides who may, Accept
+// makes a Session of an offer. The Server does the rest: methods and media types, bounds on bodies and rates,
+// problem documents, CORS, ICE servers, and the session resource /sessions/{id}, where candidates trickle in and ICE
+// restarts (PATCH) and the session ends (DELETE). All endpoints of a node share one Server, so that one table bounds
+// and closes all sessions.
+//
+//	server, err := wish.New(wish.Config{…})
+//	mux.Handle("/whep/", server.Endpoint(wish.Endpoint{Name: "whep", Role: sdp.Play, Authorize: …, Accept: …}))
+//	mux.Handle("/sessions/", server)
+//	server.Drain() // no new sessions; the others go on
+//	server.Close() // ends all sessions and waits for them
+//
+// A session id has 130 random bits, but is no credential (CHECKLISTS S9): PATCH and DELETE ask Authorize again, and
+// the user must be the one that made the session. Where everybody may do everything and nobody has a name, the id is
+// all there is.
+//
+// The protocol in one picture:
+//
+//	POST /whep/cup/cam1   offer      →  201 answer, Location: /sessions/{id}, ETag: "a", Link: ice-servers, extensions
+//	PATCH /sessions/{id}  If-Match: "a", candidates          →  204
+//	PATCH /sessions/{id}  If-Match: "*", new ice-ufrag, -pwd →  200 our new ones, ETag: "b"
+//	DELETE /sessions/{id}                                    →  200; the session's resources are free when it is sent
+//
+// What is not done: WHEP's counter-offers (its server-first mode). An offer that cannot be met is answered 4xx with
+// a sentence, and a PATCH with application/sdp by 415.
+package wish

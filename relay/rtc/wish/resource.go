@@ -1,0 +1,174 @@
+package wish
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"banyan/relay/problem"
+	"banyan/relay/rtc/sdp"
+)
+
+// ServeHTTP serves the session resources, /sessions/{id} and what is below.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.count("sessions", s.resource).ServeHTTP(w, r)
+}
+
+func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
+	id, name, below := strings.Cut(strings.TrimPrefix(r.URL.Path, "/sessions/"), "/")
+	methods := []string{"PATCH", "DELETE", "OPTIONS", "GET", "HEAD"}
+	if below {
+		methods = []string{"POST", "OPTIONS"}
+	}
+	allowOrigins(w.Header(), methods)
+	if r.Method == http.MethodOptions { // a preflight carries no token
+		if !below {
+			w.Header().Set("Accept-Patch", typeFragment)
+		}
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	if !slices.Contains(methods, r.Method) {
+		problem.MethodNotAllowed(w, methods)
+		return
+	}
+	if !s.patches.allow(host(s.config.Client(r)), time.Now()) {
+		problem.TooManyRequests(w, "You change sessions too often. Wait a little between requests.", reaction)
+		return
+	}
+	e := s.find(id)
+	if e == nil {
+		gone(w)
+		return
+	}
+	if !s.owned(w, r, e) {
+		return
+	}
+	switch {
+	case below:
+		e.extension(w, r, name)
+	case r.Method == http.MethodPatch:
+		s.patch(w, r, e)
+	case r.Method == http.MethodDelete:
+		s.delete(w, e)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func gone(w http.ResponseWriter) {
+	problem.NotFound(w, "There is no such session, or no longer. Make a new one with POST.")
+}
+
+// owned lets only the user that made the session touch it.
+func (s *Server) owned(w http.ResponseWriter, r *http.Request, e *entry) bool {
+	user, err := e.endpoint.Authorize(r, e.stream)
+	if err != nil {
+		s.fail(w, r, err)
+		return false
+	}
+	if e.user != "" && user != e.user {
+		problem.Forbidden(w, "This session belongs to somebody else. Use the token that it was made with.")
+		return false
+	}
+	return true
+}
+
+func (e *entry) extension(w http.ResponseWriter, r *http.Request, name string) {
+	for _, x := range e.endpoint.Extensions {
+		if x.Name == name {
+			x.Serve(w, r, e.session)
+			return
+		}
+	}
+	problem.NotFound(w, "Sessions have nothing at this address. The Link headers of the answer to POST list what they have.")
+}
+
+// delete ends the session. If-Match is ignored (RFC 9725 section 4.2).
+func (s *Server) delete(w http.ResponseWriter, e *entry) {
+	s.forget(e)
+	e.session.Close()
+	w.WriteHeader(http.StatusOK)
+}
+
+// patch adds candidates, or restarts ICE.
+func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
+	text, ok := s.readBody(w, r, typeFragment, sdp.MaxFragmentBytes)
+	if !ok {
+		return
+	}
+	f, err := sdp.ParseFragment(text)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	select { // one at a time, in the order in which they come
+	case <-e.turn:
+		defer func() { e.turn <- struct{}{} }()
+	case <-e.session.Done():
+		gone(w)
+		return
+	case <-r.Context().Done():
+		return
+	}
+	if !matches(w, r.Header.Values("If-Match"), e.tag) {
+		return
+	}
+	if f.Ufrag == "" || f.Ufrag == e.ufrag && f.Password == e.secret {
+		s.trickle(w, r, e, f)
+		return
+	}
+	s.restart(w, r, e, f)
+}
+
+func (s *Server) trickle(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
+	known := len(f.MIDs) == 0 || slices.ContainsFunc(f.MIDs, func(mid string) bool { return slices.Contains(e.mids, mid) })
+	if known { // candidates of m-lines that are not there are dropped like others that cannot be used
+		if err := e.session.Trickle(f); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusNoContent) // without ETag: it is still the same generation (RFC 9725 section 4.3.2)
+}
+
+func (s *Server) restart(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
+	ours, err := e.session.Restart(r.Context(), f)
+	if err != nil {
+		select {
+		case <-e.session.Done():
+			gone(w)
+		default:
+			s.config.Logger.Debug("ICE restart failed", "stream", e.stream, "cause", err)
+			problem.Unprocessable(w, "ICE could not be restarted with these credentials. The session goes on while its "+
+				"connection lasts; otherwise make a new one.")
+		}
+		return
+	}
+	e.ufrag, e.secret, e.tag = f.Ufrag, f.Password, newTag()
+	w.Header().Set("Content-Type", typeFragment)
+	w.Header().Set("ETag", e.tag)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write([]byte(ours.String()))
+}
+
+// matches evaluates If-Match (RFC 9110 section 13.1.1, RFC 9725 section 4.3), or answers why not. RFC 9725's own
+// example quotes the asterisk, so that counts as one too.
+func matches(w http.ResponseWriter, values []string, tag string) bool {
+	const longest = 128
+	switch {
+	case len(values) == 0:
+		problem.PreconditionRequired(w, "Send If-Match with the ETag of the session, or with \"*\" to restart ICE.")
+	case len(values) > 1 || len(values[0]) > longest:
+		problem.BadRequest(w, "Send one If-Match header with one tag.")
+	case values[0] == "*" || values[0] == `"*"` || values[0] == tag:
+		return true
+	case !strings.HasPrefix(values[0], `"`) && !strings.HasPrefix(values[0], "W/"):
+		problem.BadRequest(w, "The tag in If-Match is not quoted. Send the ETag as you got it.")
+	default: // weak tags never match
+		problem.PreconditionFailed(w, "The session has another ETag by now. Use the newest one that you were given.")
+	}
+	return false
+}

@@ -1,0 +1,70 @@
+package wish
+
+import (
+	"context"
+	"net/http"
+
+	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
+)
+
+// Session is what an endpoint's owner made of an offer. rtc.Peer is most of one. Trickle and Restart are never
+// called at the same time.
+type Session interface {
+	// Answer is the answer to the offer, with all candidates: servers do not trickle.
+	Answer() string
+	// Trickle adds candidates of the peer.
+	Trickle(f *sdp.Fragment) error
+	// Restart restarts ICE with the peer's new credentials and returns ours. When it fails the session goes on.
+	Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, error)
+	// Done is closed when the session is over for whatever reason, that it never connected included.
+	Done() <-chan struct{}
+	// Close ends the session and waits until nothing is left of it.
+	Close()
+}
+
+// Request is an offer that passed every check that needs no media.
+type Request struct {
+	Stream media.Name
+	Offer  *sdp.Offer
+	User   string        // whom Authorize named
+	HTTP   *http.Request // for the query; its body is read already
+}
+
+// Endpoint describes one door.
+type Endpoint struct {
+	// Name is the first segment of the path and a metric label: "whip" or "whep".
+	Name string
+	// Role is what a peer that comes here wants.
+	Role sdp.Role
+	// Authorize says who the client is, "" for nobody in particular, or an error, which should be a
+	// problem.Answerer. It is asked at POST, and again at each PATCH and DELETE of the sessions made here.
+	Authorize func(r *http.Request, stream media.Name) (user string, err error)
+	// Accept makes a session. An error that is a problem.Answerer (see Refusal) is told to the client; any other
+	// is logged and answered 500. ctx ends when the client has gone or the server's patience.
+	Accept func(ctx context.Context, r *Request) (Session, error)
+	// Extensions are resources below the session, each advertised by a Link (RFC 9725 section 4.8).
+	Extensions []Extension
+}
+
+// Extension is a resource below a session: /sessions/{id}/{Name}.
+type Extension struct {
+	Name string // path segment
+	Rel  string // link relation, a URN
+	// Serve answers a POST by the client that owns the session.
+	Serve func(w http.ResponseWriter, r *http.Request, s Session)
+}
+
+// Refusal is an error that knows its answer, for owners.
+type Refusal struct {
+	Status int
+	Detail string // a sentence for the client
+	Header http.Header
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+// Answer implements problem.Answerer.
+func (r *Refusal) Answer() (status int, detail string, header http.Header) {
+	return r.Status, r.Detail, r.Header
+}

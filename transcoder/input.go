@@ -1,0 +1,279 @@
+package transcoder
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/g711"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h265"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/substructs"
+
+	"banyan/relay/frame"
+	"banyan/relay/media"
+	"banyan/transcoder/ivf"
+)
+
+// input writes frames as FFmpeg reads them. An error of type *badFrame concerns one frame alone; any
+// other means that the pipe is gone.
+type input interface {
+	write(f *frame.Frame) error
+}
+
+// badFrame is a frame that cannot be put into the container.
+type badFrame struct{ cause error }
+
+func (e *badFrame) Error() string { return "unusable frame: " + e.cause.Error() }
+func (e *badFrame) Unwrap() error { return e.cause }
+
+// newInput writes frames of p to w, their times counted from base, in seconds since the Unix epoch.
+// MPEG-TS carries H.264, H.265, AAC and Opus; IVF carries VP8, VP9 and AV1; G.711 is decoded here and
+// goes as plain samples.
+func newInput(w io.Writer, p media.Params, base int64) (input, error) {
+	switch p.Codec {
+	case media.VP8, media.VP9, media.AV1:
+		return newIVFInput(w, p, base)
+	case media.PCMU, media.PCMA:
+		return &pcmInput{w: bufio.NewWriter(w), params: p, next: base * int64(p.ClockRate)}, nil
+	}
+	return newTSInput(w, p, base)
+}
+
+// relative is f's time since base in ticks of 90 kHz.
+func relative(f *frame.Frame, clock int, base int64) int64 {
+	return media.Rescale(f.Ticks-base*int64(clock), clock, media.VideoClockRate)
+}
+
+// tsInput writes MPEG-TS with one track. The PES packets have their length wherever it fits, so that
+// FFmpeg need not wait for the next frame to see the end of one.
+type tsInput struct {
+	w      io.Writer
+	packet bytes.Buffer // the frame being written
+	ts     mpegts.Writer
+	track  *mpegts.Track
+	params media.Params
+	base   int64
+	dts    func(au [][]byte, pts int64) (int64, error) // decoding times of video
+}
+
+func newTSInput(w io.Writer, p media.Params, base int64) (*tsInput, error) {
+	t := &tsInput{w: w, params: p, base: base}
+	t.track = &mpegts.Track{}
+	switch p.Codec {
+	case media.H264:
+		t.track.Codec = &codecs.H264{}
+		t.dts = decodingTimes264()
+	case media.H265:
+		t.track.Codec = &codecs.H265{}
+		t.dts = decodingTimes265()
+	case media.Opus:
+		t.track.Codec = &codecs.Opus{Desc: &substructs.OpusAudioDescriptor{ChannelConfigCode: uint8(max(1, min(p.Channels, 8)))}}
+	case media.AAC:
+		config, err := aacConfig(p)
+		if err != nil {
+			return nil, err
+		}
+		t.track.Codec = &codecs.MPEG4Audio{Config: config}
+	default:
+		return nil, fmt.Errorf("codec %q cannot be transcoded", p.Codec)
+	}
+	t.ts = mpegts.Writer{W: &t.packet, Tracks: []*mpegts.Track{t.track}}
+	return t, t.ts.Initialize()
+}
+
+// aacConfig is the configuration that ADTS headers can express: LC, with SBR left for the decoder to
+// find in the stream.
+func aacConfig(p media.Params) (mpeg4audio.Config, error) {
+	var config mpeg4audio.Config
+	if len(p.Sets) == 0 {
+		return config, errors.New("an AAC source without AudioSpecificConfig cannot be transcoded")
+	}
+	if err := config.Unmarshal(p.Sets[0]); err != nil {
+		return config, fmt.Errorf("AudioSpecificConfig of an AAC source: %w", err)
+	}
+	if config.SampleRate <= 0 {
+		return config, errors.New("an AAC source without sample rate cannot be transcoded")
+	}
+	config.Type = mpeg4audio.ObjectTypeAACLC
+	return config, nil
+}
+
+// decodingTimes264 derives decoding times of H.264. Where it cannot, they are those of presentation,
+// which FFmpeg's decoders put up with.
+func decodingTimes264() func([][]byte, int64) (int64, error) {
+	d := &h264.DTSExtractor{}
+	d.Initialize()
+	return d.Extract
+}
+
+func decodingTimes265() func([][]byte, int64) (int64, error) {
+	d := &h265.DTSExtractor{}
+	d.Initialize()
+	return d.Extract
+}
+
+func (t *tsInput) write(f *frame.Frame) error {
+	units := nonEmpty(f.Units)
+	if len(units) == 0 {
+		return nil
+	}
+	t.packet.Reset()
+	if err := t.mux(relative(f, t.params.ClockRate, t.base), units); err != nil {
+		return &badFrame{err}
+	}
+	_, err := t.w.Write(t.packet.Bytes())
+	return err
+}
+
+func (t *tsInput) mux(pts int64, units [][]byte) error {
+	switch t.params.Codec {
+	case media.H264:
+		return t.ts.WriteH264(t.track, pts, t.decodingTime(units, pts), units)
+	case media.H265:
+		return t.ts.WriteH265(t.track, pts, t.decodingTime(units, pts), units)
+	case media.Opus:
+		return t.ts.WriteOpus(t.track, pts, units)
+	default:
+		return t.ts.WriteMPEG4Audio(t.track, pts, units)
+	}
+}
+
+func (t *tsInput) decodingTime(units [][]byte, pts int64) int64 {
+	dts, err := t.dts(units, pts)
+	if err != nil || dts > pts {
+		return pts
+	}
+	return dts
+}
+
+func nonEmpty(units [][]byte) [][]byte {
+	for i, u := range units {
+		if len(u) == 0 {
+			kept := append([][]byte(nil), units[:i]...)
+			for _, u := range units[i:] {
+				if len(u) > 0 {
+					kept = append(kept, u)
+				}
+			}
+			return kept
+		}
+	}
+	return units
+}
+
+// ivfInput writes IVF in units of 1/90000 s.
+type ivfInput struct {
+	w      *ivf.Writer
+	params media.Params
+	base   int64
+}
+
+var fourCC = map[media.Codec][4]byte{
+	media.VP8: {'V', 'P', '8', '0'},
+	media.VP9: {'V', 'P', '9', '0'},
+	media.AV1: {'A', 'V', '0', '1'},
+}
+
+func newIVFInput(w io.Writer, p media.Params, base int64) (*ivfInput, error) {
+	header := ivf.Header{Codec: fourCC[p.Codec], Width: p.Width, Height: p.Height, Rate: media.VideoClockRate, Scale: 1}
+	writer, err := ivf.NewWriter(w, header)
+	if err != nil {
+		return nil, err
+	}
+	return &ivfInput{w: writer, params: p, base: base}, nil
+}
+
+// temporalDelimiter is the OBU in front of each temporal unit (AV1 specification, section 5.6), which
+// RTP leaves out; without its size field.
+var temporalDelimiter = []byte{2 << 3}
+
+func (i *ivfInput) write(f *frame.Frame) error {
+	units := nonEmpty(f.Units)
+	if len(units) == 0 {
+		return nil
+	}
+	payload := units[0]
+	if i.params.Codec == media.AV1 {
+		var err error
+		payload, err = av1.Bitstream(append([][]byte{temporalDelimiter}, units...)).Marshal()
+		if err != nil {
+			return &badFrame{err}
+		}
+	}
+	if len(payload) > ivf.MaxFrame {
+		return &badFrame{fmt.Errorf("it has %d bytes", len(payload))}
+	}
+	return i.w.Write(ivf.Frame{Time: relative(f, media.VideoClockRate, i.base), Payload: payload})
+}
+
+// pcmInput decodes G.711 to samples of 16 bits, little-endian. Plain samples carry no time, so gaps
+// are filled with silence here, from the base on, and what overlaps is dropped.
+type pcmInput struct {
+	w      *bufio.Writer
+	params media.Params
+	next   int64 // sample that is due, in ticks
+}
+
+func (p *pcmInput) write(f *frame.Frame) error {
+	if len(f.Units) == 0 {
+		return nil
+	}
+	channels := max(1, p.params.Channels)
+	samples := decodeG711(p.params.Codec, f.Units[0])
+	samples = samples[:len(samples)/(2*channels)*(2*channels)]
+	if err := p.silence(f.Ticks-p.next, channels); err != nil {
+		return err
+	}
+	if late := p.next - f.Ticks; late > int64(p.params.ClockRate)/slackPerSecond {
+		samples = samples[min(int64(len(samples)), late*2*int64(channels)):]
+	}
+	p.next += int64(len(samples) / (2 * channels))
+	if _, err := p.w.Write(samples); err != nil {
+		return err
+	}
+	return p.w.Flush()
+}
+
+// slackPerSecond: a time that is off by less than a second's 50th, 20 ms, is jitter.
+const slackPerSecond = 50
+
+// silence writes n samples for each channel where n is more than jitter.
+func (p *pcmInput) silence(n int64, channels int) error {
+	if n <= int64(p.params.ClockRate)/slackPerSecond {
+		return nil
+	}
+	p.next += n
+	for zeros := make([]byte, 4096); n > 0; {
+		chunk := min(n, int64(len(zeros)/(2*channels)))
+		if _, err := p.w.Write(zeros[:chunk*2*int64(channels)]); err != nil {
+			return err
+		}
+		n -= chunk
+	}
+	return nil
+}
+
+// decodeG711 decodes to little-endian samples.
+func decodeG711(c media.Codec, payload []byte) []byte {
+	var samples []byte
+	if c == media.PCMU {
+		var law g711.Mulaw
+		law.Unmarshal(payload)
+		samples = law
+	} else {
+		var law g711.Alaw
+		law.Unmarshal(payload)
+		samples = law
+	}
+	for i := 0; i+1 < len(samples); i += 2 {
+		samples[i], samples[i+1] = samples[i+1], samples[i]
+	}
+	return samples
+}

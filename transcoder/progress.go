@@ -1,0 +1,70 @@
+package transcoder
+
+import (
+	"sync"
+	"time"
+
+	"banyan/relay/media"
+)
+
+// progress tells a hung process from one that has nothing to do: it is stalled when it was fed
+// enough to show something and has shown nothing for a while. Time comes in as an argument. It is
+// safe for concurrent use.
+type progress struct {
+	patience time.Duration // once it has shown something
+	grace    time.Duration // until it has
+	hold     time.Duration // media time that a process may hold back
+
+	mu      sync.Mutex
+	shown   bool
+	frames  int        // fed since the last output
+	first   media.Time // of these, the first
+	overdue time.Time  // when enough had been fed; zero if it has not
+	last    time.Time  // when a frame was last fed
+	blocked bool       // it is being fed now
+}
+
+// leastFed is how many frames a process may hold back in its pipeline: one each in the demuxer, the
+// parser, the rate filter and the encoder.
+const leastFed = 4
+
+// fed notes that a frame is about to be fed.
+func (p *progress) fed(at media.Time, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frames == 0 {
+		p.first = at
+	}
+	p.frames++
+	p.last, p.blocked = now, true
+	if p.overdue.IsZero() && p.frames > leastFed && at.Sub(p.first) >= p.hold {
+		p.overdue = now
+	}
+}
+
+// taken notes that the frame is in the pipe.
+func (p *progress) taken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = false
+}
+
+// made notes output.
+func (p *progress) made() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shown, p.frames, p.overdue = true, 0, time.Time{}
+}
+
+// stalled tells whether the process should be given up. One that is not fed any more is left in peace:
+// it may hold back a few frames for ever.
+func (p *progress) stalled(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limit := p.patience
+	if !p.shown {
+		limit = p.grace
+	}
+	fed := p.blocked || now.Sub(p.last) < p.patience
+	return fed && !p.overdue.IsZero() && now.Sub(p.overdue) >= limit
+}
