@@ -24,8 +24,8 @@
 // publisher that leaves and returns with equal parameters makes gaps and no discontinuity.
 //
 // A decoder that must be set up anew is another matter: the new epoch waits for the next segment, as a
-// segment has one init section, and the segment is marked as a discontinuity in all renditions of the
-// stream (timeline.go), since players match sound and picture by counting the marks.
+// segment has one init section (EXT-X-MAP). As media time goes on, that is no discontinuity either; a
+// change of codec is, and all renditions of the stream show it before the same segment (timeline.go).
 //
 // # Waiting
 //
