@@ -25,8 +25,8 @@ const (
 	// is asked for one, and given keyframePatience to send it.
 	longestBurst     = 5 * time.Second
 	keyframePatience = time.Second
-	// A viewer to whom nothing can be written for writePatience is cut: its TCP connection does not move. Until then
-	// what does not fit into the connection's buffer (4 MiB) is dropped.
+	// A viewer to whom nothing can be written for writePatience is cut: no route, no buffers. A TCP connection that
+	// does not move is no such case: what does not fit into its buffer (4 MiB) is dropped below us, without an error.
 	writePatience = 10 * time.Second
 )
 

@@ -47,7 +47,7 @@ func (l *lane) aim(stream *relay.Stream, format media.Format) {
 	}
 	if l.current != nil && l.next != nil && !l.ended(l.current) && l.current.Log().ID().Format == format {
 		l.next.Close() // the change was called off before it took place
-		l.next, l.format = nil, format
+		l.next, l.format, l.pending = nil, format, time.Time{}
 		l.switcher.Cancel()
 		return
 	}

@@ -42,7 +42,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
 		}),
 		switches: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_switches_total", Help: "Changes of a WHEP viewer from one format or log to another."}),
-		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that a WHEP viewer's connection did not take because its buffer was full."}),
+		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that could not be written to a WHEP viewer's connection."}),
 		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
 		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
 		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,7 +254,6 @@ type player struct {
 	packets map[string][]*rtp.Packet // by kind
 	reports map[uint32][]rtcp.SenderReport
 	ssrc    map[string]uint32
-	deaf    atomic.Bool
 }
 
 type offerOption func(*offerSettings)
@@ -325,9 +324,7 @@ func (p *player) read(track *webrtc.TrackRemote) {
 		p.mu.Lock()
 		kind := track.Kind().String()
 		p.ssrc[kind] = uint32(track.SSRC())
-		if !p.deaf.Load() {
-			p.packets[kind] = append(p.packets[kind], packet)
-		}
+		p.packets[kind] = append(p.packets[kind], packet)
 		p.mu.Unlock()
 	}
 }
@@ -405,11 +402,20 @@ func (p *player) watch(path string) {
 	}
 }
 
-// got is what came so far of a kind.
+// got is what came so far of a kind, as a jitter buffer hands it on: in order, and up to the first packet that is
+// missing and may still be repaired.
 func (p *player) got(kind string) []*rtp.Packet {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]*rtp.Packet(nil), p.packets[kind]...)
+	packets := slices.Clone(p.packets[kind])
+	p.mu.Unlock()
+	slices.SortStableFunc(packets, func(a, b *rtp.Packet) int { return int(int16(a.SequenceNumber - b.SequenceNumber)) })
+	packets = slices.CompactFunc(packets, func(a, b *rtp.Packet) bool { return a.SequenceNumber == b.SequenceNumber })
+	for i := 1; i < len(packets); i++ {
+		if packets[i].SequenceNumber != packets[i-1].SequenceNumber+1 {
+			return packets[:i]
+		}
+	}
+	return packets
 }
 
 const soon = 10 * time.Second // for what takes milliseconds when all is well
