@@ -202,32 +202,73 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 	}
 }
 
-func TestNewParametersAreADiscontinuity(t *testing.T) {
-	s, first := live(t, 5.5, nil)
-	s.want(200, video+"index.m3u8")
-	s.want(200, "cup/cam1/source-audio/index.m3u8")
-	first.publication.Close()
-	again := newStudio(t, s.hub, "cup/cam1", record(t, "160x90"), both)
-	again.play(second(5.6), second(6)) // no keyframe, so nothing to show
-	again.play(second(6), second(8.5))
-	v := s.listing(video, at(4)+".1.mp4")
-	a := s.listing("cup/cam1/source-audio/", at(4)+".1.mp4")
-	for name, text := range map[string]string{"video": v, "audio": a} {
-		m := parse(t, text)
-		for i, segment := range m.Segments {
-			if want := m.MediaSequence+i == 900000003; segment.Discontinuity != want {
-				t.Errorf("H18: %s: segment %d: discontinuity %v, want %v: %s", name, m.MediaSequence+i, segment.Discontinuity, want, text)
+// New parameters need another init section, and no more: media time goes on. Another codec is a
+// discontinuity, in all renditions alike.
+func TestNewParameters(t *testing.T) {
+	for _, c := range []struct {
+		codec         media.Codec
+		discontinuity bool
+	}{{media.H264, false}, {media.H265, true}} {
+		s, first := live(t, 5.5, nil)
+		s.want(200, video+"index.m3u8")
+		s.want(200, "cup/cam1/source-audio/index.m3u8")
+		first.publication.Close()
+		again := newStudio(t, s.hub, "cup/cam1", recordAs(t, c.codec, "160x90"), both)
+		again.play(second(5.6), second(6.1)) // the first keyframe is at 6
+		eventually(t, "the new codec is noticed, as it is in the 200 ms before audio shows the segment", func() bool {
+			marks, _ := s.server.timelines.of("cup/cam1").within(0, 1<<40)
+			return c.discontinuity == (len(marks) == 1)
+		})
+		again.play(second(6.1), second(8.5))
+		v := s.listing(video, at(4)+".1.mp4")
+		a := s.listing("cup/cam1/source-audio/", at(4)+".1.mp4")
+		for name, text := range map[string]string{"video": v, "audio": a} {
+			m := parse(t, text)
+			for i, segment := range m.Segments {
+				want := c.discontinuity && m.MediaSequence+i == 900000003
+				if segment.Discontinuity != want {
+					t.Errorf("H18: %s, %s: segment %d: discontinuity %v, want %v: %s", c.codec, name, m.MediaSequence+i,
+						segment.Discontinuity, want, text)
+				}
+				if d := m.Segments[0].DateTime.Add(2 * time.Duration(i) * time.Second); segment.DateTime.Sub(d).Abs() > 30*time.Millisecond {
+					t.Errorf("%s: segment %d begins at %v, want about %v", name, m.MediaSequence+i, segment.DateTime, d)
+				}
 			}
 		}
+		maps := tagged(v, "#EXT-X-MAP")
+		if len(maps) != 2 {
+			t.Fatalf("init sections %v, want two", maps)
+		}
+		name := strings.Trim(strings.TrimPrefix(maps[1], "#EXT-X-MAP:URI="), `"`)
+		if n, _ := decode(t, s.want(200, video+name).body+s.want(200, video+at(3)+".mp4").body); n != 60 {
+			t.Errorf("%d pictures of the new kind can be decoded, want 60", n)
+		}
+		if text := s.want(200, "cup/cam1/index.m3u8").body; c.codec == media.H265 && !strings.Contains(text, `CODECS="hvc1.1.6.L`) {
+			t.Errorf("the new codec is not named: %s", text)
+		}
 	}
-	maps := tagged(v, "#EXT-X-MAP")
-	if len(maps) != 2 {
-		t.Fatalf("init sections %v, want two", maps)
+}
+
+// H39: where the next part needs another init section, players may load it ahead.
+func TestInitSectionIsHinted(t *testing.T) {
+	s, first := live(t, 5.5, nil)
+	s.want(200, video+"index.m3u8")
+	first.publication.Close()
+	again := newStudio(t, s.hub, "cup/cam1", record(t, "160x90"), kinds{})
+	again.video = again.writer(media.Video, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Aligned: true})
+	// A keyframe in the middle of a segment: the encoder has started anew.
+	if err := again.video.Write(frame.Frame{Ticks: media.TicksOf(second(5.6), media.VideoClockRate), Units: again.clip.pictures[0]}); err != nil {
+		t.Fatal(err)
 	}
-	name := strings.Trim(strings.TrimPrefix(maps[1], "#EXT-X-MAP:URI="), `"`)
-	if n, _ := decode(t, s.want(200, video+name).body+s.want(200, video+at(3)+".mp4").body); n != 60 {
-		t.Errorf("%d pictures of the new size can be decoded, want 60", n)
-	}
+	again.play(second(5.64), second(5.9))
+	eventually(t, "the hint", func() bool {
+		hints := tagged(s.want(200, video+"index.m3u8").body, "#EXT-X-PRELOAD-HINT:TYPE=MAP")
+		if len(hints) != 1 {
+			return false
+		}
+		name := strings.Trim(strings.TrimPrefix(hints[0], "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI="), `"`)
+		return s.get(video+name).status == 200
+	})
 }
 
 func TestSoundOrPictureAlone(t *testing.T) {

@@ -310,8 +310,8 @@ func splitSegment(body string) (segment, rest string) {
 	return "", body
 }
 
-// tagsLost are those of skipped segments that a full playlist has and one that was merged from an older
-// playlist need not have: parts that were listed then, and the init section that the first one named.
+// stripOld leaves out of the first segments what a full playlist and one merged from an older playlist may
+// differ in: parts that were still listed then, and the init section, which the first segment names.
 func stripOld(text string, boundary int) string {
 	var out strings.Builder
 	head, body := splitHead(text)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"net/http"
@@ -27,7 +28,12 @@ import (
 	"banyan/relay/rtc/wish"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Films run in real time and cost little: more at once than there are cores.
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6")
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	camera = media.Name("cup/cam1")

@@ -295,3 +295,14 @@ func TestSwitcher(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkTimeline is what a viewer's timeline costs per packet.
+func BenchmarkTimeline(b *testing.B) {
+	tl := NewTimeline(media.VideoClockRate, 0, 0)
+	p := at(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Ticks += frame30
+		_, _ = tl.Next(p, 0)
+	}
+}

@@ -43,6 +43,7 @@ func TestLine(t *testing.T) {
 	perfect := fates(NewLine(Faults{}, 1), n)
 	within("a perfect line loses", count(perfect, 0), 0, 0)
 	within("loss", count(fates(NewLine(Faults{Loss: 0.1}, 1), n), 0), n/10, n/100)
+	within("a cut line", count(fates(NewLine(Faults{Loss: 1}, 1), n), 0), n, 0)
 	within("loss in bursts", count(fates(NewLine(Faults{Loss: 0.1, Burst: 5}, 1), n), 0), n/10, n/40)
 	within("duplicates", count(fates(NewLine(Faults{Duplicate: 0.2}, 1), n), 2), n/5, n/50)
 	within("half the rate", count(fates(NewLine(Faults{Rate: 4_000_000}, 1), n), 1), n/2, n/50)

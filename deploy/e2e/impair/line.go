@@ -8,7 +8,7 @@ import (
 // Faults are what a line does to the packets that it carries. The zero value is a perfect line.
 type Faults struct {
 	Loss      float64 // share of packets that never arrive, 0 to 1
-	Burst     float64 // mean length of a run of losses, in packets; below 1 counts as 1
+	Burst     float64 // mean length of a run of losses, in packets; up to 1 they are independent
 	Duplicate float64 // share of packets that arrive twice
 	Reorder   float64 // share of packets that are overtaken by those up to ReorderBy behind them
 	ReorderBy time.Duration
@@ -64,14 +64,15 @@ func (l *Line) Send(now time.Time, size int) []time.Time {
 	return []time.Time{at}
 }
 
-// loses is a Gilbert model: losses come in runs of the given mean length, and are the given share.
+// loses draws losses one by one, or, where they come in bursts, from a Gilbert model: runs of the given
+// mean length that make up the given share.
 func (l *Line) loses(draw float64) bool {
-	if l.faults.Loss <= 0 {
-		l.losing = false
-		return false
+	if l.faults.Burst <= 1 || l.faults.Loss <= 0 || l.faults.Loss >= 1 {
+		l.losing = draw < l.faults.Loss
+		return l.losing
 	}
-	leave := 1 / max(1, l.faults.Burst)
-	enter := l.faults.Loss * leave / max(1-l.faults.Loss, 1e-9)
+	leave := 1 / l.faults.Burst
+	enter := l.faults.Loss * leave / (1 - l.faults.Loss)
 	if l.losing {
 		l.losing = draw >= leave
 	} else {

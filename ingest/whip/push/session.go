@@ -25,6 +25,9 @@ const (
 
 	connectTimeout = 15 * time.Second
 	reportInterval = time.Second
+	// A server that is silent for so long is asked for a new session: sooner than the stack's 30 s, as
+	// somebody watches.
+	disturbedAfter, lostAfter, keepalive = 3 * time.Second, 4 * time.Second, time.Second
 	// Samples this late mean that the source had stopped: go on from now.
 	lateness = time.Second
 )
@@ -140,6 +143,7 @@ func newAPI(tcp bool) (*webrtc.API, error) {
 	registry.Add(responder)
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICETimeouts(disturbedAfter, lostAfter, keepalive)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	if tcp {
 		settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})

@@ -1,0 +1,209 @@
+package whip
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"banyan/deploy/e2e/impair"
+	"banyan/ingest/whip/push"
+	"banyan/relay/log"
+	"banyan/relay/media"
+	"banyan/relay/rtc"
+)
+
+// sender is a publisher that sends RTP packets as the test makes them.
+type sender struct {
+	*testing.T
+	node    *node
+	pc      *webrtc.PeerConnection
+	video   *webrtc.TrackLocalStaticRTP
+	session string // address
+
+	sequence  uint16
+	timestamp uint32
+}
+
+// connect makes a publisher that is connected.
+func (n *node) connect(t *testing.T) *sender {
+	t.Helper()
+	s := &sender{T: t, node: n, pc: peer(t)}
+	var err error
+	s.video, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "camera")
+	if err != nil {
+		t.Fatal(err)
+	}
+	init := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly}
+	transceiver, err := s.pc.AddTransceiverFromTrack(s.video, init)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vp8 := []webrtc.RTPCodecParameters{{PayloadType: 96, RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}}}
+	if err := transceiver.SetCodecPreferences(vp8); err != nil {
+		t.Fatal(err)
+	}
+	connected := make(chan struct{})
+	s.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		if state == webrtc.PeerConnectionStateConnected {
+			close(connected)
+		}
+	})
+	token := n.token("ana", "cup/*")
+	r := n.post(token, describe(t, s.pc))
+	if r.status != http.StatusCreated {
+		t.Fatalf("answered %d: %s", r.status, r.body)
+	}
+	s.session = r.header.Get("Location")
+	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: r.body}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-connected:
+	case <-time.After(patience):
+		t.Fatal("not connected")
+	}
+	return s
+}
+
+// picture sends a VP8 frame in one packet: a keyframe of 16x16 pixels, or one that refers to it.
+func (s *sender) picture(key bool) {
+	s.Helper()
+	payload := []byte{0x10, 0x01, 0, 0, 1}
+	if key {
+		payload = []byte{0x10, 0x00, 0, 0, 0x9d, 0x01, 0x2a, 16, 0, 16, 0, 1, 2}
+	}
+	s.send(payload)
+}
+
+func (s *sender) send(payload []byte) {
+	s.Helper()
+	s.sequence++
+	s.timestamp += 3000
+	if err := s.video.WriteRTP(&rtp.Packet{Header: rtp.Header{Version: 2, Marker: true, SequenceNumber: s.sequence, Timestamp: s.timestamp},
+		Payload: payload}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// until sends pictures, a keyframe now and then, until ok.
+func (s *sender) until(what string, ok func() bool) {
+	s.Helper()
+	n := 0
+	s.node.poll(what, func() bool {
+		s.picture(n%10 == 0)
+		n++
+		return ok()
+	})
+}
+
+func TestHostilePackets(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	s := n.connect(t)
+	s.until("a track", func() bool {
+		stream, err := n.hub.Stream(camera)
+		return err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil
+	})
+	video := n.track(media.Video)
+	if p := video.Params(); p.Codec != media.VP8 || p.Width != 16 || p.Height != 16 {
+		t.Errorf("params %+v, want VP8 of 16x16 pixels", p)
+	}
+	for _, payload := range [][]byte{{}, {0xff}, {0x90}, {0x90, 0xff}, {0x90, 0x80}, {0x90, 0x80, 0xff, 0xff}, make([]byte, 1300)} {
+		s.send(payload)
+	}
+	head := video.Head()
+	s.until("the stream goes on", func() bool { return video.Head() > head+20 })
+	if n.live() && n.net.Sessions() != 1 {
+		t.Error("the session has ended")
+	}
+}
+
+func TestSequenceAndTimestampLeaps(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	s := n.connect(t)
+	var video *log.Log
+	s.until("a track", func() bool {
+		stream, err := n.hub.Stream(camera)
+		if err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil {
+			video = stream.Published()[0].Log
+		}
+		return video != nil
+	})
+	for _, c := range []struct {
+		name string
+		leap func()
+	}{
+		{"sequence numbers", func() { s.sequence += 30000 }},
+		{"timestamps", func() { s.timestamp += 1 << 31 }},
+		{"both", func() { s.sequence += 20000; s.timestamp -= 900000 }},
+	} {
+		epoch, newest := video.Params().Epoch, video.NewestTime()
+		c.leap()
+		s.until("a new epoch after a leap of the "+c.name, func() bool { return video.Params().Epoch > epoch })
+		head := video.Head()
+		s.until("packets of it", func() bool { return video.Head() > head+5 })
+		if d := video.NewestTime().Sub(newest); d <= 0 || d > time.Minute {
+			t.Errorf("a leap of the %s moved media time by %v", c.name, d)
+		}
+	}
+}
+
+// TestEndOfThePublisher checks that its name is free within a second of its end being known (W36).
+func TestEndOfThePublisher(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		end    func(n *node, s *sender)
+		reason string
+	}{
+		{"DTLS close", func(_ *node, s *sender) { _ = s.pc.GracefulClose() }, endLeft},
+		{"DELETE", func(n *node, s *sender) { n.ask("DELETE", s.session, n.token("ana", "cup/*"), "") }, endClosed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, rtc.Config{})
+			s := n.connect(t)
+			n.poll("live", n.live)
+			c.end(n, s)
+			n.poll("the name is free", func() bool { return !n.live() })
+			n.poll("the reason is counted", func() bool { return n.metric("banyan_whip_sessions_ended_total", c.reason) == 1 })
+			if s, err := n.hub.Stream(camera); err != nil || s.Closed() {
+				t.Error("the stream has gone with its publisher: those who watch lose it")
+			}
+		})
+	}
+	t.Run("silence", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t, rtc.Config{DisconnectTimeout: time.Second, FailTimeout: 2 * time.Second})
+		url, proxy := n.detour(impair.Faults{}, impair.Faults{})
+		n.publish(push.Config{URL: url}, film("60")...)
+		n.track(media.Video)
+		proxy.Set(impair.Faults{Loss: 1}, impair.Faults{Loss: 1})
+		n.poll("the name is free", func() bool { return !n.live() })
+		n.poll("the reason is counted", func() bool { return n.metric("banyan_whip_sessions_ended_total", endLost) >= 1 })
+		// The publisher notices, too, and connects again when it can.
+		proxy.Set(impair.Faults{}, impair.Faults{})
+		n.poll("live again", n.live)
+	})
+}
+
+// TestKeyframeRequests checks that the readers' wishes reach the publisher, and how often at most.
+func TestKeyframeRequests(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	n.publish(push.Config{}, film("60")...)
+	video := n.track(media.Video)
+	before, began := n.metric("banyan_whip_keyframe_requests_total"), time.Now()
+	for time.Since(began) < 1200*time.Millisecond {
+		video.RequestKeyframe() // a thousand readers could not ask for more
+		time.Sleep(time.Millisecond)
+	}
+	asked := n.metric("banyan_whip_keyframe_requests_total") - before
+	if most := float64(time.Since(began)/keyframeInterval) + 1; asked < 1 || asked > most {
+		t.Errorf("the publisher was asked %v times in %v, want 1 to %v", asked, time.Since(began), most)
+	}
+}
