@@ -38,8 +38,9 @@ func TestAudio(t *testing.T) {
 		{"µ-law to AAC", pcmu(t, "5"), "aac", media.AAC, aacSamples},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			fx := newFixture(t, Config{})
-			fx.play(c.source.from(fx.epoch.Add(777*time.Millisecond)), 2)
+			fx.play(c.source.from(fx.epoch.Add(777*time.Millisecond)), 8)
 			fx.offered(c.format)
 			got := fx.watch(c.format, media.Audio).until(fx.epoch.Add(5 * time.Second))
 			wantSteady(t, got, c.codec, c.length)
@@ -61,11 +62,12 @@ func TestAudioKeepsItsTime(t *testing.T) {
 		format media.Format
 	}{{"AAC to Opus", media.AAC, "opus"}, {"Opus to AAC", media.Opus, "aac"}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			// Sound from 3 s on.
 			source := tone(t, c.source, "6", "-af", "volume=0:enable='lt(t,3)'")
 			in := onset(t, source)
 			fx := newFixture(t, Config{})
-			fx.play(source.from(fx.epoch), 2)
+			fx.play(source.from(fx.epoch), 8)
 			fx.offered(c.format)
 			frames := fx.watch(c.format, media.Audio).until(fx.epoch.Add(5500 * time.Millisecond))
 			made := clip{params: *frames[0].Params}
@@ -83,6 +85,7 @@ func TestAudioKeepsItsTime(t *testing.T) {
 }
 
 func TestAudioGapIsSilence(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{})
 	c := tone(t, media.AAC, "6").from(fx.epoch)
 	holed := clip{params: c.params}
@@ -91,7 +94,7 @@ func TestAudioGapIsSilence(t *testing.T) {
 			holed.frames = append(holed.frames, f)
 		}
 	}
-	fx.play(holed, 2)
+	fx.play(holed, 8)
 	fx.offered("opus")
 	wantSteady(t, fx.watch("opus", media.Audio).until(fx.epoch.Add(5500*time.Millisecond)), media.Opus, opusSamples)
 }

@@ -8,8 +8,9 @@ import (
 )
 
 func TestBFrames(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(video(t, media.H264, "160x90", "15", "6", "-bf", "3", "-g", "45").from(fx.epoch), 2)
+	fx.play(video(t, media.H264, "160x90", "15", "6", "-bf", "3", "-g", "45").from(fx.epoch), 8)
 	fx.offered("48p")
 	got := fx.watch("48p", media.Video).until(fx.epoch.Add(5 * time.Second))
 	wantGrid(t, got, 2*time.Second)
@@ -21,8 +22,9 @@ func TestBFrames(t *testing.T) {
 func TestOtherCodecsToH264(t *testing.T) {
 	for _, codec := range []media.Codec{media.VP8, media.VP9, media.AV1, media.H265} {
 		t.Run(string(codec), func(t *testing.T) {
+			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall})
-			fx.play(video(t, codec, "160x90", "15", "5", "-g", "30").from(fx.epoch), 2)
+			fx.play(video(t, codec, "160x90", "15", "5", "-g", "30").from(fx.epoch), 8)
 			fx.offered("48p")
 			wantGrid(t, fx.watch("48p", media.Video).until(fx.epoch.Add(4*time.Second)), 2*time.Second)
 		})
@@ -49,6 +51,7 @@ func TestH264ToOtherCodecs(t *testing.T) {
 
 // The source's picture changes its size twice: the format stays within it and goes on.
 func TestResolutionChange(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: []string{"90p"}}}})
 	size := func(s string, at time.Duration) clip {
 		return video(t, media.H264, s, "15", "3", "-bf", "0", "-g", "15").from(fx.epoch.Add(at))
@@ -58,7 +61,7 @@ func TestResolutionChange(t *testing.T) {
 	for _, c := range []clip{large, smaller, again} {
 		all.frames = append(all.frames, c.frames...)
 	}
-	fx.play(all, 1.5)
+	fx.play(all, 2)
 	fx.offered("90p")
 	got := fx.watch("90p", media.Video).until(fx.epoch.Add(8 * time.Second))
 	wantWhole(t, got, 2*time.Second)
@@ -78,17 +81,19 @@ func TestResolutionChange(t *testing.T) {
 
 // The publisher leaves and comes back 40 seconds later in media time: the log goes on, marked.
 func TestPublisherReturns(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	c := small(t, "4")
-	fx.play(c.from(fx.epoch), 2)
+	stop := fx.play(c.from(fx.epoch), 8)
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
 	before := v.until(fx.epoch.Add(3 * time.Second))
 	wantGrid(t, before, 2*time.Second)
+	stop()
 	fx.publication.Close()
 	fx.publish()
 	back := fx.epoch.Add(40 * time.Second)
-	fx.play(c.from(back), 2)
+	fx.play(c.from(back), 8)
 	after := v.until(back.Add(3 * time.Second))
 	i := 0
 	for after[i].Time() < back {
@@ -105,9 +110,9 @@ func TestPublisherReturns(t *testing.T) {
 
 // Timestamps leap back an hour, in a new epoch.
 func TestTimeLeapsBack(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	c := small(t, "4")
-	fx.play(c.from(fx.epoch), 2)()
 	fx.send(c.from(fx.epoch))
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
@@ -128,6 +133,7 @@ func TestTimeLeapsBack(t *testing.T) {
 
 // A publisher that goes silent is not taken for a process that hangs.
 func TestSilenceIsNoHang(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall, Patience: 200 * time.Millisecond, Grace: 400 * time.Millisecond})
 	fx.send(small(t, "1").from(fx.epoch))
 	fx.offered("48p")
@@ -139,6 +145,7 @@ func TestSilenceIsNoHang(t *testing.T) {
 }
 
 func TestThumbnail(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	if _, err := fx.transcoder.Thumbnail(t.Context(), fx.stream); err == nil {
 		t.Error("a stream without picture has a thumbnail")

@@ -40,8 +40,9 @@ func TestProcessIsReplaced(t *testing.T) {
 		signal syscall.Signal
 	}{{"killed", syscall.SIGKILL}, {"stopped", syscall.SIGSTOP}} {
 		t.Run(c.name, func(t *testing.T) {
-			fx := newFixture(t, Config{Ladders: onlySmall, Patience: 900 * time.Millisecond, Grace: 10 * time.Second})
-			fx.play(small(t, "4").repeat(8).from(fx.epoch), 1.5)
+			t.Parallel()
+			fx := newFixture(t, Config{Ladders: onlySmall, Patience: 1500 * time.Millisecond, Grace: 15 * time.Second})
+			fx.play(small(t, "4").repeat(8).from(fx.epoch), 2)
 			fx.offered("48p")
 			hit, other := fx.watch("48p", media.Video), fx.watch("32p", media.Video)
 			victim := fx.worker("48p", func(w Worker) bool { return w.Out > 20 })
@@ -94,6 +95,7 @@ func script(t *testing.T, then string) string {
 // F6: an FFmpeg that exits at once is tried five times and then left alone for a while; the source
 // stays, and so does the subscription.
 func TestCircuitOpens(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{FFmpeg: script(t, "echo 'Out of luck' >&2; exit 3"), Ladders: onlySmall})
 	stop := fx.play(small(t, "4").repeat(10).from(fx.epoch), 1)
 	fx.offered("48p")
@@ -120,6 +122,7 @@ func TestMisbehavingProcess(t *testing.T) {
 		{"deaf and mute", "sleep 100 <&-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			fx := newFixture(t, Config{FFmpeg: script(t, c.then), Ladders: onlySmall,
 				Patience: 100 * time.Millisecond, Grace: 200 * time.Millisecond})
 			fx.play(small(t, "4").repeat(4).from(fx.epoch), 1)
@@ -133,6 +136,7 @@ func TestMisbehavingProcess(t *testing.T) {
 }
 
 func TestStartsOnDemandAndStopsAfterLinger(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	fx.play(small(t, "4").repeat(4).from(fx.epoch), 1)
 	fx.offered("48p")
@@ -151,8 +155,10 @@ func TestStartsOnDemandAndStopsAfterLinger(t *testing.T) {
 }
 
 func TestAlwaysRunsUnread(t *testing.T) {
+	t.Parallel()
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "cup/*", Formats: []string{"48p"}, Always: true}}})
 	fx.play(small(t, "4").from(fx.epoch), 1)
+	fx.release()
 	w := fx.worker("48p", func(w Worker) bool { return w.Out > 0 })
 	fx.publication.Close()
 	wantGone(t, w.PID)

@@ -13,18 +13,13 @@ import (
 // pipe there is nothing: a process that is slow leaves its input in the log, where a reader that lags
 // skips to a keyframe.
 func (r *run) feed(ctx context.Context, f *frame.Frame, slot *slot) ending {
-	in, err := newInput(r.proc.stdin, r.plan.In, r.plan.Base)
-	if err != nil {
-		r.logger.Warn("source cannot be transcoded", "cause", err)
-		return endExit
-	}
 	for {
 		if end := r.judge(f); end != endNone {
 			r.pending = f
 			return end
 		}
 		if r.usable(f) {
-			if end := r.push(in, f); end != endNone {
+			if end := r.push(f); end != endNone {
 				return end
 			}
 		}
@@ -92,10 +87,10 @@ func (r *run) usable(f *frame.Frame) bool {
 }
 
 // push writes f to the pipe, which may take a while.
-func (r *run) push(in input, f *frame.Frame) ending {
+func (r *run) push(f *frame.Frame) ending {
 	r.newest = max(r.newest, f.Time())
 	r.progress.fed(f.Time(), time.Now())
-	err := in.write(f)
+	err := r.in.write(f)
 	r.progress.taken()
 	var bad *badFrame
 	switch {

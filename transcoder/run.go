@@ -57,6 +57,7 @@ type run struct {
 	started  time.Time
 
 	// Owned by the feeder.
+	in      input
 	newest  media.Time // of what was fed
 	damaged bool       // drop until the next keyframe
 
@@ -82,7 +83,13 @@ func (j *job) runProcess(ctx context.Context, first *frame.Frame, slot *slot) (e
 	if leapt {
 		j.writer.Discontinuity()
 	}
-	r := &run{job: j, plan: p, proc: proc, started: time.Now(), newest: first.Time(), collected: make(chan struct{})}
+	in, err := newInput(proc.stdin, p.In, p.Base)
+	if err != nil {
+		proc.kill()
+		_ = proc.wait()
+		return endFailed, err
+	}
+	r := &run{job: j, plan: p, proc: proc, in: in, started: time.Now(), newest: first.Time(), collected: make(chan struct{})}
 	r.progress = progress{patience: j.t.config.Patience, grace: r.grace(first), hold: r.hold()}
 	j.account.update(func(w *Worker) { w.PID, w.Params = proc.pid(), p.Out })
 	j.account.enter(Running)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,7 +76,22 @@ func pcmu(t testing.TB, seconds string) clip {
 	return c
 }
 
+// clips keeps what was generated, as many tests want the same.
+var clips sync.Map
+
 func generate(t testing.TB, p media.Params, args []string) clip {
+	t.Helper()
+	key := strings.Join(args, " ")
+	if c, ok := clips.Load(key); ok {
+		kept := c.(clip)
+		return clip{params: kept.params, frames: slices.Clone(kept.frames)}
+	}
+	c := generateAnew(t, p, args)
+	clips.Store(key, c)
+	return clip{params: c.params, frames: slices.Clone(c.frames)}
+}
+
+func generateAnew(t testing.TB, p media.Params, args []string) clip {
 	t.Helper()
 	if _, ok := fourCC[p.Codec]; ok {
 		args = append(args, "-f", "ivf", "pipe:1")
@@ -140,24 +156,29 @@ func (c clip) repeat(n int) clip {
 
 // fixture is a hub with a transcoder and one live stream.
 type fixture struct {
-	t           *testing.T
+	t           testing.TB
 	hub         *relay.Hub
 	transcoder  *Transcoder
 	publication *relay.Publication
 	stream      *relay.Stream
 	epoch       media.Time // where clips begin: a whole multiple of the segment duration
+	watched     chan struct{}
+	once        sync.Once // closes watched
 
 	mu      sync.Mutex
 	writers map[media.Kind]*frame.Writer
 }
 
-func newFixture(t *testing.T, c Config) *fixture {
+func newFixture(t testing.TB, c Config) *fixture {
 	t.Helper()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	if c.Linger == 0 {
 		c.Linger = 50 * time.Millisecond
+	}
+	if c.Encoder == "" {
+		c.Encoder = "libx264" // what else there may be takes time to find out
 	}
 	if c.Patience == 0 {
 		c.Patience = 3 * time.Second // these machines are busy
@@ -170,7 +191,7 @@ func newFixture(t *testing.T, c Config) *fixture {
 	hub := relay.New(relay.Config{Logger: slog.New(slog.DiscardHandler)})
 	hub.AddSupplier(transcoder)
 	fx := &fixture{t: t, hub: hub, transcoder: transcoder, writers: map[media.Kind]*frame.Writer{},
-		epoch: media.TimeOf(time.Now()).Floor(2 * time.Second)}
+		epoch: media.TimeOf(time.Now()).Floor(2 * time.Second), watched: make(chan struct{})}
 	t.Cleanup(func() {
 		hub.Close()
 		if left := transcoder.Workers(); len(left) > 0 {
@@ -181,7 +202,7 @@ func newFixture(t *testing.T, c Config) *fixture {
 	return fx
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimSpace(b))
@@ -227,26 +248,40 @@ func (fx *fixture) sendFrame(c clip, i int) {
 	}
 }
 
-// stream sends a clip at the given multiple of its own pace, until it ends or the returned function
-// is called.
+// play sends a clip at the given multiple of its own pace, until it ends or the returned function is
+// called. All but the first frames wait until somebody watches, so that tests see clips from their start.
 func (fx *fixture) play(c clip, pace float64) (stop func()) {
+	const head = 300 * time.Millisecond
+	since := func(i int) time.Duration {
+		return media.DurationOf(c.frames[i].Ticks-c.frames[0].Ticks, c.params.ClockRate)
+	}
+	next := 0
+	for ; next < len(c.frames) && since(next) < head; next++ {
+		fx.sendFrame(c, next)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	began := time.Now()
 	go func() {
 		defer close(done)
-		for i, f := range c.frames {
-			due := time.Duration(float64(media.DurationOf(f.Ticks-c.frames[0].Ticks, c.params.ClockRate)) / pace)
-			if sleep(ctx, time.Until(began.Add(due))) != nil {
+		select {
+		case <-fx.watched:
+		case <-ctx.Done():
+		}
+		began := time.Now().Add(-time.Duration(float64(head) / pace))
+		for ; next < len(c.frames); next++ {
+			if sleep(ctx, time.Until(began.Add(time.Duration(float64(since(next))/pace)))) != nil {
 				return
 			}
-			fx.sendFrame(c, i)
+			fx.sendFrame(c, next)
 		}
 	}()
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
 	return stop
 }
+
+// release lets clips go on without anybody watching.
+func (fx *fixture) release() { fx.once.Do(func() { close(fx.watched) }) }
 
 // watch subscribes to a format.
 func (fx *fixture) watch(format media.Format, kind media.Kind) *viewer {
@@ -257,6 +292,7 @@ func (fx *fixture) watch(format media.Format, kind media.Kind) *viewer {
 	}
 	v := &viewer{t: fx.t, sub: sub, frames: frame.NewReader(sub.Log().Cursor(logStart(sub.Log())))}
 	fx.t.Cleanup(sub.Close)
+	fx.release()
 	return v
 }
 

@@ -32,9 +32,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // clip is two seconds of picture and sound as FFmpeg encodes them: one group of pictures at 30 frames
 // per second, which can be played in a loop.
 type clip struct {
-	pictures [][][]byte // access units as NAL units
-	sounds   [][]byte   // raw AAC frames
-	config   []byte     // AudioSpecificConfig
+	codec    media.Codec // of the pictures
+	pictures [][][]byte  // access units as NAL units
+	sounds   [][]byte    // raw AAC frames
+	config   []byte      // AudioSpecificConfig
 }
 
 const (
@@ -46,10 +47,12 @@ const (
 
 var clips sync.Map // of size to func() (*clip, error)
 
-// record encodes a clip of the given size, once for each.
-func record(t testing.TB, size string) *clip {
+// record encodes a clip of the given size in H.264, once for each.
+func record(t testing.TB, size string) *clip { return recordAs(t, media.H264, size) }
+
+func recordAs(t testing.TB, codec media.Codec, size string) *clip {
 	t.Helper()
-	once, _ := clips.LoadOrStore(size, sync.OnceValues(func() (*clip, error) { return encode(size) }))
+	once, _ := clips.LoadOrStore(string(codec)+size, sync.OnceValues(func() (*clip, error) { return encode(codec, size) }))
 	c, err := once.(func() (*clip, error))()
 	if err != nil {
 		t.Fatal(err)
@@ -57,22 +60,33 @@ func record(t testing.TB, size string) *clip {
 	return c
 }
 
-func encode(size string) (*clip, error) {
+// encoders are FFmpeg's options to write an elementary stream with access unit delimiters.
+var encoders = map[media.Codec][]string{
+	media.H264: {"-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-x264-params", "aud=1", "-f", "h264"},
+	media.H265: {"-c:v", "libx265", "-preset", "ultrafast", "-x265-params",
+		"aud=1:bframes=0:keyint=60:min-keyint=60:scenecut=0:log-level=none:pools=1", "-f", "hevc"},
+}
+
+// delimiters begin an access unit.
+var delimiters = map[media.Codec][]byte{media.H264: {0, 0, 0, 1, 9}, media.H265: {0, 0, 0, 1, 35 << 1, 1}}
+
+func encode(codec media.Codec, size string) (*clip, error) {
 	dir, err := os.MkdirTemp("", "hls-clip")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	picture, sound := filepath.Join(dir, "v.h264"), filepath.Join(dir, "a.aac")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=%s:rate=%d:duration=2", size, clipRate),
+	args := []string{"-v", "error", "-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=%s:rate=%d:duration=2", size, clipRate),
 		"-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=440:sample_rate=%d:duration=2", soundRate),
-		"-map", "0:v", "-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-threads", "1",
-		"-g", fmt.Sprint(gop), "-keyint_min", fmt.Sprint(gop), "-sc_threshold", "0", "-bf", "0", "-b:v", "400k",
-		"-x264-params", "aud=1", picture, "-map", "1:a", "-c:a", "aac", "-b:a", "96k", "-f", "adts", sound).CombinedOutput()
+		"-map", "0:v", "-pix_fmt", "yuv420p", "-threads", "1", "-g", fmt.Sprint(gop), "-keyint_min", fmt.Sprint(gop),
+		"-sc_threshold", "0", "-bf", "0", "-b:v", "400k"}
+	args = append(append(args, encoders[codec]...), picture, "-map", "1:a", "-c:a", "aac", "-b:a", "96k", "-f", "adts", sound)
+	out, err := exec.Command("ffmpeg", args...).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("ffmpeg: %w: %s", err, out)
 	}
-	c := &clip{}
+	c := &clip{codec: codec}
 	if err := c.readPictures(picture); err != nil {
 		return nil, err
 	}
@@ -84,7 +98,7 @@ func (c *clip) readPictures(path string) error {
 	if err != nil {
 		return err
 	}
-	delimiter := []byte{0, 0, 0, 1, 9}
+	delimiter := delimiters[c.codec]
 	for _, unit := range bytes.Split(text, delimiter)[1:] {
 		var units h264.AnnexB
 		if err := units.Unmarshal(append(bytes.Clone(delimiter), unit...)); err != nil {
@@ -142,7 +156,7 @@ func newStudio(t testing.TB, hub *relay.Hub, name media.Name, c *clip, k kinds) 
 	}
 	s := &studio{t: t, clip: c, publication: publication}
 	if k.video {
-		s.video = s.writer(media.Video, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Aligned: true})
+		s.video = s.writer(media.Video, media.Params{Codec: c.codec, ClockRate: media.VideoClockRate, Aligned: true})
 	}
 	if k.audio {
 		s.audio = s.writer(media.Audio, media.Params{Codec: media.AAC, ClockRate: soundRate, SampleRate: soundRate,
@@ -219,13 +233,15 @@ type stage struct {
 	url    string
 	client *http.Client
 	stop   func()
+
+	registry *prometheus.Registry
 }
 
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s := &stage{t: t, hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
-	config := Config{Hub: s.hub, Logger: quiet, Registerer: prometheus.NewRegistry()}
+	quiet := slog.New(slog.DiscardHandler)
+	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
+	config := Config{Hub: s.hub, Logger: quiet, Registerer: s.registry}
 	if change != nil {
 		change(&config)
 	}
@@ -320,3 +336,26 @@ const epoch = media.Time(1_800_000_000 * int64(time.Second))
 
 // second is the media time n seconds into a test.
 func second(n float64) media.Time { return epoch.Add(time.Duration(n * float64(time.Second))) }
+
+// direct asks the server without a connection.
+func (s *stage) direct(path string) string {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Root+path, nil))
+	if w.Code != http.StatusOK {
+		s.t.Fatalf("GET %s: status %d: %s", path, w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+// listing waits until the playlist of a rendition lists a file, and gives it.
+func (s *stage) listing(rendition, file string) (text string) {
+	s.t.Helper()
+	eventually(s.t, rendition+" lists "+file, func() bool {
+		text = s.want(http.StatusOK, rendition+indexFile).body
+		_, listed, _ := strings.Cut(text, "#EXT-X-TARGETDURATION")
+		listed, _, _ = strings.Cut(listed, "#EXT-X-PRELOAD-HINT")
+		return strings.Contains(listed, file)
+	})
+	return text
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,19 +60,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // first if it exists.
 func (s *Server) resolve(path string) *resource {
 	first, second := parsePath(path)
-	if first == nil || second == nil {
+	if first == nil || second == nil || s.running(first.stream, first.id) != nil {
 		return first
 	}
-	stream, err := s.config.Hub.Stream(first.stream)
-	if err != nil {
+	if stream, err := s.config.Hub.Stream(first.stream); err == nil && has(stream, first.id) {
+		return first
+	}
+	if _, err := s.config.Hub.Stream(second.stream); err == nil {
 		return second
 	}
-	for _, t := range stream.Tracks() {
-		if t.ID.Format == first.id.format && t.ID.Kind == first.id.kind {
-			return first
-		}
-	}
-	return second
+	return first
+}
+
+func has(stream *relay.Stream, id renditionID) bool {
+	return slices.ContainsFunc(stream.Tracks(), func(t relay.Track) bool {
+		return t.ID.Format == id.format && t.ID.Kind == id.kind
+	})
 }
 
 // answer is one request being answered.

@@ -133,7 +133,14 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 		p.logger.Warn("media time went back: numbering starts over", "stream", p.stream, "rendition", p.id.String())
 		p.restart()
 	}
-	if f.Discontinuity && f.Keyframe && p.last != nil && !p.last.Equal(f.Params) && p.initFor(f) {
+	if !f.Discontinuity || p.last == nil || p.last.Equal(f.Params) {
+		return
+	}
+	if p.last.Codec != f.Params.Codec {
+		// Marked with the first frame, as other renditions may show the segment before this one does.
+		p.timeline.mark(max(p.grid.at(f.Time()), p.cutter.msn+1))
+	}
+	if f.Keyframe && p.initFor(f) {
 		p.mapHint = f.Params.Epoch
 	}
 }
@@ -174,9 +181,6 @@ func (p *packager) add(c *cut) bool {
 	if err != nil {
 		p.warn(err)
 		return false
-	}
-	if p.last != nil && !p.last.Equal(c.params()) {
-		p.timeline.mark(c.msn)
 	}
 	p.timeline.show(c.msn)
 	p.mu.Lock()

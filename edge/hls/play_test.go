@@ -1,15 +1,419 @@
 package hls
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/frame"
+	"banyan/relay/log"
+	"banyan/relay/media"
 )
 
-func TestSmoke(t *testing.T) {
+// onAir keeps publishing in real time until the test ends, after some seconds of history.
+func onAir(t *testing.T, s *studio) {
+	t.Helper()
+	const history = 7 * time.Second
+	at := media.TimeOf(time.Now()).Add(-history)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.stamped = true
+	step := func() bool {
+		now := media.TimeOf(time.Now())
+		err := s.write(at, now)
+		at = now
+		return err == nil
+	}
+	step()
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Second / clipRate)
+		defer tick.Stop()
+		for step() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// run runs a player with a limit of time and gives what it says.
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return string(out)
+}
+
+func TestPlayersPlayLive(t *testing.T) {
 	s := newStage(t, nil)
-	studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), both)
-	studio.play(second(0.5), second(9.1))
-	fmt.Println(s.want(200, "cup/cam1/index.m3u8").body)
-	fmt.Println(s.want(200, "cup/cam1/source-video/index.m3u8").body)
-	fmt.Println(s.want(200, "cup/cam1/source-audio/index.m3u8").body)
+	onAir(t, newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), both))
+	for _, c := range []struct {
+		what   string
+		player []string
+	}{
+		{"FFmpeg, all", []string{"ffmpeg", "-v", "error", "-xerror", "-i", s.url + "cup/cam1/index.m3u8", "-map", "0:v", "-map", "0:a", "-t", "2", "-f", "null", "-"}},
+		{"GStreamer, all", []string{"gst-launch-1.0", "-q", "playbin3", "uri=" + s.url + "cup/cam1/index.m3u8",
+			"video-sink=fakesink num-buffers=45", "audio-sink=fakesink num-buffers=45"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if out := run(t, c.player[0], c.player[1:]...); strings.Contains(out, "rror") {
+				t.Error(out)
+			}
+		})
+	}
+	t.Run("ffprobe", func(t *testing.T) {
+		out := run(t, "ffprobe", "-v", "error", "-count_frames", "-read_intervals", "%+2", "-show_entries",
+			"stream=codec_name,nb_read_frames", "-of", "csv=p=0", s.url+"cup/cam1/index.m3u8")
+		for codec, least := range map[string]int{"h264": 50, "aac": 80} {
+			m := regexp.MustCompile(codec + `,(\d+)`).FindStringSubmatch(out)
+			if m == nil {
+				t.Fatalf("no %s was read: %s", codec, out)
+			}
+			if n, _ := strconv.Atoi(m[1]); n < least {
+				t.Errorf("%d frames of %s were read, want at least %d", n, codec, least)
+			}
+		}
+	})
+	delay := s.histogram("banyan_hls_publish_delay_seconds")
+	if delay == 0 {
+		t.Error("no delay was observed")
+	}
+}
+
+// histogram is how many observations a histogram has.
+func (s *stage) histogram(name string) (n uint64) {
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			n += family.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	return n
+}
+
+// file puts the init section and segments of a rendition in a row, as players do.
+func (s *stage) file(rendition string, segments ...int) string {
+	s.t.Helper()
+	index := s.want(200, rendition+"index.m3u8").body
+	m := regexp.MustCompile(`#EXT-X-MAP:URI="([^"]+)"`).FindStringSubmatch(index)
+	if m == nil {
+		s.t.Fatalf("no init section: %s", index)
+	}
+	text := s.want(200, rendition+m[1]).body
+	for _, n := range segments {
+		text += s.want(200, rendition+at(n)+".mp4").body
+	}
+	return text
+}
+
+// decode counts the frames that FFmpeg decodes from a file without any error, and their first time.
+func decode(t *testing.T, file string) (frames int, first string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-xerror", "-copyts", "-i", "pipe:0", "-f", "framecrc", "-")
+	c.Stdin = strings.NewReader(file)
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("ffmpeg: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		if frames++; frames == 1 {
+			first = strings.TrimSpace(strings.Split(line, ",")[2])
+		}
+	}
+	return frames, first
+}
+
+func TestSegmentsDecode(t *testing.T) {
+	s, _ := live(t, 9, nil)
+	if n, first := decode(t, s.file(video, 1, 2, 3)); n != 180 || first != fmt.Sprint(1800000002*clipRate) {
+		t.Errorf("%d pictures from %s, want 180 from the absolute time of segment 1", n, first)
+	}
+	if n, _ := decode(t, s.file("cup/cam1/source-audio/", 1, 2, 3)); n < 281 || n > 283 {
+		t.Errorf("%d sounds, want the 282 of six seconds", n)
+	}
+}
+
+// Numbers are the same on another node, and in another life of this one.
+func TestNumbersSurviveRestart(t *testing.T) {
+	first, studio := live(t, 9.5, nil)
+	second_, err := New(Config{Hub: first.hub, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second_.close()
+	before := first.want(200, video+"index.m3u8").body
+	part := first.want(200, video+at(4)+".3.mp4").body
+	studio.play(second(9.5), second(9.9))
+	first.listing(video, at(4)+".8.mp4")
+	other := &stage{t: t, server: second_}
+	after := other.direct(video + "index.m3u8")
+	for _, line := range tagged(before, "#EXT-X-PART:") {
+		if !strings.Contains(after, line) {
+			t.Errorf("the other server does not list %s", line)
+		}
+	}
+	if got := other.direct(video + at(4) + ".3.mp4"); got != part {
+		t.Error("a part is not the same on another server")
+	}
+}
+
+func TestPublisherLeavesAndReturns(t *testing.T) {
+	s, first := live(t, 5.5, nil)
+	s.want(200, video+"index.m3u8")
+	first.publication.Close()
+	s.want(200, "cup/cam1/index.m3u8") // still there for those who wait
+	s.want(200, video+"index.m3u8")
+	waiter := s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(3))
+	again := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), both)
+	again.play(second(11), second(14.5)) // the first whole group of pictures begins at 12
+	if r := <-waiter; r.status != 200 {
+		t.Errorf("a player that waited over the pause: status %d: %s", r.status, r.body)
+	}
+	r := s.listing(video, at(7)+".1.mp4")
+	m := parse(t, r)
+	for i, want := range map[int]bool{2: false, 3: true, 4: true, 5: true, 6: false} {
+		if n := i - (m.MediaSequence - 900000000); m.Segments[n].Gap != want {
+			t.Errorf("segment %d: gap %v, want %v: %s", i, m.Segments[n].Gap, want, r)
+		}
+	}
+	if strings.Contains(r, "DISCONTINUITY") {
+		t.Error("the parameters are equal, so there is no discontinuity")
+	}
+}
+
+// New parameters need another init section, and no more: media time goes on. Another codec is a
+// discontinuity, in all renditions alike.
+func TestNewParameters(t *testing.T) {
+	for _, c := range []struct {
+		codec         media.Codec
+		discontinuity bool
+	}{{media.H264, false}, {media.H265, true}} {
+		s, first := live(t, 5.5, nil)
+		s.want(200, video+"index.m3u8")
+		s.want(200, "cup/cam1/source-audio/index.m3u8")
+		first.publication.Close()
+		again := newStudio(t, s.hub, "cup/cam1", recordAs(t, c.codec, "160x90"), both)
+		again.play(second(5.6), second(6.1)) // the first keyframe is at 6
+		eventually(t, "the new codec is noticed, as it is in the 200 ms before audio shows the segment", func() bool {
+			marks, _ := s.server.timelines.of("cup/cam1").within(0, 1<<40)
+			return c.discontinuity == (len(marks) == 1)
+		})
+		again.play(second(6.1), second(8.5))
+		v := s.listing(video, at(4)+".1.mp4")
+		a := s.listing("cup/cam1/source-audio/", at(4)+".1.mp4")
+		for name, text := range map[string]string{"video": v, "audio": a} {
+			m := parse(t, text)
+			for i, segment := range m.Segments {
+				want := c.discontinuity && m.MediaSequence+i == 900000003
+				if segment.Discontinuity != want {
+					t.Errorf("H18: %s, %s: segment %d: discontinuity %v, want %v: %s", c.codec, name, m.MediaSequence+i,
+						segment.Discontinuity, want, text)
+				}
+				if d := m.Segments[0].DateTime.Add(2 * time.Duration(i) * time.Second); segment.DateTime.Sub(d).Abs() > 30*time.Millisecond {
+					t.Errorf("%s: segment %d begins at %v, want about %v", name, m.MediaSequence+i, segment.DateTime, d)
+				}
+			}
+		}
+		maps := tagged(v, "#EXT-X-MAP")
+		if len(maps) != 2 {
+			t.Fatalf("init sections %v, want two", maps)
+		}
+		name := strings.Trim(strings.TrimPrefix(maps[1], "#EXT-X-MAP:URI="), `"`)
+		if n, _ := decode(t, s.want(200, video+name).body+s.want(200, video+at(3)+".mp4").body); n != 60 {
+			t.Errorf("%d pictures of the new kind can be decoded, want 60", n)
+		}
+		if text := s.want(200, "cup/cam1/index.m3u8").body; c.codec == media.H265 && !strings.Contains(text, `CODECS="hvc1.1.6.L`) {
+			t.Errorf("the new codec is not named: %s", text)
+		}
+	}
+}
+
+// H39: where the next part needs another init section, players may load it ahead.
+func TestInitSectionIsHinted(t *testing.T) {
+	s, first := live(t, 5.5, nil)
+	s.want(200, video+"index.m3u8")
+	first.publication.Close()
+	again := newStudio(t, s.hub, "cup/cam1", record(t, "160x90"), kinds{})
+	again.video = again.writer(media.Video, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Aligned: true})
+	// A keyframe in the middle of a segment: the encoder has started anew.
+	if err := again.video.Write(frame.Frame{Ticks: media.TicksOf(second(5.6), media.VideoClockRate), Units: again.clip.pictures[0]}); err != nil {
+		t.Fatal(err)
+	}
+	again.play(second(5.64), second(5.9))
+	eventually(t, "the hint", func() bool {
+		hints := tagged(s.want(200, video+"index.m3u8").body, "#EXT-X-PRELOAD-HINT:TYPE=MAP")
+		if len(hints) != 1 {
+			return false
+		}
+		name := strings.Trim(strings.TrimPrefix(hints[0], "#EXT-X-PRELOAD-HINT:TYPE=MAP,URI="), `"`)
+		return s.get(video+name).status == 200
+	})
+}
+
+func TestSoundOrPictureAlone(t *testing.T) {
+	for _, c := range []struct {
+		kinds      kinds
+		has, hasNo string
+	}{{videoOnly, "source-video", "AUDIO"}, {audioOnly, "source-audio", "RESOLUTION"}} {
+		s := newStage(t, nil)
+		newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), c.kinds).play(second(0), second(9))
+		r := s.want(200, "cup/cam1/index.m3u8").body
+		if !strings.Contains(r, c.has+"/index.m3u8") || strings.Contains(r, c.hasNo) {
+			t.Errorf("%+v: %s", c.kinds, r)
+		}
+		if n, _ := decode(t, s.file("cup/cam1/"+c.has+"/", 1, 2)); n < 110 {
+			t.Errorf("%+v: %d frames", c.kinds, n)
+		}
+	}
+}
+
+// onDemand offers a format that writes clips as soon as it is asked for.
+type onDemand struct {
+	t     *testing.T
+	clip  *clip
+	from  media.Time
+	mute  bool // gives nothing
+	asked chan struct{}
+}
+
+func (d *onDemand) Offers(*relay.Stream) []relay.Offer {
+	return []relay.Offer{{Format: "180p", Kind: media.Video, Params: media.Params{Codec: media.H264, ClockRate: media.VideoClockRate,
+		Width: 320, Height: 180, FPS: 30, Aligned: true, Bitrate: 400_000}}}
+}
+
+func (d *onDemand) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w *log.Writer) error {
+	d.asked <- struct{}{}
+	if !d.mute {
+		video, err := frame.NewWriter(w, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Aligned: true})
+		if err != nil {
+			return err
+		}
+		s := studio{t: d.t, clip: d.clip, video: video}
+		if err := s.write(d.from, d.from.Add(3500*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func TestFormatStartsOnDemand(t *testing.T) {
+	s := newStage(t, nil)
+	d := &onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 1)}
+	s.hub.AddSupplier(d)
+	if _, err := s.hub.Publish("cup/cam1", "test"); err != nil {
+		t.Fatal(err)
+	}
+	m := s.want(200, "cup/cam1/index.m3u8").body
+	if !strings.Contains(m, `CODECS="avc1.640015"`) || !strings.Contains(m, "RESOLUTION=320x180") || !strings.Contains(m, "BANDWIDTH=500000,AVERAGE-BANDWIDTH=400000") {
+		t.Errorf("a format on offer is not described as expected: %s", m)
+	}
+	select {
+	case <-d.asked:
+		t.Fatal("the multivariant playlist started the format")
+	default:
+	}
+	if r := s.want(200, "cup/cam1/180p-video/index.m3u8"); !strings.Contains(r.body, at(0)+".0.mp4") {
+		t.Errorf("the first playlist: %s", r.body)
+	}
+	if m := s.want(200, "cup/cam1/index.m3u8").body; !strings.Contains(m, `CODECS="avc1.64000d"`) {
+		t.Errorf("the running format: %s", m)
+	}
+}
+
+func TestFormatThatGivesNothing(t *testing.T) {
+	s := newStage(t, func(c *Config) { c.Start = 200 * time.Millisecond })
+	s.hub.AddSupplier(&onDemand{t: t, mute: true, asked: make(chan struct{}, 1)})
+	if _, err := s.hub.Publish("cup/cam1", "test"); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.want(503, "cup/cam1/180p-video/index.m3u8"); r.header.Get("Retry-After") == "" {
+		t.Errorf("headers %v", r.header)
+	}
+}
+
+// A rendition that nobody asks for any more is let go, and can be had again.
+func TestPackagerLingers(t *testing.T) {
+	s, _ := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	s.server.sweep(time.Now().Add(29 * time.Second))
+	if len(s.server.packagers) != 1 {
+		t.Error("the packager went too early")
+	}
+	s.server.sweep(time.Now().Add(31 * time.Second))
+	stream, _ := s.hub.Stream("cup/cam1")
+	eventually(t, "the subscription is closed", func() bool {
+		for _, t := range stream.Tracks() {
+			if t.Readers > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	s.want(200, video+"index.m3u8")
+}
+
+// A source that makes no promise is listed if its keyframes show that it can be.
+func TestSourceMustStandOnTheGrid(t *testing.T) {
+	for _, off := range []int64{0, 1_500, 45_000} {
+		s := newStage(t, nil)
+		studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), kinds{})
+		w, err := studio.publication.Source(media.Video)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writer, err := frame.NewWriter(w, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := ceilTicks(second(0), media.VideoClockRate, clipTicks); n*clipTicks < media.TicksOf(second(9), media.VideoClockRate); n++ {
+			if err := writer.Write(frame.Frame{Ticks: n*clipTicks + off, Units: studio.clip.pictures[n%gop]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := 200
+		if off > clipTicks {
+			want = 404
+		}
+		s.want(want, video+"index.m3u8")
+		if want == 200 {
+			if n, _ := decode(t, s.file(video, 1, 2)); n != 120 {
+				t.Errorf("off by %d ticks: %d pictures", off, n)
+			}
+		} else {
+			s.want(503, "cup/cam1/index.m3u8")
+		}
+	}
+}
+
+// Media time that goes back by a little waits; by a lot it starts over.
+func TestTimeGoesBack(t *testing.T) {
+	s, studio := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	studio.video.Discontinuity()
+	studio.play(second(-4000), second(-3990))
+	eventually(t, "numbering starts over", func() bool {
+		return strings.Contains(s.want(200, video+"index.m3u8").body, "#EXT-X-MEDIA-SEQUENCE:8999980")
+	})
 }

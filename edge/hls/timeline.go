@@ -9,12 +9,14 @@ import (
 
 // timeline keeps the discontinuities of a stream, which all of its renditions must show before the same
 // segments (RFC 8216bis section 6.2.4): players find the audio that belongs to a picture by counting
-// them. A rendition whose decoder parameters change marks the segment that it happens at; every other
-// rendition then shows the mark too, though nothing changed in it.
+// them. The rendition that something happens to marks the segment; every other then shows the mark, too.
 //
-// A segment that some rendition has shown without a mark cannot get one any more. A change that comes
-// too late for that is told by EXT-X-MAP alone, which is enough as media time goes on: RFC 8216bis
-// section 4.4.4.3 demands the mark only where timestamps or tracks change.
+// Only a change of codec is a discontinuity. The RFC demands one where timestamps or the type of tracks
+// change (section 4.4.4.3), and our timestamps always go on. New parameters of the same codec are told by
+// EXT-X-MAP alone: with a discontinuity hls.js 1.7.4 stalls, and may never recover if a gap goes before,
+// as it sets up its clock anew; without one it plays through.
+//
+// A segment that some rendition has shown without a mark cannot get one any more.
 //
 // Methods are safe for concurrent use.
 type timeline struct {

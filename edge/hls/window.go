@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"slices"
 	"time"
 
 	"banyan/relay/media"
@@ -144,9 +145,11 @@ func (w *window) close(p plan) {
 		s.length += part.length
 		size += len(part.data)
 	}
-	for len(s.parts) < p.parts && w.grid.segment-s.length > p.length*3/4 {
+	for left := w.grid.segment - s.length; len(s.parts) < p.parts && left > p.length*3/4; left -= p.length {
 		s.parts = append(s.parts, part{length: p.length, gap: true})
-		s.length += p.length
+	}
+	if slices.ContainsFunc(s.parts, func(p part) bool { return p.gap }) {
+		s.length = w.grid.start(s.msn + 1).Sub(s.date) // so that players' sums of lengths stay with the dates
 	}
 	// One buffer serves the segment and its parts, so that neither is held twice. Playlists that list the
 	// parts hold their own slice of them.

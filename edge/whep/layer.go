@@ -17,11 +17,11 @@ const layerRelation = "urn:ietf:params:whep:ext:core:layer"
 
 const maxLayerBytes = 4 << 10
 
-// layer is the body of a request to change: {"format":"720p"}, or in the words of the draft {"encodingId":"720p"}.
+// layer is the body of a request to change: {"format":"720p"}, or in the words of the draft {"encodingId":"720p"}. The
+// draft's mediaId may be there and says nothing new: there is one video.
 type layer struct {
 	Format     *string `json:"format"`
 	EncodingID *string `json:"encodingId"`
-	MediaID    *string `json:"mediaId"` // there is one video; the mid says nothing new
 }
 
 // parseLayer reads the body.

@@ -20,6 +20,7 @@ type metrics struct {
 	bytes     map[media.Kind]prometheus.Counter
 	skipped   map[media.Kind]prometheus.Counter
 	switches  prometheus.Counter
+	dropped   prometheus.Counter // packets that the connection did not take
 	forwarded prometheus.Counter // wishes for a keyframe
 	merged    prometheus.Counter
 	refused   *prometheus.CounterVec
@@ -41,6 +42,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
 		}),
 		switches: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_switches_total", Help: "Changes of a WHEP viewer from one format or log to another."}),
+		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that a WHEP viewer's connection did not take because its buffer was full."}),
 		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
 		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
 		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),
@@ -50,7 +52,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.bytes[kind] = bytes.WithLabelValues(kind.String())
 		m.skipped[kind] = skipped.WithLabelValues(kind.String())
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, wishes, m.refused} {
+	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, m.refused} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of WHEP: %w", err)
 		}

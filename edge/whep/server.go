@@ -105,15 +105,24 @@ func (s *Server) accept(ctx context.Context, r *wish.Request) (*session, error) 
 		return nil, refusal(err, tracks, wanted)
 	}
 	v := newSession(s, stream, wanted)
-	if err := v.open(ctx, r, tracks); err != nil {
+	switch err := v.open(ctx, r, tracks); {
+	case errors.Is(err, rtc.ErrClosed):
+		return nil, stopping()
+	case err != nil:
 		return nil, err
 	}
 	if !s.adopt(v) {
 		v.Close()
-		return nil, &wish.Refusal{Status: http.StatusServiceUnavailable, Detail: "This server is about to stop. Try again: another one will answer.",
-			Header: http.Header{"Retry-After": {retryAfter}}}
+		return nil, stopping()
 	}
 	return v, nil
+}
+
+func stopping() error {
+	return &wish.Refusal{
+		Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {retryAfter}},
+		Detail: "This server is about to stop. Try again: another one will answer.",
+	}
 }
 
 // adopt makes the server answer for v until it ends.

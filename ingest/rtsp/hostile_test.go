@@ -12,7 +12,7 @@ import (
 	"banyan/relay/media"
 )
 
-const sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
+const announcement = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
 	"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:streamid=0\r\n"
 
 // request writes an RTSP request; headers are "Name: value".
@@ -34,7 +34,7 @@ func status(response string) string {
 // announced leaves a connection after ANNOUNCE.
 func (n *node) announced(t *testing.T, name string) *raw {
 	r := n.dial(t)
-	if got := status(r.request("ANNOUNCE", n.url(name), sdp)); got != "200" {
+	if got := status(r.request("ANNOUNCE", n.url(name), announcement)); got != "200" {
 		t.Fatalf("ANNOUNCE: %s", got)
 	}
 	return r
@@ -65,7 +65,8 @@ func sessionOf(response string) string {
 // TestHostileRequests is class E of the checklists. After each the server lives and somebody else's
 // frames flow. Where want is empty, the connection is closed without an answer.
 func TestHostileRequests(t *testing.T) {
-	n := newNode(t, func(c *Config) { c.RequestTimeout = 500 * time.Millisecond; c.Silence = time.Second })
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.RequestTimeout = 1500 * time.Millisecond; c.Silence = 4 * time.Second })
 	push(t, n.url("other"), "tcp", picture, x264())
 	witness := readFrom(n.track("other", media.Video), log.Live())
 	u := n.url("victim")
@@ -101,20 +102,23 @@ func TestHostileRequests(t *testing.T) {
 		{"ANNOUNCE without type", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "") }},
 		{"ANNOUNCE of nonsense", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "nonsense") }},
 		{"ANNOUNCE of a codec we lack", "415", func(r *raw) string {
-			return r.request("ANNOUNCE", u, strings.ReplaceAll(sdp, "H264/90000", "theora/90000"))
+			return r.request("ANNOUNCE", u, strings.ReplaceAll(announcement, "H264/90000", "theora/90000"))
 		}},
 		{"ANNOUNCE of 17 tracks", "415", func(r *raw) string {
-			track := sdp[strings.Index(sdp, "m="):]
-			return r.request("ANNOUNCE", u, sdp+strings.Repeat(track, 16))
+			track := announcement[strings.Index(announcement, "m="):]
+			return r.request("ANNOUNCE", u, announcement+strings.Repeat(track, 16))
 		}},
-		{"ANNOUNCE twice", "455", func(r *raw) string { r.request("ANNOUNCE", u, sdp); return r.request("ANNOUNCE", u, sdp) }},
+		{"ANNOUNCE twice", "455", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement)
+			return r.request("ANNOUNCE", u, announcement)
+		}},
 		{"SETUP twice", "400", func(r *raw) string {
-			r.request("ANNOUNCE", u, sdp)
+			r.request("ANNOUNCE", u, announcement)
 			r.request("SETUP", u+"/streamid=0", "", record)
 			return r.request("SETUP", u+"/streamid=0", "", strings.Replace(record, "0-1", "2-3", 1))
 		}},
 		{"SETUP of an unknown track", "400", func(r *raw) string {
-			r.request("ANNOUNCE", u, sdp)
+			r.request("ANNOUNCE", u, announcement)
 			return r.request("SETUP", u+"/streamid=9", "", record)
 		}},
 		{"SETUP without Transport", "400", setup(u, "X: y")},
@@ -136,7 +140,7 @@ func TestHostileRequests(t *testing.T) {
 			return r.request("RECORD", n.url("other"), "", "Session: "+id)
 		}},
 		{"mixed transports", "400", func(r *raw) string {
-			two := sdp + strings.Replace(sdp[strings.Index(sdp, "m="):], "streamid=0", "streamid=1", 1)
+			two := announcement + strings.Replace(announcement[strings.Index(announcement, "m="):], "streamid=0", "streamid=1", 1)
 			r.request("ANNOUNCE", u, two)
 			r.request("SETUP", u+"/streamid=0", "", record)
 			return r.request("SETUP", u+"/streamid=1", "", "Transport: RTP/AVP;unicast;client_port=5000-5001;mode=record")
@@ -195,12 +199,13 @@ func TestHostileRequests(t *testing.T) {
 
 func setup(u, header string) func(*raw) string {
 	return func(r *raw) string {
-		r.request("ANNOUNCE", u, sdp)
+		r.request("ANNOUNCE", u, announcement)
 		return r.request("SETUP", u+"/streamid=0", "", header)
 	}
 }
 
 func TestSlowRequestIsCutOff(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(c *Config) { c.RequestTimeout = 300 * time.Millisecond })
 	r := n.dial(t)
 	go func() {
@@ -218,6 +223,7 @@ func TestSlowRequestIsCutOff(t *testing.T) {
 }
 
 func TestConnectionsAreBoundedPerAddress(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(c *Config) { c.MaxConnsPerIP = 3 })
 	var guests []*raw
 	for range 3 {
@@ -238,13 +244,14 @@ func TestConnectionsAreBoundedPerAddress(t *testing.T) {
 }
 
 func TestChallenge(t *testing.T) {
+	t.Parallel()
 	n := locked(t)
 	for _, method := range []string{"DESCRIBE", "ANNOUNCE", "SETUP"} {
 		r := n.dial(t)
 		body, url, more := "", n.url("cup/cam1"), "X: y"
 		switch method {
 		case "ANNOUNCE":
-			body = sdp
+			body = announcement
 		case "SETUP":
 			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
 		}
@@ -276,11 +283,12 @@ func TestChallenge(t *testing.T) {
 
 // TestSessionIsNoCredential has another connection use a session it has heard of (S9).
 func TestSessionIsNoCredential(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(c *Config) { c.Guard = newGuard(t, auth.NeedToken) })
 	n.guard = n.server.config.Guard.(*auth.Guard)
 	token := n.token("cam", "cam")
 	victim := n.dial(t)
-	if got := victim.request("ANNOUNCE", n.url("cam?token="+token), sdp); status(got) != "200" {
+	if got := victim.request("ANNOUNCE", n.url("cam?token="+token), announcement); status(got) != "200" {
 		t.Fatal(got)
 	}
 	setup := victim.request("SETUP", n.url("cam?token="+token)+"/streamid=0", "", record)
@@ -305,6 +313,7 @@ func TestSessionIsNoCredential(t *testing.T) {
 }
 
 func TestSplitFramesAndRequests(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	r := n.recording(t, "cam")
 	stream := "$\x00\x00\x0c\x80\xe0\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01" + "OPTIONS " + n.url("cam") + " RTSP/1.0\r\nCSeq: 9\r\n\r\n" +
@@ -320,6 +329,7 @@ func TestSplitFramesAndRequests(t *testing.T) {
 }
 
 func TestUDPSessionEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	r := n.announced(t, "cam")
 	setup := r.request("SETUP", n.url("cam/streamid=0"), "", "Transport: RTP/AVP;unicast;client_port=40000-40001;mode=record")

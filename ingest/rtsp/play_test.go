@@ -1,11 +1,24 @@
 package rtsp
 
 import (
+	"context"
 	"encoding/json"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"banyan/relay"
+	"banyan/relay/frame"
+	"banyan/relay/log"
 	"banyan/relay/media"
 )
 
@@ -42,6 +55,7 @@ func probe(t *testing.T, url, transport string, packets int) map[string]int {
 }
 
 func TestPlayToFFprobe(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
 	n.track("cup/cam1", media.Video)
@@ -56,6 +70,7 @@ func TestPlayToFFprobe(t *testing.T) {
 }
 
 func TestPlayDecodesWithoutErrors(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "udp", picture, tone, x264(), []string{"-c:a", "libopus"})
 	n.track("cam", media.Video)
@@ -64,5 +79,133 @@ func TestPlayDecodesWithoutErrors(t *testing.T) {
 		"-i", n.url("cam?format=source"), "-t", "2", "-f", "null", "-").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "" {
 		t.Errorf("ffmpeg: %v\n%s", err, out)
+	}
+}
+
+func TestPlayToGStreamer(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	p := start(t, "gst-launch-1.0", "-q", "rtspsrc", "location="+n.url("cam"), "protocols=tcp", "latency=0", "!",
+		"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "num-buffers=20")
+	if !p.ended() {
+		t.Errorf("GStreamer: %s", p.output)
+	}
+}
+
+// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
+func TestPlayTellsWhereAndWhen(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
+	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
+	u, err := base.ParseURL(n.url("cam"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := gortsplib.TransportTCP
+	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
+	if err := c.Start2(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	session, _, err := c.Describe(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
+		t.Fatal(err)
+	}
+	type seen struct {
+		kind   media.Kind
+		packet *rtp.Packet
+		report *rtcp.SenderReport
+	}
+	all := make(chan seen, 1000)
+	kind := func(m *description.Media) media.Kind {
+		if m.Type == description.MediaTypeVideo {
+			return media.Video
+		}
+		return media.Audio
+	}
+	c.OnPacketRTPAny(func(m *description.Media, _ format.Format, p *rtp.Packet) { all <- seen{kind: kind(m), packet: p} })
+	c.OnPacketRTCPAny(func(m *description.Media, p rtcp.Packet) {
+		if sr, ok := p.(*rtcp.SenderReport); ok {
+			all <- seen{kind: kind(m), report: sr}
+		}
+	})
+	res, err := c.Play(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info headers.RTPInfo
+	if err := info.Unmarshal(res.Header["RTP-Info"]); err != nil || len(info) != 2 {
+		t.Fatalf("RTP-Info %q: %v", res.Header["RTP-Info"], err)
+	}
+	first, reports := map[media.Kind]*rtp.Packet{}, map[media.Kind]*rtcp.SenderReport{}
+	for deadline := time.After(patience); len(first) < 2 || len(reports) < 2; {
+		select {
+		case s := <-all:
+			if s.packet != nil && first[s.kind] == nil {
+				first[s.kind] = s.packet
+			}
+			if s.report != nil {
+				reports[s.kind] = s.report
+			}
+		case <-deadline:
+			t.Fatalf("got %d first packets and %d reports", len(first), len(reports))
+		}
+	}
+	for i, k := range media.Kinds {
+		if *info[i].SequenceNumber != first[k].SequenceNumber || *info[i].Timestamp != first[k].Timestamp {
+			t.Errorf("%v begins at %d/%d; RTP-Info says %d/%d", k, first[k].SequenceNumber, first[k].Timestamp,
+				*info[i].SequenceNumber, *info[i].Timestamp)
+		}
+		at := media.Time(int64(reports[k].NTPTime>>32)-2208988800) * 1e9
+		rate := logs[k].Params().ClockRate
+		ticks := media.TicksOf(at, rate)
+		if d := media.DurationOf(int64(int32(reports[k].RTPTime-uint32(ticks))), rate); d < 0 || d > time.Second {
+			t.Errorf("%v: the report's clocks differ by %v from the log's; want the part of a second that was cut", k, d)
+		}
+	}
+}
+
+// silence supplies every stream with a format of Opus packets.
+type silence struct{}
+
+func (silence) Offers(s *relay.Stream) []relay.Offer {
+	return []relay.Offer{{Format: "opus", Kind: media.Audio, Params: silent}}
+}
+
+var silent = media.Params{Codec: media.Opus, ClockRate: 48000, SampleRate: 48000, Channels: 2}
+
+func (silence) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w *log.Writer) error {
+	out, err := frame.NewWriter(w, silent)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ticks := media.TicksOf(media.TimeOf(time.Now()), 48000); ; ticks += 960 {
+		if err := out.Write(frame.Frame{Ticks: ticks, Units: [][]byte{{0xfc, 0xff, 0xfe}}}); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func TestPlayAFormatThatIsSupplied(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	n.hub.AddSupplier(silence{})
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	if got := probe(t, n.url("cam?format=opus"), "tcp", 10); got["opus"] < 50 || len(got) != 1 {
+		t.Errorf("?format=opus plays %v in 3 s; want opus alone", got)
 	}
 }

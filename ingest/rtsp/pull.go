@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,20 +241,20 @@ func (a *attempt) check(res *base.Response) {
 	}
 }
 
+var sourceOf = regexp.MustCompile(`(?i)(^|[;,])\s*source\s*=\s*([^;,]*)`)
+
 // withoutSource drops the source of Transport headers unless it is host. Parsing one would make us
 // look up whatever name it has.
 func withoutSource(header base.HeaderValue, host string) base.HeaderValue {
 	var out base.HeaderValue
 	for _, value := range header {
-		parts := strings.Split(value, ";")
-		kept := parts[:0]
-		for _, part := range parts {
-			source, is := strings.CutPrefix(strings.ToLower(strings.TrimSpace(part)), "source=")
-			if !is || host != "" && source == host {
-				kept = append(kept, part)
+		out = append(out, sourceOf.ReplaceAllStringFunc(value, func(found string) string {
+			parts := sourceOf.FindStringSubmatch(found)
+			if host != "" && strings.TrimSpace(parts[2]) == host {
+				return found
 			}
-		}
-		out = append(out, strings.Join(kept, ";"))
+			return parts[1]
+		}))
 	}
 	return out
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func TestPullWithDigestOverEachTransport(t *testing.T) {
+	t.Parallel()
 	camera := locked(t)
 	push(t, camera.urlAs("ana", "s3cret-of-ana", "cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
 	camera.track("cup/cam1", media.Video)
@@ -36,31 +37,76 @@ func TestPullWithDigestOverEachTransport(t *testing.T) {
 	}
 }
 
+// TestPullComesBack takes the whole camera away, which then returns at the same address.
 func TestPullComesBack(t *testing.T) {
+	t.Parallel()
 	camera := newNode(t, nil)
-	source := push(t, camera.url("cam"), "tcp", picture, x264())
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	wire := newCable(t, camera.server.Addr().String())
 	n := newNode(t, func(c *Config) {
-		c.Silence = time.Second
-		c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam"), Transport: "tcp"}}
+		c.Pull = []Pull{{Stream: "copy", URL: "rtsp://" + wire.Addr().String() + "/cam", Transport: "tcp"}}
 	})
 	reader := readFrom(n.track("copy", media.Video), log.LastKeyframe())
 	before := frames(t, reader, 1)[0]
-	source.kill() // the camera's server stays, with nothing to send
-	eventually(t, "the pull to fail", func() bool { return n.server.Stats().PullFailures > 0 })
-	push(t, camera.url("cam"), "tcp", picture, x264())
+	wire.cut()
 	for {
 		f := frames(t, reader, 1)[0]
 		if f.Params.Epoch != before.Params.Epoch {
-			if f.Time() <= before.Time() {
-				t.Error("media time went back")
+			if f.Time() <= before.Time() || !f.Keyframe || !f.Discontinuity {
+				t.Errorf("the new epoch begins with %+v", f)
 			}
-			return
+			break
 		}
 		before = f
 	}
+	if n.server.Stats().PullFailures != 1 {
+		t.Errorf("%d failures were counted; want 1", n.server.Stats().PullFailures)
+	}
+}
+
+// cable is a TCP proxy that can be cut.
+type cable struct {
+	net.Listener
+	open sync.Map
+}
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{Listener: l}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			c.open.Store(near, true)
+			c.open.Store(far, true)
+			wg.Go(func() { _, _ = io.Copy(near, far); near.Close() })
+			wg.Go(func() { _, _ = io.Copy(far, near); far.Close() })
+		}
+	})
+	t.Cleanup(func() { l.Close(); c.cut(); wg.Wait() })
+	return c
+}
+
+// cut breaks all connections; new ones work.
+func (c *cable) cut() {
+	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 }
 
 func TestPushGoesBeforePull(t *testing.T) {
+	t.Parallel()
 	camera := newNode(t, nil)
 	push(t, camera.url("cam"), "tcp", picture, x264())
 	camera.track("cam", media.Video)
@@ -84,6 +130,7 @@ func TestPushGoesBeforePull(t *testing.T) {
 }
 
 func TestPullsAreChecked(t *testing.T) {
+	t.Parallel()
 	for _, p := range []Pull{
 		{Stream: "a//b", URL: "rtsp://192.168.1.2/x"}, {Stream: "a", URL: "http://192.168.1.2/x"}, {Stream: "a", URL: "file:///etc/passwd"},
 		{Stream: "a", URL: "rtsp://192.168.1.2/x", Transport: "pigeon"}, {Stream: "a", URL: "rtsp://192.168.1.2/x", Public: true},
@@ -210,6 +257,7 @@ func attemptAt(t *testing.T, c *camera, userinfo string) error {
 
 // TestHostileCameras is R24: slow, huge, endless and wrong answers are bounded, and tell the cause.
 func TestHostileCameras(t *testing.T) {
+	t.Parallel()
 	endless := func(unit string, pause time.Duration) func(*camera, net.Conn) {
 		return func(_ *camera, conn net.Conn) {
 			for range 100000 {
@@ -223,7 +271,7 @@ func TestHostileCameras(t *testing.T) {
 	replies := func(reply func(method, cseq string) string) func(*camera, net.Conn) {
 		return func(c *camera, conn net.Conn) { c.answer(conn, reply) }
 	}
-	track := sdp[strings.Index(sdp, "m="):]
+	track := announcement[strings.Index(announcement, "m="):]
 	for name, serve := range map[string]func(*camera, net.Conn){
 		"closes at once":    func(*camera, net.Conn) {},
 		"never answers":     func(_ *camera, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) },
@@ -238,20 +286,20 @@ func TestHostileCameras(t *testing.T) {
 			return fine(cseq, "Content-Type: application/sdp\r\nContent-Length: 1073741824\r\n\r\n", strings.Repeat("a=x\r\n", 40000))
 		}),
 		"SDP of nonsense":     replies(described("", "nonsense")),
-		"SDP of 17 tracks":    replies(described("", sdp+strings.Repeat(track, 16))),
-		"SDP without a codec": replies(described("", strings.ReplaceAll(sdp, "H264/90000", "theora/90000"))),
-		"no transport":        replies(described("", sdp)),
+		"SDP of 17 tracks":    replies(described("", announcement+strings.Repeat(track, 16))),
+		"SDP without a codec": replies(described("", strings.ReplaceAll(announcement, "H264/90000", "theora/90000"))),
+		"no transport":        replies(described("", announcement)),
 		"foreign source": replies(func(method, cseq string) string {
 			if method == "SETUP" {
 				return fine(cseq, "Transport: RTP/AVP;unicast;source=192.0.2.1;client_port=5000-5001;server_port=53-54\r\nSession: 1\r\n\r\n")
 			}
-			return described("", sdp)(method, cseq)
+			return described("", announcement)(method, cseq)
 		}),
 		"silent after PLAY": replies(func(method, cseq string) string {
 			if method == "SETUP" {
 				return fine(cseq, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n\r\n")
 			}
-			return described("", sdp)(method, cseq)
+			return described("", announcement)(method, cseq)
 		}),
 		"redirects to a file":   replies(redirect("file:///etc/passwd")),
 		"redirects to nonsense": replies(redirect("rtsp://%zz")),
@@ -267,6 +315,7 @@ func TestHostileCameras(t *testing.T) {
 }
 
 func TestRedirectsAreBounded(t *testing.T) {
+	t.Parallel()
 	var c *camera
 	c = newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, redirect("rtsp://"+c.Addr().String()+"/again")) })
 	attemptAt(t, c, "")
@@ -276,6 +325,7 @@ func TestRedirectsAreBounded(t *testing.T) {
 }
 
 func TestPasswordStaysWithItsHost(t *testing.T) {
+	t.Parallel()
 	canary := newCamera(t, func(c *camera, conn net.Conn) {
 		c.answer(conn, func(_, cseq string) string {
 			return "RTSP/1.0 401 Unauthorized\r\nCSeq: " + cseq + "\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n"
@@ -283,7 +333,7 @@ func TestPasswordStaysWithItsHost(t *testing.T) {
 	})
 	for _, reply := range []func(method, cseq string) string{
 		redirect("rtsp://" + canary.Addr().String() + "/steal"),
-		described("Content-Base: rtsp://"+canary.Addr().String()+"/steal/\r\n", sdp),
+		described("Content-Base: rtsp://"+canary.Addr().String()+"/steal/\r\n", announcement),
 	} {
 		c := newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, reply) })
 		attemptAt(t, c, "ana:hunter2@")

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
+	"golang.org/x/net/netutil"
 )
 
 // Config says where a network listens. Zero means default, except where said.
@@ -23,7 +25,8 @@ type Config struct {
 	Addr string
 	// PublicIPs are told to peers instead of this machine's own addresses, where it is behind a 1:1 NAT.
 	PublicIPs []netip.Addr
-	// Loopback tells peers the loopback address too. It is implied where Addr is a loopback address.
+	// Loopback tells peers the loopback address too. It is implied where Addr is a loopback address, and where this
+	// machine has no other.
 	Loopback bool
 	// NoTCP leaves ICE-TCP out.
 	NoTCP bool
@@ -87,8 +90,7 @@ func New(config Config) (*Network, error) {
 	logs := logAdapter{n.config.Logger}
 	n.udpMux = webrtc.NewICEUDPMux(logs.NewLogger("ice"), n.udp)
 	if n.tcp != nil {
-		const queuedPackets = 64 // from one peer before they are read
-		n.tcpMux = webrtc.NewICETCPMux(logs.NewLogger("ice"), n.tcp, queuedPackets)
+		n.tcpMux = newTCPMux(n.tcp, logs)
 	}
 	if err := n.configure(logs); err != nil {
 		n.closeSockets()
@@ -133,6 +135,41 @@ func (n *Network) listen() error {
 	return nil
 }
 
+// newTCPMux shares a TCP port among sessions. Strangers that connect and say nothing are cut soon.
+func newTCPMux(l net.Listener, logs logAdapter) ice.TCPMux {
+	const (
+		connections = 8192
+		queued      = 64      // packets of one peer before they are read
+		unsent      = 4 << 20 // bytes to one peer; what is more is dropped
+	)
+	return ice.NewTCPMuxDefault(ice.TCPMuxParams{
+		Listener: netutil.LimitListener(l, connections), Logger: logs.NewLogger("ice"),
+		ReadBufferSize: queued, WriteBufferSize: unsent,
+		FirstStunBindTimeout: 5 * time.Second, AliveDurationForConnFromStun: 10 * time.Second,
+	})
+}
+
+// onlyLoopback tells whether this machine has no other address: a container without a network, a laptop in flight.
+func onlyLoopback() bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		ip, ok := a.(*net.IPNet)
+		return ok && !ip.IP.IsLoopback() && !ip.IP.IsLinkLocalUnicast()
+	})
+}
+
+// reachable tells whether to send connectivity checks to an address that a peer names. A peer could otherwise make
+// this server knock at services that listen on its loopback, or at a cloud's metadata address.
+func reachable(ip net.IP, loopback bool) bool {
+	if ip.IsLoopback() {
+		return loopback
+	}
+	return !ip.IsLinkLocalUnicast() && !ip.IsMulticast() && !ip.IsUnspecified()
+}
+
 func (n *Network) configure(logs logAdapter) error {
 	s := &n.settings
 	s.LoggerFactory = logs
@@ -145,7 +182,9 @@ func (n *Network) configure(logs logAdapter) error {
 	s.SetNetworkTypes(networks)
 	s.DisableActiveTCP(true) // a stranger's candidate must not make this server open connections
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	s.SetIncludeLoopbackCandidate(n.config.Loopback || n.Addr().Addr().IsLoopback())
+	loopback := n.config.Loopback || n.Addr().Addr().IsLoopback() || onlyLoopback()
+	s.SetIncludeLoopbackCandidate(loopback)
+	s.SetRemoteIPFilter(func(ip net.IP) bool { return reachable(ip, loopback) })
 	if len(n.config.PublicIPs) > 0 {
 		rule := webrtc.ICEAddressRewriteRule{AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
 		for _, ip := range n.config.PublicIPs {
@@ -203,7 +242,7 @@ func (n *Network) currentCertificate(now time.Time) (webrtc.Certificate, error) 
 	return n.certificate, nil
 }
 
-// adopt makes the network answer for p until it is let go.
+// adopt makes the network answer for p until it is let go. Close waits for its wg.Done.
 func (n *Network) adopt(p *Peer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -219,7 +258,6 @@ func (n *Network) letGo(p *Peer) {
 	n.mu.Lock()
 	delete(n.peers, p)
 	n.mu.Unlock()
-	n.wg.Done()
 }
 
 // Close ends all sessions, so that peers learn of it by a DTLS alert, then the sockets, and waits for both.

@@ -31,17 +31,25 @@ var (
 	ErrLeft    = errors.New("the peer closed the connection")
 )
 
+// errOffer is told to a peer whose offer passed our checks and not those of the stack.
+var errOffer = &sdp.Error{Detail: "The offer cannot be answered. Send the SDP of your peer connection's offer as it is."}
+
+// maxCandidates bounds what a peer may have us try, in its offer and after, until it restarts ICE.
+const maxCandidates = 100
+
 // Peer is one session. Methods are safe for concurrent use.
 type Peer struct {
 	network   *Network
 	config    PeerConfig
 	pc        *webrtc.PeerConnection
+	answered  chan struct{} // closed when the first answer is made; never sent to
 	connected chan struct{} // closed when media can flow; never sent to
 	ending    chan struct{} // closed when the session is to end; never sent to
 	done      chan struct{} // closed when everything of the session has ended
 	handlers  sync.WaitGroup
 
-	signal sync.Mutex // held through one change of descriptions; guards offer
+	signal     sync.Mutex // held through one change of descriptions; guards candidates
+	candidates int        // that trickled in
 
 	mu     sync.Mutex // guards all below
 	answer string
@@ -66,7 +74,7 @@ func (n *Network) newPeer(config PeerConfig, engine *webrtc.MediaEngine, interce
 	}
 	p := &Peer{
 		network: n, config: config, pc: pc,
-		connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
+		answered: make(chan struct{}), connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
 	}
 	pc.OnConnectionStateChange(p.stateChanged)
 	if err := n.adopt(p); err != nil {
@@ -97,10 +105,15 @@ func (p *Peer) stateChanged(state webrtc.PeerConnectionState) {
 
 // run sees the session through: it waits for its end, takes it apart and says so.
 func (p *Peer) run(begun time.Time) {
-	defer p.network.letGo(p)
+	defer p.network.wg.Done()
 	defer close(p.done)
+	defer p.network.letGo(p)
 	log := p.network.config.Logger.With("stream", p.config.Stream, "role", p.config.Role)
 
+	select {
+	case <-p.answered: // whoever negotiates has a context of its own
+	case <-p.ending:
+	}
 	timer := time.NewTimer(p.network.config.ConnectTimeout)
 	defer timer.Stop()
 	select {
@@ -160,6 +173,11 @@ func (p *Peer) handle(f func()) {
 
 // RemoteAddr is "udp 192.0.2.1:5000" of the peer, or "" before there is a connection.
 func (p *Peer) RemoteAddr() string {
+	select {
+	case <-p.connected: // before, the stack may not be asked
+	default:
+		return ""
+	}
 	for _, t := range p.pc.GetTransceivers() {
 		var transport *webrtc.DTLSTransport
 		if sender := t.Sender(); sender != nil {
@@ -191,14 +209,14 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	p.signal.Lock()
 	defer p.signal.Unlock()
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
-		return fmt.Errorf("read the offer: %w", err)
+		return errors.Join(errOffer, fmt.Errorf("read the offer: %w", err))
 	}
 	if err := prepare(); err != nil {
 		return err
 	}
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
-		return fmt.Errorf("make the answer: %w", err)
+		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
 	}
 	gathered := webrtc.GatheringCompletePromise(p.pc)
 	if err := p.pc.SetLocalDescription(answer); err != nil {
@@ -211,8 +229,12 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	p.candidates = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.answer == "" {
+		close(p.answered)
+	}
 	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
 	return nil
 }
@@ -222,6 +244,9 @@ func (p *Peer) Trickle(f *sdp.Fragment) error {
 	p.signal.Lock()
 	defer p.signal.Unlock()
 	for _, candidate := range f.Candidates {
+		if p.candidates++; p.candidates > maxCandidates {
+			break
+		}
 		_ = p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: candidate})
 	}
 	return nil

@@ -23,10 +23,7 @@ const (
 	typeFragment = "application/trickle-ice-sdpfrag"
 )
 
-const (
-	bodyPatience  = 10 * time.Second // for a request's body to arrive
-	setUpPatience = 10 * time.Second // for a session to be made
-)
+const setUpPatience = 10 * time.Second // for a session to be made
 
 // Endpoint is the handler of a door, to be mounted at /{Name}/.
 func (s *Server) Endpoint(e Endpoint) http.Handler {
@@ -66,7 +63,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 		s.fail(w, r, err)
 		return
 	}
-	text, ok := readBody(w, r, typeSDP, sdp.MaxBytes)
+	text, ok := s.readBody(w, r, typeSDP, sdp.MaxBytes)
 	if !ok {
 		return
 	}
@@ -136,13 +133,13 @@ func (i ICEServer) link() string {
 }
 
 // readBody reads a body of the given type, or answers why not.
-func readBody(w http.ResponseWriter, r *http.Request, want string, most int64) (string, bool) {
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, want string, most int64) (string, bool) {
 	if !isType(r.Header, want) {
 		problem.UnsupportedMediaType(w, []string{want})
 		return "", false
 	}
 	// Recorders and HTTP/1.0 hijackers have no deadline; every real connection has.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -13,14 +13,16 @@ type limiter struct {
 	each  rate.Limit
 	burst int
 
-	mu      sync.Mutex // guards clients
+	mu      sync.Mutex // guards all below
 	clients map[netip.Addr]*rate.Limiter
+	swept   time.Time
 }
 
 const (
 	burstSeconds = 5
 	maxClients   = 1 << 14 // that are remembered; those beyond share one place
 	ipv6Prefix   = 64      // what one IPv6 client has at least
+	sweepEvery   = time.Second
 )
 
 func newLimiter(perSecond float64) limiter {
@@ -47,7 +49,8 @@ func (l *limiter) allow(client netip.Addr, now time.Time) bool {
 	defer l.mu.Unlock()
 	bucket := l.clients[client]
 	if bucket == nil {
-		if len(l.clients) >= maxClients {
+		if len(l.clients) >= maxClients && now.Sub(l.swept) >= sweepEvery { // not per request: it looks at all
+			l.swept = now
 			l.sweep(now)
 		}
 		if len(l.clients) >= maxClients {

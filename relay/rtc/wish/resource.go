@@ -94,7 +94,7 @@ func (s *Server) delete(w http.ResponseWriter, e *entry) {
 
 // patch adds candidates, or restarts ICE.
 func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
-	text, ok := readBody(w, r, typeFragment, sdp.MaxFragmentBytes)
+	text, ok := s.readBody(w, r, typeFragment, sdp.MaxFragmentBytes)
 	if !ok {
 		return
 	}

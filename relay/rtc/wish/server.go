@@ -25,6 +25,8 @@ type Config struct {
 	// PostRate and PatchRate are requests per second that one client address may make on average, with bursts of
 	// five seconds' worth. PatchRate is for PATCH and DELETE together. If zero, 20 and 50.
 	PostRate, PatchRate float64
+	// BodyTimeout is how long a request's body may take to arrive. If zero, 10 s.
+	BodyTimeout time.Duration
 	// Client tells the address to which bounds apply. If nil, that of the connection: right unless a proxy is in
 	// front.
 	Client func(*http.Request) netip.Addr
@@ -55,6 +57,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.PatchRate <= 0 {
 		c.PatchRate = 50
+	}
+	if c.BodyTimeout <= 0 {
+		c.BodyTimeout = 10 * time.Second
 	}
 	if c.Client == nil {
 		c.Client = connectionAddr

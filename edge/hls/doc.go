@@ -1,0 +1,49 @@
+// Package hls serves streams as low-latency HLS (draft-pantos-hls-rfc8216bis-22) from the logs of this
+// node. It imports relay and no role.
+//
+// # Addresses
+//
+//	/hls/{stream}/index.m3u8                           multivariant playlist
+//	/hls/{stream}/{format}-{video|audio}/index.m3u8    media playlist of a rendition
+//	…/init-{epoch}.mp4                                 init section of an epoch
+//	…/{msn}.mp4 and …/{msn}.{part}.mp4                 segment, and part of a segment (fragmented MP4)
+//
+// Segment k covers the media time [k·S, (k+1)·S), counted from the Unix epoch; S is Config.Segment. Parts
+// are numbered by their place in the segment. So every address means the same on every node, in every
+// format and after a restart, no matter when a node began to read, and a file never changes.
+//
+// # From frame to part
+//
+// A Server starts a packager for a rendition when it is first asked for, which is what starts a format
+// that nobody else reads; it ends when nobody has asked for a while. The packager reads frames from the
+// oldest keyframe of the log's window, so that the first playlist has a history. Its cutter (cut.go) gives
+// each frame its place by media time: equal parts for video on a regular grid, whole multiples of the part
+// length for audio (grid.go). A part is built once, when its last frame is there: on a regular grid that
+// is known without the frame after. The window (window.go) keeps what is listed and, as the RFC demands,
+// as much again. What never came is a gap (EXT-X-GAP, GAP=YES), so that numbers and time agree always: a
+// publisher that leaves and returns with equal parameters makes gaps and no discontinuity.
+//
+// A decoder that must be set up anew is another matter: the new epoch waits for the next segment, as a
+// segment has one init section (EXT-X-MAP). As media time goes on, that is no discontinuity either; a
+// change of codec is, and all renditions of the stream show it before the same segment (timeline.go).
+//
+// # Waiting
+//
+// Each publication is a new immutable state, with a channel that closes when the next one is there.
+// Requests that wait (blocking reloads, the hinted part) wait on that in their own goroutine, bounded in
+// number and time; playlists are written and compressed once for each state, whatever the number of
+// players.
+//
+// # What can be a rendition
+//
+// Video whose Params are Aligned, as the transcoder makes it; a source that makes no such promise if its
+// frames in the window show a regular rate and keyframes on the grid (cadence.go); no video with reordered
+// frames. H.264, H.265, AV1 and VP9. Audio in AAC, or Opus where there is no AAC: one for all variants.
+//
+// # Limits
+//
+// EXT-X-DISCONTINUITY-SEQUENCE counts what this node has seen of a stream. A player that moves to a node
+// which was not there at a change of parameters finds another count; segment numbers and dates agree.
+// Media time that goes back by more than a playlist starts the numbers over.
+// There is no encryption, no EXT-X-DATERANGE, and no push of parts ahead of requests.
+package hls

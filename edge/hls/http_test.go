@@ -1,0 +1,479 @@
+package hls
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"banyan/relay/media"
+	"banyan/relay/problem"
+)
+
+const video = "cup/cam1/source-video/"
+
+// live is a stage on which cup/cam1 has been live for some seconds.
+func live(t *testing.T, seconds float64, change func(*Config)) (*stage, *studio) {
+	s := newStage(t, change)
+	studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), both)
+	studio.play(second(0), second(seconds))
+	return s, studio
+}
+
+// at is segment number n of the tests, as it stands in URLs.
+func at(n int) string { return fmt.Sprint(900000000 + n) }
+
+// block asks for a playlist in the background.
+func (s *stage) block(ctx context.Context, path string) <-chan reply {
+	answer := make(chan reply, 1)
+	go func() {
+		r, err := s.try(ctx, http.MethodGet, path)
+		if err != nil {
+			r = reply{body: err.Error()}
+		}
+		answer <- r
+	}()
+	return answer
+}
+
+// counter is the sum of a metric over its labels.
+func (s *stage) counter(name string) (sum float64) {
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			sum += m.GetCounter().GetValue()
+		}
+	}
+	return sum
+}
+
+func (s *stage) waiters(n int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("%d requests wait", n), func() bool { return int(s.server.waiting.Load()) == n })
+}
+
+func TestBlockingReload(t *testing.T) {
+	s, studio := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	whole := s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(4))
+	part := s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(4)+"&_HLS_part=2")
+	hint := s.block(t.Context(), video+at(4)+".2.mp4")
+	s.waiters(3)
+	studio.play(second(8.5), second(8.6)) // part 2 has its last frame at 8.567
+	r := <-part
+	if r.status != 200 || !strings.Contains(r.body, at(4)+".2.mp4") {
+		t.Errorf("H20: status %d: %s", r.status, r.body)
+	}
+	if h := <-hint; h.status != 200 || !strings.Contains(h.body, "moof") {
+		t.Errorf("H31: the hinted part: status %d, %d bytes", h.status, len(h.body))
+	}
+	if got := r.header.Get("Cache-Control"); got != "max-age=12" {
+		t.Errorf("H35: a blocking playlist says %q, want six target durations", got)
+	}
+	studio.play(second(8.6), second(10))
+	if r := <-whole; r.status != 200 || !strings.Contains(r.body, at(4)+".mp4") {
+		t.Errorf("H19: status %d: %s", r.status, r.body)
+	}
+	if r := s.want(200, video+"index.m3u8"); r.header.Get("Cache-Control") != "max-age=1" {
+		t.Errorf("H35: a plain playlist says %q, want half a target duration", r.header.Get("Cache-Control"))
+	}
+	if r := s.want(200, video+at(3)+".mp4"); r.header.Get("Cache-Control") != "max-age=12" {
+		t.Errorf("H35: a segment says %q, want six target durations", r.header.Get("Cache-Control"))
+	}
+}
+
+// H25: a publisher that is away must not keep players hanging.
+func TestNoProgress(t *testing.T) {
+	s, _ := live(t, 5, func(c *Config) { c.Segment, c.Part = time.Second, 100*time.Millisecond })
+	s.want(200, video+"index.m3u8")
+	hint := s.block(t.Context(), video+fmt.Sprint(1800000005)+".0.mp4")
+	r := s.want(503, video+"index.m3u8?_HLS_msn=1800000005")
+	if r.header.Get("Retry-After") == "" || r.header.Get("Cache-Control") != "max-age=4" {
+		t.Errorf("headers %v", r.header)
+	}
+	if r := <-hint; r.status != 404 {
+		t.Errorf("H32: a hinted part that never comes: status %d", r.status)
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	s, _ := live(t, 30, nil)
+	plain := s.want(200, video+"index.m3u8")
+	r := s.want(200, video+"index.m3u8", "Accept-Encoding", "gzip")
+	if r.header.Get("Content-Encoding") != "gzip" || r.header.Get("Vary") != "Accept-Encoding" {
+		t.Fatalf("H33: headers %v", r.header)
+	}
+	unzip, err := gzip.NewReader(strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := io.ReadAll(unzip); string(text) != plain.body {
+		t.Error("H33: compressed and plain playlists differ")
+	}
+	for _, path := range []string{video + "index.m3u8", video + at(10) + ".mp4", "cup/cam1/index.m3u8"} {
+		get := s.want(200, path)
+		head, err := s.try(t.Context(), http.MethodHead, path)
+		if err != nil || head.status != 200 || head.body != "" || head.header.Get("Content-Length") != get.header.Get("Content-Length") {
+			t.Errorf("HEAD %s: %v, %+v", path, err, head)
+		}
+		if get.header.Get("Access-Control-Allow-Origin") != "*" || get.header.Get("Access-Control-Allow-Credentials") != "" ||
+			get.header.Get("Set-Cookie") != "" {
+			t.Errorf("S15: %s: headers %v", path, get.header)
+		}
+	}
+	if o, _ := s.try(t.Context(), http.MethodOptions, video+"index.m3u8"); o.status != 204 ||
+		!strings.Contains(o.header.Get("Access-Control-Allow-Headers"), "Authorization") {
+		t.Errorf("OPTIONS: %+v", o)
+	}
+	if p, _ := s.try(t.Context(), http.MethodPost, video+"index.m3u8"); p.status != 405 {
+		t.Errorf("POST: %+v", p)
+	}
+}
+
+func TestRanges(t *testing.T) {
+	s, _ := live(t, 9, nil)
+	s.want(200, video+"index.m3u8")
+	path := video + at(2) + ".mp4"
+	all := s.want(200, path).body
+	if r := s.want(206, path, "Range", "bytes=4-7"); r.body != "moof" || r.header.Get("Content-Range") != fmt.Sprintf("bytes 4-7/%d", len(all)) {
+		t.Errorf("a range: %q, %v", r.body, r.header)
+	}
+	if r := s.want(416, path, "Range", "bytes=9999999-"); r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(all)) {
+		t.Errorf("a range past the end: %v", r.header)
+	}
+	parts := ""
+	for i := range 10 {
+		parts += s.want(200, fmt.Sprintf("%s%s.%d.mp4", video, at(2), i)).body
+	}
+	if parts != all {
+		t.Error("H13: a segment is not its parts in a row")
+	}
+}
+
+// H17, H18: renditions agree, and say so of each other.
+func TestRenditionsAgree(t *testing.T) {
+	s, _ := live(t, 9.05, nil)
+	v, a := s.want(200, video+"index.m3u8").body, s.want(200, "cup/cam1/source-audio/index.m3u8").body
+	for _, tag := range []string{"#EXT-X-MEDIA-SEQUENCE", "#EXT-X-TARGETDURATION", "#EXT-X-DISCONTINUITY-SEQUENCE", "#EXT-X-PRELOAD-HINT"} {
+		if fmt.Sprint(tagged(v, tag)) != fmt.Sprint(tagged(a, tag)) {
+			t.Errorf("%s: video %v, audio %v", tag, tagged(v, tag), tagged(a, tag))
+		}
+	}
+	if got, want := tagged(a, "#EXT-X-RENDITION-REPORT"), `#EXT-X-RENDITION-REPORT:URI="../source-video/index.m3u8",LAST-MSN=`+at(4)+",LAST-PART=4"; len(got) != 1 || got[0] != want {
+		t.Errorf("reports %v, want %s", got, want)
+	}
+}
+
+// H28, H30 over HTTP: what a player has and a delta update make the whole playlist.
+func TestDeltaUpdate(t *testing.T) {
+	s, studio := live(t, 9.5, nil)
+	old := s.want(200, video+"index.m3u8").body
+	for _, skip := range []string{"YES", "v2"} {
+		if r := s.want(200, video+"index.m3u8?_HLS_skip="+skip); strings.Contains(r.body, "EXT-X-SKIP") {
+			t.Error("there is nothing to skip yet")
+		}
+	}
+	for from := 9.5; from < 22; from += 2 { // the ring keeps 12 s; the packager must read along
+		studio.play(second(from), second(from+2))
+		s.want(200, fmt.Sprintf("%sindex.m3u8?_HLS_msn=%s&_HLS_part=7", video, at(int(from+2)/2-1)))
+	}
+	r := s.want(200, video+"index.m3u8?_HLS_skip=YES")
+	full := s.want(200, video+"index.m3u8").body
+	n := tagged(r.body, "#EXT-X-SKIP")
+	if len(n) != 1 {
+		t.Fatalf("no delta update: %s", r.body)
+	}
+	var skipped int
+	fmt.Sscanf(n[0], "#EXT-X-SKIP:SKIPPED-SEGMENTS=%d", &skipped)
+	merged, ok := merge(full, r.body)
+	if !ok || merged != full {
+		t.Errorf("merged with itself:\n%s\nwant:\n%s", merged, full)
+	}
+	if len(old) == 0 || skipped < 2 {
+		t.Errorf("%d segments are skipped", skipped)
+	}
+}
+
+func TestClassF(t *testing.T) {
+	s, _ := live(t, 8.5, nil) // segments 0 to 3 are closed, 4 has parts 0 and 1
+	s.want(200, video+"index.m3u8")
+	index := video + "index.m3u8?"
+	long := strings.Repeat("x", 64<<10)
+	for _, c := range []struct {
+		name   string
+		status int
+		path   string
+		header []string
+	}{
+		{"msn -1", 400, index + "_HLS_msn=-1", nil},
+		{"msn 1e9", 400, index + "_HLS_msn=1000000000", nil},
+		{"msn 2^64", 400, index + "_HLS_msn=18446744073709551616", nil},
+		{"msn text", 400, index + "_HLS_msn=text", nil},
+		{"msn empty", 400, index + "_HLS_msn=", nil},
+		{"msn twice", 400, index + "_HLS_msn=1&_HLS_msn=1", nil},
+		{"part alone", 400, index + "_HLS_part=1", nil},
+		{"part -1", 400, index + "_HLS_msn=" + at(4) + "&_HLS_part=-1", nil},
+		{"part 10^6", 400, index + "_HLS_msn=" + at(4) + "&_HLS_part=1000000", nil},
+		{"msn+3", 400, index + "_HLS_msn=" + at(6), nil},
+		{"stale msn", 200, index + "_HLS_msn=3", nil},
+		{"skip", 200, index + "_HLS_skip=YES", nil},
+		{"skip v2", 200, index + "_HLS_skip=v2", nil},
+		{"skip v3", 200, index + "_HLS_skip=v3", nil},
+		{"skip twice", 400, index + "_HLS_skip=YES&_HLS_skip=YES", nil},
+		{"unknown directive", 200, index + "_HLS_x=1", nil},
+		{"part of the future", 404, video + at(4) + ".7.mp4", nil},
+		{"segment of the future", 404, video + at(5) + ".mp4", nil},
+		{"part expired", 404, video + "12.1.mp4", nil},
+		{"dot dot", 404, video + "../" + at(2) + ".mp4", nil},
+		{"encoded dot dot", 404, video + "%2e%2e/" + at(2) + ".mp4", nil},
+		{"backslash", 404, video + "%5c" + at(2) + ".mp4", nil},
+		{"double slash", 404, video + "/" + at(2) + ".mp4", nil},
+		{"NUL", 404, video + "%00.mp4", nil},
+		{"8 KiB path", 404, video + long[:8<<10] + ".mp4", nil},
+		{"10 KiB query", 400, index + long[:10<<10], nil},
+		{"range 0-0", 206, video + at(2) + ".mp4", []string{"Range", "bytes=0-0"}},
+		{"range -1", 206, video + at(2) + ".mp4", []string{"Range", "bytes=-1"}},
+		{"1,000 ranges", 200, video + at(2) + ".mp4", []string{"Range", "bytes=0-9" + strings.Repeat(",0-9", 999)}},
+		{"range past the end", 416, video + at(2) + ".mp4", []string{"Range", "bytes=99999999-"}},
+		{"If-None-Match 64 KiB", 200, video + at(2) + ".mp4", []string{"If-None-Match", long}},
+		{"Accept-Encoding list", 200, index, []string{"Accept-Encoding", strings.Repeat("br;q=0.1,", 5000)}},
+		{"other stream", 404, "cup/cam2/index.m3u8", nil},
+		{"other rendition", 404, "cup/cam1/720p-video/index.m3u8", nil},
+		{"init of another epoch", 404, video + "init-1.mp4", nil},
+	} {
+		r, err := s.try(t.Context(), http.MethodGet, c.path, c.header...)
+		if err != nil || r.status != c.status {
+			t.Errorf("%s: status %d, want %d: %v %.200s", c.name, r.status, c.status, err, r.body)
+			continue
+		}
+		if r.status >= 400 {
+			wantProblem(t, c.name, r)
+		}
+	}
+}
+
+func wantProblem(t *testing.T, name string, r reply) {
+	t.Helper()
+	var answer struct {
+		Status int
+		Detail string
+	}
+	if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Status != r.status || len(answer.Detail) < 20 {
+		t.Errorf("%s: the answer is no problem with a sentence: %.200s", name, r.body)
+	}
+	if r.header.Get("Content-Type") != problem.ContentType {
+		t.Errorf("%s: Content-Type %q", name, r.header.Get("Content-Type"))
+	}
+}
+
+// H23 and H21 at the edges of what may be asked for.
+func TestRequestsAheadWait(t *testing.T) {
+	s, studio := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	next := s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(5)+"&_HLS_part=0")
+	beyond := s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(4)+"&_HLS_part=10")
+	s.waiters(2)
+	studio.play(second(8.5), second(10.21))
+	for _, answer := range []<-chan reply{next, beyond} {
+		if r := <-answer; r.status != 200 || !strings.Contains(r.body, at(5)+".0.mp4") {
+			t.Errorf("status %d: %s", r.status, r.body)
+		}
+	}
+}
+
+// H26: after the end directives mean nothing.
+func TestAfterTheEnd(t *testing.T) {
+	s, _ := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	s.hub.Close()
+
+	eventually(t, "the playlist ends", func() bool { return strings.Contains(s.get(video+"index.m3u8").body, "#EXT-X-ENDLIST") })
+	for _, query := range []string{"?_HLS_msn=" + at(2), "?_HLS_msn=" + at(9), "?_HLS_skip=YES"} {
+		if r := s.want(200, video+"index.m3u8"+query); !strings.Contains(r.body, "#EXT-X-ENDLIST") || strings.Contains(r.body, "HINT") {
+			t.Errorf("%s: %s", query, r.body)
+		}
+	}
+	s.want(200, video+at(3)+".mp4")
+	s.want(404, "cup/cam1/index.m3u8")
+}
+
+// H36: parts and playlists are made once, whatever the number of players.
+func TestManyWaitersOneBuild(t *testing.T) {
+	const players = 1000
+	s, studio := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	before := s.counter("banyan_hls_parts_total")
+	var answers []<-chan reply
+	for range players {
+		answers = append(answers, s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(4)+"&_HLS_part=2"))
+	}
+	s.waiters(players)
+	studio.play(second(8.5), second(8.6))
+	first := <-answers[0]
+	for i, answer := range answers[1:] {
+		if r := <-answer; r.status != 200 || r.body != first.body {
+			t.Fatalf("player %d: status %d, %s", i, r.status, r.body)
+		}
+	}
+	if built := s.counter("banyan_hls_parts_total") - before; built != 1 {
+		t.Errorf("%g parts were built for %d players, want 1", built, players)
+	}
+}
+
+// M: ten thousand requests wait in goroutines of their connections, and leave nothing behind.
+func TestTenThousandWaiters(t *testing.T) {
+	const players, most = 10_000, 9_000
+	s, _ := live(t, 8.5, func(c *Config) { c.MaxWaiting = most })
+	s.want(200, video+"index.m3u8")
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var crowded sync.Map
+	for i := range players {
+		all.Go(func() {
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, Root+video+"index.m3u8?_HLS_msn="+at(4), nil)
+			w := httptest.NewRecorder()
+			s.server.ServeHTTP(w, r)
+			if w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") != "" {
+				crowded.Store(i, true)
+			}
+		})
+	}
+	s.waiters(most)
+	eventually(t, "the rest is refused", func() bool {
+		n := 0
+		crowded.Range(func(any, any) bool { n++; return true })
+		return n == players-most
+	})
+	if extra := runtime.NumGoroutine() - before - most; extra > 50 {
+		t.Errorf("%d goroutines beside those of the requests", extra)
+	}
+	cancel()
+	all.Wait()
+	s.waiters(0)
+}
+
+// H27: a player that goes frees its place.
+func TestWaiterLeaves(t *testing.T) {
+	s, _ := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := s.block(ctx, video+"index.m3u8?_HLS_msn="+at(4))
+	s.waiters(1)
+	cancel()
+	s.waiters(0)
+	<-answer
+}
+
+func TestPlayRights(t *testing.T) {
+	s, _ := live(t, 8.5, func(c *Config) {
+		c.Allow = func(r *http.Request, stream media.Name) error {
+			if r.Header.Get("Authorization") == "Bearer "+string(stream) {
+				return nil
+			}
+			return denied{}
+		}
+	})
+	for _, path := range []string{"cup/cam1/index.m3u8", video + "index.m3u8", video + at(2) + ".mp4", "no/such/index.m3u8"} {
+		r := s.want(403, path, "Authorization", "Bearer cup/cam2")
+		wantProblem(t, path, r)
+		if r.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: a refusal may be cached: %v", path, r.header)
+		}
+	}
+	s.want(200, "cup/cam1/index.m3u8", "Authorization", "Bearer cup/cam1")
+}
+
+type denied struct{}
+
+func (denied) Error() string { return "denied" }
+func (denied) Answer() (int, string, http.Header) {
+	return http.StatusForbidden, "This token does not play that stream.", nil
+}
+
+// S10: class J on every route.
+func TestBadNames(t *testing.T) {
+	s, _ := live(t, 1, nil)
+	for _, name := range []string{
+		"..", "a/../b", ".", "a//b", "a%5cb", "%2e%2e%2f", "%252e", "%c0%ae", "%00", "%0a", strings.Repeat("a", 256), strings.Repeat("a/", 1000),
+		"%24(x)", "%60x%60", "a;b", "%25d", "concat:a%7cb", "movie=x", "a:b", "%5b0:v%5d", "%e2%80%ae", "%23EXT-X-ENDLIST",
+	} {
+		for _, file := range []string{"index.m3u8", "720p-video/index.m3u8", "720p-video/1.mp4", "720p-video/1.0.mp4", "720p-video/init-1.mp4"} {
+			wantProblem(t, name, s.want(404, name+"/"+file))
+		}
+	}
+}
+
+func TestViewersAreCounted(t *testing.T) {
+	s, _ := live(t, 8.5, nil)
+	for range 3 {
+		s.want(200, video+"index.m3u8", "User-Agent", "one")
+		s.want(200, "cup/cam1/index.m3u8", "User-Agent", "two")
+	}
+	stream, err := s.hub.Stream("cup/cam1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.Viewers()["hls"]; n != 2 {
+		t.Errorf("%d viewers, want 2", n)
+	}
+	s.server.viewers.sweep(time.Now().Add(9 * time.Second))
+	if n := stream.Viewers()["hls"]; n != 2 {
+		t.Errorf("%d viewers after nine seconds, want 2", n)
+	}
+	s.server.viewers.sweep(time.Now().Add(11 * time.Second))
+	if n := stream.Viewers()["hls"]; n != 0 {
+		t.Errorf("%d viewers after eleven seconds, want none", n)
+	}
+	v := viewers{stays: time.Second, most: 2}
+	for i := range 5 {
+		v.see(viewer{host: fmt.Sprint(i)}, time.Now(), func() func() { return func() {} })
+	}
+	if len(v.all) != 2 {
+		t.Errorf("%d viewers are remembered beyond the bound", len(v.all))
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	s := newStage(t, nil)
+	for _, c := range []Config{{}, {Hub: s.hub, Segment: 1500 * time.Millisecond}, {Hub: s.hub, Part: 3 * time.Second}, {Hub: s.hub, Segment: time.Minute}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%+v was accepted", c)
+		}
+	}
+}
+
+// Shutdown answers those who wait, and nobody after it.
+func TestShutdown(t *testing.T) {
+	s, _ := live(t, 8.5, nil)
+	s.want(200, video+"index.m3u8")
+	answer := make(chan int, 1)
+	ask := func() int {
+		w := httptest.NewRecorder()
+		s.server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Root+video+"index.m3u8?_HLS_msn="+at(4), nil))
+		return w.Code
+	}
+	go func() { answer <- ask() }()
+	s.waiters(1)
+	s.server.close()
+	if got := <-answer; got != 503 {
+		t.Errorf("a request that waited was answered %d", got)
+	}
+	if got := ask(); got != 503 {
+		t.Errorf("a request after the end was answered %d", got)
+	}
+}

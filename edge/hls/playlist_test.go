@@ -1,0 +1,469 @@
+package hls
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	oracle "github.com/bluenviron/gohlslib/v2/pkg/playlist"
+	"pgregory.net/rapid"
+
+	"banyan/relay/frame"
+	"banyan/relay/media"
+)
+
+// feeder drives a window with parts as a cutter makes them, without any media in them.
+type feeder struct {
+	window *window
+	line   *timeline
+	plan   plan
+	params *media.Params
+}
+
+func newFeeder(listed int) *feeder {
+	p := &media.Params{Epoch: 7, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true}
+	return &feeder{
+		window: newWindow(testGrid, windowConfig{listed: listed, retained: 2*listed + 1, maxBytes: 1 << 20}),
+		line:   newTimeline(), plan: planFor(p, testGrid, 30), params: p,
+	}
+}
+
+// part adds part index of segment k, counted from the test's epoch.
+func (f *feeder) part(k int64, index int) {
+	k += 900000000
+	if f.window.open == nil || k > f.window.open.msn {
+		if last := f.window.find(f.window.newest()); last != nil && last.epoch != 0 && last.epoch != f.params.Epoch {
+			f.line.mark(k)
+		}
+		f.line.show(k)
+	}
+	at := media.TicksOf(testGrid.start(k), 90000) + int64(index)*18000
+	c := &cut{plan: f.plan, msn: k, index: index, last: index == 9,
+		frames: []*frame.Frame{{Ticks: at, Params: f.params, Keyframe: index == 0}}, durations: []int64{18000}}
+	f.window.add(c, []byte("media"))
+}
+
+// whole adds all parts of a segment.
+func (f *feeder) whole(k int64) {
+	for i := range 10 {
+		f.part(k, i)
+	}
+}
+
+func (f *feeder) reconfigure() {
+	next := *f.params
+	next.Epoch++
+	f.params = &next
+}
+
+func (f *feeder) listing() *listing {
+	l := f.window.snapshot()
+	last, _ := l.position()
+	l.marks, l.sequence = f.line.within(l.first(), last)
+	return &l
+}
+
+var (
+	selfID  = renditionID{"720p", media.Video}
+	otherID = renditionID{"aac", media.Audio}
+)
+
+func (l *listing) text(skip int) string {
+	return string(l.render(skip, selfID, []report{{id: selfID, msn: 1, part: 1}, {id: otherID, msn: 5, part: 2}}))
+}
+
+// parse reads a playlist with a parser that is not ours.
+func parse(t failer, text string) *oracle.Media {
+	var m oracle.Media
+	if err := m.Unmarshal([]byte(text)); err != nil {
+		t.Fatalf("the playlist cannot be parsed: %v\n%s", err, text)
+	}
+	return &m
+}
+
+func TestPlaylist(t *testing.T) {
+	f := newFeeder(15)
+	for k := range int64(20) {
+		f.whole(k)
+	}
+	f.part(20, 0)
+	f.part(20, 1)
+	m := parse(t, f.listing().text(0))
+	if m.Version != 9 || !m.IndependentSegments || m.TargetDuration != 2 {
+		t.Errorf("version %d, independent %v, target duration %d", m.Version, m.IndependentSegments, m.TargetDuration)
+	}
+	if got := m.MediaSequence; got != 900000005 {
+		t.Errorf("EXT-X-MEDIA-SEQUENCE is %d; 15 of 20 segments are listed, so want 900000005", got)
+	}
+	c := m.ServerControl
+	if !c.CanBlockReload || *c.PartHoldBack < 3*m.PartInf.PartTarget || *c.CanSkipUntil < 12*time.Second {
+		t.Errorf("EXT-X-SERVER-CONTROL %+v", c)
+	}
+	if !strings.Contains(f.listing().text(0), "HOLD-BACK=6.0") {
+		t.Error("HOLD-BACK is not three target durations (H4)")
+	}
+	for i, s := range m.Segments {
+		if want := i >= len(m.Segments)-3; want != (len(s.Parts) == 10) || !want && len(s.Parts) != 0 {
+			t.Errorf("segment %d of %d lists %d parts; the last three target durations list theirs (H12)", i, len(m.Segments), len(s.Parts))
+		}
+		if s.DateTime == nil || !s.DateTime.Equal(testGrid.start(900000005+int64(i)).Wall()) {
+			t.Errorf("segment %d has the date %v", i, s.DateTime)
+		}
+		for j, p := range s.Parts {
+			if p.Independent != (j == 0) {
+				t.Errorf("part %d of segment %d: independent %v", j, i, p.Independent)
+			}
+		}
+	}
+	if len(m.Parts) != 2 || m.PreloadHint == nil || m.PreloadHint.URI != "900000020.2.mp4" {
+		t.Errorf("the open segment has %d parts, the hint is %+v", len(m.Parts), m.PreloadHint)
+	}
+	if r := m.RenditionReport; len(r) != 1 || r[0].URI != "../aac-audio/index.m3u8" || r[0].LastMSN != 5 || *r[0].LastPart != 2 {
+		t.Errorf("rendition reports %+v; want one, of the other rendition", r)
+	}
+	if n := strings.Count(f.listing().text(0), "#EXT-X-MAP"); n != 1 {
+		t.Errorf("%d EXT-X-MAP for one epoch", n)
+	}
+}
+
+func TestPlaylistOfPartsAlone(t *testing.T) {
+	f := newFeeder(15)
+	f.part(3, 4) // begins in the middle
+	f.part(3, 5)
+	l := f.listing()
+	m := parse(t, l.text(0))
+	if len(m.Segments) != 1 || !m.Segments[0].Gap || len(m.Segments[0].Parts) != 10 {
+		t.Errorf("want one gap before the open segment, with its parts: %s", l.text(0))
+	}
+	if len(m.Parts) != 6 || !m.Parts[3].Gap || m.Parts[4].Gap {
+		t.Errorf("want four gaps before the two parts that are there: %s", l.text(0))
+	}
+	f.whole(4)
+	m = parse(t, f.listing().text(0))
+	if m.Segments[0].Gap || m.MediaSequence != 900000003 {
+		t.Errorf("the gap at the beginning is still listed: %s", f.listing().text(0))
+	}
+}
+
+func TestSilenceBecomesGaps(t *testing.T) {
+	f := newFeeder(15)
+	f.whole(0)
+	f.part(1, 0)
+	f.part(3, 3) // the publisher was away
+	l := f.listing()
+	m := parse(t, l.text(0))
+	var gaps []bool
+	for _, s := range m.Segments {
+		gaps = append(gaps, s.Gap)
+	}
+	if want := []bool{false, false, true}; !slices.Equal(gaps, want) {
+		t.Errorf("gaps %v, want %v", gaps, want)
+	}
+	if n := len(m.Segments[1].Parts); n != 10 || m.Segments[1].Duration != 2*time.Second {
+		t.Errorf("the segment that broke off has %d parts and lasts %v", n, m.Segments[1].Duration)
+	}
+	if strings.Contains(l.text(0), "DISCONTINUITY") {
+		t.Error("a pause with equal parameters is no discontinuity")
+	}
+	f.part(1000, 0) // an hour later nothing of that can be listed
+	if m := parse(t, f.listing().text(0)); len(m.Segments) != 1 || m.MediaSequence != 900000999 {
+		t.Errorf("after a long silence %d segments from %d are listed", len(m.Segments), m.MediaSequence)
+	}
+}
+
+func TestDiscontinuity(t *testing.T) {
+	f := newFeeder(4)
+	f.whole(0)
+	f.reconfigure()
+	f.whole(1)
+	f.part(2, 0)
+	text := f.listing().text(0)
+	if n := len(tagged(text, "#EXT-X-MAP")); n != 2 {
+		t.Errorf("%d EXT-X-MAP, want one for each epoch: %s", n, text)
+	}
+	if m := parse(t, text); !m.Segments[1].Discontinuity || m.DiscontinuitySequence != nil {
+		t.Errorf("segment 1 is no discontinuity: %s", text)
+	}
+	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
+		t.Errorf("the tags of a discontinuity do not stand together before its segment (H8): %s", text)
+	}
+	before := uint64(0)
+	for k := int64(2); k < 12; k++ {
+		f.whole(k)
+		l := f.listing()
+		if l.sequence < before {
+			t.Errorf("EXT-X-DISCONTINUITY-SEQUENCE fell from %d to %d", before, l.sequence)
+		}
+		before = l.sequence
+	}
+	if before != 1 {
+		t.Errorf("EXT-X-DISCONTINUITY-SEQUENCE is %d after one discontinuity left the playlist", before)
+	}
+}
+
+// All renditions of a stream show the same discontinuities, and none changes after it was shown.
+func TestTimelineIsTheSameForAll(t *testing.T) {
+	line := newTimeline()
+	line.show(5)
+	if line.mark(5) || line.mark(3) {
+		t.Error("a segment that was shown without a mark got one")
+	}
+	if !line.mark(6) || !line.mark(6) {
+		t.Error("a segment to come got no mark")
+	}
+	line.show(8)
+	line.mark(9)
+	if marks, sequence := line.within(6, 9); !slices.Equal(marks, []int64{6, 9}) || sequence != 0 {
+		t.Errorf("marks %v, sequence %d", marks, sequence)
+	}
+	if marks, sequence := line.within(7, 8); len(marks) != 0 || sequence != 1 {
+		t.Errorf("marks %v, sequence %d", marks, sequence)
+	}
+	for k := int64(10); k < 10+2*maxMarks; k++ {
+		line.mark(k)
+	}
+	if _, sequence := line.within(10+2*maxMarks, 1<<40); sequence != 2+2*maxMarks || len(line.marks) > maxMarks {
+		t.Errorf("sequence %d with %d marks kept", sequence, len(line.marks))
+	}
+}
+
+func TestEndedPlaylist(t *testing.T) {
+	f := newFeeder(15)
+	for k := range int64(12) {
+		f.whole(k)
+	}
+	l := f.listing()
+	l.ended = true
+	text := l.text(0)
+	if m := parse(t, text); !m.Endlist || m.PreloadHint != nil || len(m.RenditionReport) != 0 {
+		t.Errorf("an ended playlist promises more: %s", text)
+	}
+	if l.skippable() != 0 {
+		t.Error("an ended playlist allows delta updates (H30)")
+	}
+}
+
+// merge rebuilds the playlist from the one that a client has and a delta update, as RFC 8216bis section
+// 6.3.7 says: what EXT-X-SKIP stands for is taken from the old one.
+func merge(old, delta string) (string, bool) {
+	head, rest, ok := strings.Cut(delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=")
+	if !ok {
+		return delta, true
+	}
+	count, rest, _ := strings.Cut(rest, "\n")
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return "", false
+	}
+	skip := sequenceOf(delta) - sequenceOf(old)
+	if skip < 0 {
+		return "", false
+	}
+	_, body := splitHead(old)
+	for ; skip > 0 && body != ""; skip-- {
+		_, body = splitSegment(body)
+	}
+	kept := strings.Builder{}
+	for ; n > 0; n-- {
+		var s string
+		if s, body = splitSegment(body); s == "" {
+			return "", false
+		}
+		kept.WriteString(s)
+	}
+	return head + kept.String() + rest, true
+}
+
+func sequenceOf(text string) int {
+	_, after, _ := strings.Cut(text, "#EXT-X-MEDIA-SEQUENCE:")
+	line, _, _ := strings.Cut(after, "\n")
+	n, _ := strconv.Atoi(line)
+	return n
+}
+
+// splitHead cuts a playlist before the first line that belongs to a segment.
+func splitHead(text string) (head, body string) {
+	at := 0
+	for line := range strings.Lines(text) {
+		for _, tag := range []string{"#EXT-X-MAP", "#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-DISCONTINUITY\n", "#EXT-X-SKIP"} {
+			if strings.HasPrefix(line, tag) {
+				return text[:at], text[at:]
+			}
+		}
+		at += len(line)
+	}
+	return text, ""
+}
+
+// splitSegment cuts after the first line that is an address.
+func splitSegment(body string) (segment, rest string) {
+	at := 0
+	for line := range strings.Lines(body) {
+		at += len(line)
+		if !strings.HasPrefix(line, "#") {
+			return body[:at], body[at:]
+		}
+	}
+	return "", body
+}
+
+// stripOld leaves out of the first segments what a full playlist and one merged from an older playlist may
+// differ in: parts that were still listed then, and the init section, which the first segment names.
+func stripOld(text string, boundary int) string {
+	var out strings.Builder
+	head, body := splitHead(text)
+	out.WriteString(head)
+	for i := 0; body != ""; i++ {
+		segment, rest := splitSegment(body)
+		if segment == "" {
+			out.WriteString(rest)
+			break
+		}
+		for line := range strings.Lines(segment) {
+			old := i < boundary && (strings.HasPrefix(line, "#EXT-X-PART:") || strings.HasPrefix(line, "#EXT-X-MAP"))
+			if !old {
+				out.WriteString(line)
+			}
+		}
+		body = rest
+	}
+	return out.String()
+}
+
+// H28, H30: whatever happened, a delta update and the playlist that a client had make the full one again.
+func TestDeltaMerges(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { checkDelta(t, rapid.SliceOfN(rapid.Byte(), 1, 60).Draw(t, "events")) })
+}
+
+func FuzzDelta(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3})
+	f.Add([]byte{4, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 2})
+	f.Fuzz(func(t *testing.T, events []byte) { checkDelta(t, events[:min(len(events), 200)]) })
+}
+
+func checkDelta(t failer, events []byte) {
+	f := newFeeder(10)
+	k := int64(0)
+	f.whole(k)
+	had := f.listing().text(0)
+	last := f.listing()
+	for _, e := range events {
+		switch k++; e % 5 {
+		case 0:
+			f.whole(k)
+		case 1:
+			f.part(k, int(e)%10)
+		case 2:
+			for i := range int(e) % 10 {
+				f.part(k, i)
+			}
+		case 3:
+			k += int64(e) % 8
+			f.part(k, 2)
+		case 4:
+			f.reconfigure()
+			f.whole(k)
+		}
+		l := f.listing()
+		full := l.text(0)
+		parse(t, full)
+		n := l.skippable()
+		var behind time.Duration
+		for _, s := range l.segments[n:] {
+			behind += s.length
+		}
+		if l.open != nil {
+			for _, p := range l.open.parts {
+				behind += p.length
+			}
+		}
+		if n > 0 && behind <= skipTargets*l.targetDuration() {
+			t.Fatalf("%d segments are skipped though only %v follow", n, behind)
+		}
+		if n > 0 && last.lastClosed() >= l.segments[n-1].msn && last.first() <= l.first() {
+			merged, ok := merge(had, l.text(n))
+			if !ok {
+				t.Fatalf("the delta update cannot be merged:\n%s\nwith\n%s", l.text(n), had)
+			}
+			if got, want := stripOld(merged, n), stripOld(full, n); got != want {
+				t.Fatalf("merged:\n%s\nfull:\n%s", got, want)
+			}
+		}
+		had, last = full, l
+	}
+}
+
+func TestCovers(t *testing.T) {
+	f := newFeeder(15)
+	for k := range int64(5) {
+		f.whole(k)
+	}
+	f.part(5, 0)
+	f.part(5, 1)
+	l := f.listing()
+	for _, c := range []struct {
+		msn            int64
+		part           int
+		covers, tooFar bool
+	}{
+		{4, noPart, true, false}, {5, noPart, false, false}, {6, noPart, false, false}, {7, noPart, false, true},
+		{5, 1, true, false}, {5, 2, false, false}, {4, 9, true, false},
+		{4, 10, true, false}, // H21: past the end of a closed segment is part 0 of the next
+		{4, 1000, true, false},
+		{5, 16, false, false}, {5, 17, false, true}, // H23: 15 parts of 200 ms ahead, no more
+		{6, 0, false, false}, {6, 14, false, false}, {6, 15, false, true}, {7, 0, false, true},
+		{-900000000, noPart, true, false}, {0, 3, true, false}, // H22: stale
+		{1 << 40, noPart, false, true}, {5, 1_000_000, false, true},
+	} {
+		msn := c.msn + 900000000
+		if got := l.covers(msn, c.part); got != c.covers {
+			t.Errorf("segment +%d part %d: covered %v, want %v", c.msn, c.part, got, c.covers)
+		}
+		if got := l.tooFar(msn, c.part); got != c.tooFar {
+			t.Errorf("segment +%d part %d: too far %v, want %v", c.msn, c.part, got, c.tooFar)
+		}
+	}
+	f.part(5, 9)
+	if l := f.listing(); l.covers(900000005, 10) {
+		t.Error("part 0 of a segment that has not begun is covered")
+	}
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	f := newFeeder(10)
+	for k := range int64(100) {
+		f.whole(k)
+	}
+	if n := len(f.window.segments); n != 21 {
+		t.Errorf("%d segments are kept, want 21 (H12)", n)
+	}
+	if s := f.window.find(900000079); s == nil || s.msn != 900000079 || f.window.find(900000078) != nil || f.window.find(math.MaxInt64) != nil {
+		t.Errorf("the oldest segment is %+v", s)
+	}
+	f.window.config.maxBytes = 5 * 10 * 6
+	f.whole(100)
+	if f.window.bytes > 300 || len(f.window.segments) != 6 {
+		t.Errorf("%d bytes in %d segments are kept beyond the bound", f.window.bytes, len(f.window.segments))
+	}
+	total := 0
+	for _, s := range f.window.segments {
+		total += len(s.data)
+		if string(s.data) != strings.Repeat("media", 10) {
+			t.Errorf("segment %d is not its parts in a row (H13)", s.msn)
+		}
+	}
+	if total != f.window.bytes {
+		t.Errorf("%d bytes are counted, %d are there", f.window.bytes, total)
+	}
+	for k := int64(101); k < 200; k++ {
+		f.reconfigure()
+		f.window.inits[f.params.Epoch] = []byte("init")
+		f.whole(k)
+	}
+	if n := len(f.window.inits); n > len(f.window.segments)+1 {
+		t.Errorf("%d init sections are kept for %d segments", n, len(f.window.segments))
+	}
+}

@@ -1,0 +1,238 @@
+package transcoder
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"banyan/relay/media"
+)
+
+func TestBreaker(t *testing.T) {
+	var b breaker
+	now := time.Unix(1000, 0)
+	crash := func(ran time.Duration) time.Duration {
+		started := now
+		now = now.Add(ran)
+		b.crashed(started, now)
+		return b.wait(now)
+	}
+	within := func(got, want time.Duration) bool { return got >= want && got <= want+want/5 }
+	for i, want := range []time.Duration{100, 200, 400, 800} {
+		if got := crash(time.Second); !within(got, want*time.Millisecond) || b.open {
+			t.Errorf("after crash %d: wait %v, open %v; want about %v and closed", i+1, got, b.open, want*time.Millisecond)
+		}
+	}
+	if got := crash(time.Second); !within(got, openFor) || !b.open {
+		t.Errorf("after five crashes in a minute: wait %v, open %v; want about %v and open", got, b.open, openFor)
+	}
+	now = now.Add(openFor)
+	if got := crash(time.Second); !within(got, openFor) || !b.open {
+		t.Errorf("when the attempt after that crashes: wait %v, open %v; want open again", got, b.open)
+	}
+	now = now.Add(openFor)
+	if got := crash(healthyAfter); !within(got, firstBackoff) || b.open {
+		t.Errorf("when the attempt after that held: wait %v, open %v; want it as new", got, b.open)
+	}
+	for range 20 {
+		if got := crash(20 * time.Second); got > mostBackoff || b.open {
+			t.Fatalf("crashes 20 s apart: wait %v, open %v; want short waits", got, b.open)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	const ms = time.Millisecond
+	start := time.Unix(1000, 0)
+	at := func(d time.Duration) time.Time { return start.Add(d) }
+	media := func(d time.Duration) media.Time { return media.TimeOf(start.Add(d)) }
+	feed := func(p *progress, from, to, step time.Duration) {
+		for d := from; d < to; d += step {
+			p.fed(media(d), at(d))
+			p.taken()
+		}
+	}
+	fresh := func() *progress { return &progress{patience: 900 * ms, grace: 5000 * ms, hold: 130 * ms} }
+
+	p := fresh()
+	feed(p, 0, 4900*ms, 33*ms)
+	if p.stalled(at(4900 * ms)) {
+		t.Error("given up within the grace of its first output")
+	}
+	feed(p, 4900*ms, 5500*ms, 33*ms)
+	if !p.stalled(at(5500 * ms)) {
+		t.Error("not given up after the grace")
+	}
+
+	p = fresh()
+	p.made()
+	feed(p, 0, 1000*ms, 33*ms)
+	if p.stalled(at(1000*ms)) || !p.stalled(at(1100*ms)) {
+		t.Error("want it given up 900 ms after enough was fed to show something")
+	}
+	p.made()
+	if p.stalled(at(1101 * ms)) {
+		t.Error("given up right after it showed something")
+	}
+
+	p = fresh()
+	p.made()
+	feed(p, 0, 200*ms, 33*ms)
+	if p.stalled(at(time.Hour)) {
+		t.Error("given up although nothing is fed any more")
+	}
+
+	p = fresh()
+	p.made()
+	feed(p, 0, 165*ms, 33*ms)
+	p.fed(media(165*ms), at(165*ms)) // and the pipe is full
+	if !p.stalled(at(time.Hour)) {
+		t.Error("not given up although it does not take what it is fed")
+	}
+
+	p = fresh()
+	p.made()
+	feed(p, 0, 100*ms, 20*ms)
+	if p.stalled(at(999 * ms)) {
+		t.Error("given up with less fed than it may hold back")
+	}
+}
+
+func TestSlotsShedTheDearest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slots{most: 2}
+		take := func(worth int) chan *slot {
+			got := make(chan *slot, 1)
+			go func() {
+				held, err := s.take(t.Context(), worth)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- held
+			}()
+			synctest.Wait()
+			return got
+		}
+		shed := func(held *slot) bool {
+			select {
+			case <-held.taken:
+				return true
+			default:
+				return false
+			}
+		}
+		high, mid := <-take(1), <-take(2)
+		sound, low := take(9), take(3) // both wait; each takes one place
+		if !shed(high) || !shed(mid) {
+			t.Fatal("formats that are worth less keep their places")
+		}
+		if len(sound)+len(low) != 0 {
+			t.Fatal("a place was given before another was given back")
+		}
+		s.release(high)
+		first := <-sound
+		again := take(1) // the one that was shed asks again
+		s.release(mid)
+		if held := <-low; shed(first) || shed(held) {
+			t.Error("a format that is worth less took a place")
+		}
+		if len(again) != 0 {
+			t.Error("more run than may")
+		}
+		s.release(first)
+		<-again
+		if running, waiting, refused, count := s.counts(); running != 2 || waiting != 0 || refused != 3 || count != 2 {
+			t.Errorf("running %d, waiting %d, refused %d, shed %d; want 2, 0, 3, 2", running, waiting, refused, count)
+		}
+	})
+}
+
+func TestSlotsLeaveTheQueue(t *testing.T) {
+	s := &slots{most: 1}
+	held, err := s.take(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.take(ctx, 1); err == nil {
+		t.Error("a second place was given")
+	}
+	s.release(held)
+	if running, waiting, _, _ := s.counts(); running != 0 || waiting != 0 {
+		t.Errorf("running %d, waiting %d after all have left", running, waiting)
+	}
+}
+
+func TestUnwrap(t *testing.T) {
+	const span = 1 << 33
+	var u unwrapper
+	for i, c := range []struct{ in, want int64 }{
+		{span - 585, -585}, {1215, 1215}, {1 << 32, 1 << 32}, {span - 1, span - 1}, {0, span}, {90000, span + 90000}, {89000, span + 89000},
+	} {
+		if got := u.unwrap(c.in); got != c.want {
+			t.Errorf("time %d: %d came out as %d, want %d", i, c.in, got, c.want)
+		}
+	}
+}
+
+func TestTail(t *testing.T) {
+	var s tail
+	if s.take() != "" {
+		t.Error("a line before any was said")
+	}
+	_, _ = s.Write([]byte("one\ntwo\x1b[31m\n"))
+	if got := s.take(); got != "two [31m" {
+		t.Errorf("took %q", got)
+	}
+	if got := s.take(); got != "" || s.last() != "two [31m" {
+		t.Errorf("took %q again, the last is %q", got, s.last())
+	}
+	for range 100 {
+		_, _ = s.Write([]byte(strings.Repeat("x", 999) + "\n"))
+	}
+	_, _ = s.Write([]byte(strings.Repeat("y", 3*tailBytes)))
+	if len(s.buf) != tailBytes || len(s.take()) != 300 {
+		t.Errorf("%d bytes are kept", len(s.buf))
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for _, c := range []struct {
+		config Config
+		says   string
+	}{
+		{Config{Segment: 1500 * time.Millisecond}, "segment"},
+		{Config{Segment: time.Minute}, "segment"},
+		{Config{Preset: "-i /etc/passwd"}, "preset"},
+		{Config{Encoder: "libx264 -f null"}, "encoder"},
+		{Config{MaxProcesses: -1}, "max processes"},
+		{Config{Ladders: []Rule{{Match: "../x", Formats: DefaultLadder}}}, "ladder 1"},
+		{Config{Ladders: []Rule{{Match: "**", Formats: []string{"movie=x"}}}}, "ladder 1"},
+		{Config{FFmpeg: "/no/such/ffmpeg"}, "install"},
+		{Config{FFmpeg: "/bin/false"}, "install"},
+		{Config{FFmpeg: "/bin/true"}, "install"},
+	} {
+		if _, err := New(c.config); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("New(%+v): %v; want an error about %q", c.config, err, c.says)
+		}
+	}
+}
+
+func TestAudioGrid(t *testing.T) {
+	for _, codec := range []media.Codec{media.Opus, media.AAC} {
+		length, delay, warm := audioFrame(codec)
+		for start := int64(48000 * 10); start < 48000*10+3000; start += 7 {
+			from, floor := firstSample(codec, media.TimeAt(start, audioRate), 8)
+			if floor%length != 0 || floor < start || floor >= start+length {
+				t.Fatalf("%s from %d begins at %d", codec, start, floor)
+			}
+			// The encoder's first frame lies delay before its first sample; after the warm-up one is at floor.
+			if first := 8*audioRate + from - delay; first+warm*length != floor {
+				t.Fatalf("%s from %d: the encoder begins at %d", codec, start, first)
+			}
+		}
+	}
+}
