@@ -61,11 +61,12 @@ const (
 	dropAwaitKeyframe dropReason = iota // a video segment can only begin with a keyframe
 	dropOld                             // its place has been published already
 	dropNewParams                       // its epoch needs another init section and waits for the next segment
+	dropAfterGap                        // it comes in the middle of a segment, after a silence
 	dropReasons
 )
 
 func (d dropReason) String() string {
-	return [...]string{"await-keyframe", "old", "new-parameters"}[d]
+	return [...]string{"await-keyframe", "old", "new-parameters", "after-gap"}[d]
 }
 
 type dropCounts [dropReasons]uint64
@@ -147,6 +148,11 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 		c.dropped[dropAwaitKeyframe]++
 		return nil
 	}
+	if c.resumes(f, k) {
+		c.dropped[dropAfterGap]++
+		c.after = k
+		return c.flush(0, true)
+	}
 	if k > c.msn {
 		done = c.flush(f.Ticks, true)
 		c.enter(f, k)
@@ -179,6 +185,19 @@ func (c *cutter) segmentOf(f *frame.Frame) int64 {
 		return max(c.grid.at(t.Add(slack)), c.msn)
 	}
 	return max(c.grid.at(t.Add(-slack)), c.msn)
+}
+
+// resumes tells whether f comes after a silence and not at the beginning of a segment. Such a segment is
+// left as short as it is, or out altogether: hls.js 1.7.4 may wait for ever at a segment that has gaps
+// within. Only the first segment of all may begin late, so that a format which has just been started is
+// seen at once.
+func (c *cutter) resumes(f *frame.Frame, k int64) bool {
+	const silence = 500 * time.Millisecond
+	if c.msn == noSegment || media.DurationOf(f.Ticks-c.newest, c.plan.rate) < silence {
+		return false
+	}
+	late := f.Time().Sub(c.grid.start(k))
+	return k == c.msn || late > c.plan.frameTime()*3/2
 }
 
 // decodable tells whether f leads on from what is there: a segment begins with a keyframe, and nothing

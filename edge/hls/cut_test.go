@@ -2,6 +2,7 @@ package hls
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -250,6 +251,24 @@ func TestNewParametersWaitForASegment(t *testing.T) {
 		if want := 3 + 5 + 10; next == same && len(got) != want {
 			t.Errorf("after a pause with equal parameters: parts %v, want %d", places(got), want)
 		}
+	}
+}
+
+// A silence ends the segment that it falls into; the next one begins with a keyframe at its beginning.
+func TestSilenceEndsTheSegment(t *testing.T) {
+	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true}
+	c := newCutter(testGrid)
+	var got []cut
+	for _, f := range slices.Concat(videoFrames(p, second(0), second(0.5), 30, 2*time.Second),
+		videoFrames(p, second(1), second(2.1), 30, time.Second), videoFrames(p, second(5), second(6.2), 30, time.Second)) {
+		got = append(got, c.push(f)...)
+	}
+	want := []string{"0.0", "0.1", "0.2", "1.0", "3.0"} // the parts of segment 1 and what came late in 0 and 2 are left out
+	if fmt.Sprint(places(got)) != fmt.Sprint(want) {
+		t.Errorf("parts %v, want %v", places(got), want)
+	}
+	if !got[2].last || len(got[2].frames) != 3 || c.dropped[dropAfterGap] == 0 {
+		t.Errorf("the part before the silence: %d frames, last %v, drops %v", len(got[2].frames), got[2].last, c.dropped)
 	}
 }
 

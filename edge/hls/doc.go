@@ -20,8 +20,9 @@
 // each frame its place by media time: equal parts for video on a regular grid, whole multiples of the part
 // length for audio (grid.go). A part is built once, when its last frame is there: on a regular grid that
 // is known without the frame after. The window (window.go) keeps what is listed and, as the RFC demands,
-// as much again. What never came is a gap (EXT-X-GAP, GAP=YES), so that numbers and time agree always: a
-// publisher that leaves and returns with equal parameters makes gaps and no discontinuity.
+// as much again. Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always: a
+// publisher that leaves and returns with equal parameters makes a short segment and gaps, and no
+// discontinuity. Its frames are shown from the beginning of a segment on.
 //
 // A decoder that must be set up anew is another matter: the new epoch waits for the next segment, as a
 // segment has one init section (EXT-X-MAP). As media time goes on, that is no discontinuity either; a

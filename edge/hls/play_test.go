@@ -197,6 +197,13 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 			t.Errorf("segment %d: gap %v, want %v: %s", i, m.Segments[n].Gap, want, r)
 		}
 	}
+	for i, segment := range m.Segments {
+		for j, part := range segment.Parts {
+			if part.Gap && !segment.Gap {
+				t.Errorf("part %d of segment %d is a gap beside media", j, i)
+			}
+		}
+	}
 	if strings.Contains(r, "DISCONTINUITY") {
 		t.Error("the parameters are equal, so there is no discontinuity")
 	}

@@ -162,7 +162,7 @@ func TestSilenceBecomesGaps(t *testing.T) {
 	if want := []bool{false, false, true}; !slices.Equal(gaps, want) {
 		t.Errorf("gaps %v, want %v", gaps, want)
 	}
-	if n := len(m.Segments[1].Parts); n != 10 || m.Segments[1].Duration != 2*time.Second {
+	if n := len(m.Segments[1].Parts); n != 1 || m.Segments[1].Duration != 200*time.Millisecond {
 		t.Errorf("the segment that broke off has %d parts and lasts %v", n, m.Segments[1].Duration)
 	}
 	if strings.Contains(l.text(0), "DISCONTINUITY") {

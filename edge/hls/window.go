@@ -1,7 +1,6 @@
 package hls
 
 import (
-	"slices"
 	"time"
 
 	"banyan/relay/media"
@@ -79,7 +78,7 @@ func (w *window) add(c *cut, data []byte) bool {
 		return false
 	}
 	if w.open == nil || c.msn > w.open.msn {
-		w.close(p)
+		w.close()
 		w.advance(c, p)
 	}
 	s := w.open
@@ -96,7 +95,7 @@ func (w *window) add(c *cut, data []byte) bool {
 	w.bytes += len(data)
 	w.target = max(w.target, p.target)
 	if c.last {
-		w.close(p)
+		w.close()
 	}
 	w.shed()
 	return true
@@ -133,8 +132,8 @@ func (w *window) gap(k int64, p plan) *segment {
 	return s
 }
 
-// close ends the open segment. Parts that are missing at its end become gaps.
-func (w *window) close(p plan) {
+// close ends the open segment. One that broke off is short; the date of the next tells by how much.
+func (w *window) close() {
 	s := w.open
 	if s == nil {
 		return
@@ -144,12 +143,6 @@ func (w *window) close(p plan) {
 	for _, part := range s.parts {
 		s.length += part.length
 		size += len(part.data)
-	}
-	for left := w.grid.segment - s.length; len(s.parts) < p.parts && left > p.length*3/4; left -= p.length {
-		s.parts = append(s.parts, part{length: p.length, gap: true})
-	}
-	if slices.ContainsFunc(s.parts, func(p part) bool { return p.gap }) {
-		s.length = w.grid.start(s.msn + 1).Sub(s.date) // so that players' sums of lengths stay with the dates
 	}
 	// One buffer serves the segment and its parts, so that neither is held twice. Playlists that list the
 	// parts hold their own slice of them.

@@ -105,6 +105,15 @@ func (c *cable) cut() {
 	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 }
 
+func TestPullFallsBackToTCP(t *testing.T) {
+	t.Parallel()
+	camera := newNode(t, func(c *Config) { c.UDPAddr = "off" })
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	n := newNode(t, func(c *Config) { c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam")}} })
+	n.track("copy", media.Video)
+}
+
 func TestPushGoesBeforePull(t *testing.T) {
 	t.Parallel()
 	camera := newNode(t, nil)
