@@ -122,7 +122,7 @@ type publisher struct {
 	err    error
 }
 
-// stop takes the camera away without goodbye where abrupt, and waits for it.
+// stop takes the camera away and waits for it.
 func (p *publisher) stop() {
 	p.cancel()
 	<-p.done
@@ -390,7 +390,7 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 	if gap := f.Time().Wall().Sub(left); gap < 0 {
 		t.Errorf("media time went back by %v", -gap)
 	}
-	n.wantDecodable(append(n.frames(reader, 15)[:0], f))
+	n.wantDecodable(append([]*frame.Frame{f}, n.frames(reader, 14)...))
 }
 
 func TestTakeover(t *testing.T) {
@@ -434,11 +434,10 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// reconnecting is a source that never ends while the server goes away and comes back.
+// TestPublisherWaitsForTheServer has a server that takes nobody at first.
 func TestPublisherWaitsForTheServer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})
-	// An address where nobody answers at first.
 	gate := make(chan struct{})
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
