@@ -329,6 +329,41 @@ func TestKick(t *testing.T) {
 	}
 }
 
+func TestSettleWaitsForAllTracks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, Config{})
+		p, _ := camera(t, h, "cup/cam1")
+		sound, err := p.Source(media.Audio)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := h.Stream("cup/cam1")
+		start := time.Now()
+		time.AfterFunc(300*time.Millisecond, func() {
+			_ = sound.Begin(media.Params{Codec: media.Opus, ClockRate: 48000})
+			p.Announce()
+		})
+		s.Settle(t.Context(), 2*time.Second)
+		if waited := time.Since(start); waited != 300*time.Millisecond {
+			t.Errorf("waited %v for sound that came after 300 ms", waited)
+		}
+		camera(t, h, "cup/cam1")
+		again, _ := h.Publish("cup/cam1", "test") // claims nothing
+		start = time.Now()
+		s.Settle(t.Context(), 2*time.Second)
+		if waited := time.Since(start); waited != 2*time.Second {
+			t.Errorf("waited %v for a publisher that sends nothing, want two seconds", waited)
+		}
+		start = time.Now()
+		s.Settle(t.Context(), 2*time.Second)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("waited %v although the publisher has had its time", waited)
+		}
+		again.Close()
+		s.Settle(t.Context(), 2*time.Second) // nobody to wait for
+	})
+}
+
 func TestViewersAreCounted(t *testing.T) {
 	h := newTestHub(t, Config{})
 	camera(t, h, "cup/cam1")

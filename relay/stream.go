@@ -91,6 +91,45 @@ func (s *Stream) Changed() <-chan struct{} {
 	return s.changed
 }
 
+// Settle waits until the parameters of all tracks that the publisher has claimed are known, until the
+// publisher has been there for as long as patience, or until ctx ends. Who has to say at once what a
+// stream consists of (a playlist, an answer) calls it first: a publisher's sound may come a moment after
+// its picture, or never.
+func (s *Stream) Settle(ctx context.Context, patience time.Duration) {
+	for {
+		changed := s.Changed()
+		_, since, live := s.Publisher()
+		rest := time.Until(since.Add(patience))
+		if !live || rest <= 0 || s.known() {
+			return
+		}
+		timer := time.NewTimer(rest)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// known tells whether the publisher has claimed tracks and the parameters of all of them are known.
+func (s *Stream) known() bool {
+	live := 0
+	for _, t := range s.Published() {
+		if t.Live && t.Params == nil {
+			return false
+		}
+		if t.Live {
+			live++
+		}
+	}
+	return live > 0
+}
+
 // Closed tells whether the stream has been forgotten; a new one may have its name.
 func (s *Stream) Closed() bool {
 	s.hub.mu.Lock()

@@ -50,11 +50,15 @@ type Node struct {
 
 type api struct{ Config }
 
-// Register adds the routes of the interface to mux.
+// Register adds the interface to mux. Whatever else is asked for below its roots is answered here too, in JSON.
 func Register(mux *http.ServeMux, config Config) {
 	a := &api{config}
+	inner := http.NewServeMux()
 	for pattern, handler := range a.routes() {
-		mux.HandleFunc(pattern, handler)
+		inner.HandleFunc(pattern, handler)
+	}
+	for _, root := range []string{"/api/", "/thumbnails/"} {
+		mux.Handle(root, problem.Mux(inner))
 	}
 }
 

@@ -56,7 +56,7 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 			return []byte{0xff, 0xd8}, nil
 		},
 	})
-	b.http = problem.Mux(mux)
+	b.http = mux
 	return b
 }
 
@@ -127,6 +127,7 @@ func TestStreams(t *testing.T) {
 	b.ask("GET", "/api/v1/streams/cup/cam9", "", "", 404)
 	b.ask("GET", "/api/v1/streams/cup/c%20m", "", "", 400)
 	b.ask("PUT", "/api/v1/streams/cup/cam1", "", "", 405)
+	b.ask("GET", "/api/v2/streams", "", "", 404)
 }
 
 func TestPlayingByTokenHidesStreams(t *testing.T) {
