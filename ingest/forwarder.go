@@ -72,8 +72,8 @@ type ForwarderConfig struct {
 
 	// Announce, if set, is called after each begin of an epoch.
 	Announce func()
-	// RequestKeyframe, if set, is called when the publisher should send a keyframe: at the start, and
-	// after a loss that was not mended. It is called often; merging is up to it.
+	// RequestKeyframe, if set, is called when the publisher should send a keyframe: at the start, unless
+	// it begins with one, and after a loss that was not mended. It is called often; merging is up to it.
 	RequestKeyframe func()
 	// Waited, if set, gets the time that a packet was held back behind a hole.
 	Waited func(time.Duration)
@@ -165,7 +165,7 @@ func (f *Forwarder) forward(p Packet) {
 		f.fill(p)
 		return
 	case p.First:
-		f.restart()
+		f.begun = false // nothing before leads up to what comes now
 	case p.Sequence != f.expected:
 		f.requestKeyframe() // what refers to the lost packet is damaged until the next keyframe
 	}
@@ -198,12 +198,6 @@ func (f *Forwarder) forward(p Packet) {
 	}
 	f.newest, f.timestamp = max(f.newest, ticks), p.Timestamp
 	f.write(p, ticks, info)
-}
-
-// restart prepares for a new numbering of the publisher: nothing before leads up to it.
-func (f *Forwarder) restart() {
-	f.begun = false
-	f.requestKeyframe()
 }
 
 // foreign tells whether a packet has no place in the log at all.

@@ -94,7 +94,7 @@ func videoArgs(p plan) []string {
 	rate := strconv.Itoa(p.Out.Bitrate)
 	segment := int64(p.Out.FPS) * int64(p.Segment/time.Second) // in frames
 	a := []string{
-		"-fps_mode", "passthrough", "-enc_time_base", "-1",
+		"-fps_mode", "passthrough",
 		"-c:v", p.Encoder.name,
 		"-b:v", rate, "-maxrate", rate, "-bufsize", rate,
 		"-g", "1000000", "-bf", "0", "-threads", threads,

@@ -161,3 +161,28 @@ func TestThumbnail(t *testing.T) {
 		t.Errorf("asked again at once, another thumbnail was made (%v)", err)
 	}
 }
+
+// While the publisher is away its process is ended, and what it still held comes out; when the
+// publisher is back another starts.
+func TestIdleProcessIsEnded(t *testing.T) {
+	t.Parallel()
+	fx := newFixture(t, Config{Ladders: onlySmall})
+	c := small(t, "2")
+	fx.send(c.from(fx.epoch))
+	fx.offered("48p")
+	v := fx.watch("48p", media.Video)
+	fx.worker("48p", func(w Worker) bool { return w.Out > 0 })
+	fx.publication.Close()
+	if w := fx.worker("48p", func(w Worker) bool { return w.State == Waiting && w.Out > 0 }); w.PID != 0 || w.Trouble != "" {
+		t.Errorf("without a publisher the worker says %+v, want no process and no trouble", w)
+	}
+	if got := v.until(fx.epoch.Add(1900 * time.Millisecond)); len(got) != 29 && len(got) != 30 {
+		t.Errorf("%d frames came of the 30 that were sent", len(got))
+	}
+	fx.publish()
+	fx.send(c.from(fx.epoch.Add(20 * time.Second)))
+	back := v.until(fx.epoch.Add(20 * time.Second))
+	if f := back[len(back)-1]; !f.Keyframe || !f.Discontinuity {
+		t.Errorf("after the return the first frame has keyframe %v, discontinuity %v; want both", f.Keyframe, f.Discontinuity)
+	}
+}

@@ -34,8 +34,8 @@ type Config struct {
 	MaxProcesses int
 	// Memory bounds the address space of a process with a software encoder, in bytes. If zero, 4 GiB.
 	Memory uint64
-	// Patience is how long a process that is fed may show nothing before it is taken for hung; it
-	// has Grace for its first output. If zero, 900 ms and 5 s.
+	// Patience is how long a process that is fed may do nothing before it is taken for hung; it has
+	// Grace for its first output, and to be slow. If zero, 900 ms and 5 s.
 	Patience, Grace time.Duration
 
 	// Metrics gets the package's collectors. If nil, there are none.

@@ -1,8 +1,10 @@
 package transcoder
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,4 +39,22 @@ func killGroup(p *os.Process) {
 		_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
 	}
 	_ = p.Kill()
+}
+
+// processorTime is how much processor time a process has used, in clock ticks; zero where that cannot
+// be found out.
+func processorTime(pid int) int64 {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The name, in parentheses, may hold anything; utime and stime are fields 14 and 15, proc(5).
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	const user, system = 14 - 3, 15 - 3
+	if len(fields) <= system {
+		return 0
+	}
+	u, _ := strconv.ParseInt(string(fields[user]), 10, 64)
+	s, _ := strconv.ParseInt(string(fields[system]), 10, 64)
+	return u + s
 }

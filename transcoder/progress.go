@@ -8,11 +8,12 @@ import (
 )
 
 // progress tells a hung process from one that has nothing to do: it is stalled when it was fed
-// enough to show something and has shown nothing for a while. Time comes in as an argument. It is
-// safe for concurrent use.
+// enough to show something and has shown nothing for a while. One that uses the processor meanwhile may
+// only be slow, on a machine that has too much to do, and killing it would make that worse: it has
+// longer. Time comes in as an argument. It is safe for concurrent use.
 type progress struct {
-	patience time.Duration // once it has shown something
-	grace    time.Duration // until it has
+	patience time.Duration // for one that has shown something before and does nothing now
+	grace    time.Duration // for its first output, and for one that is busy
 	hold     time.Duration // media time that a process may hold back
 
 	mu      sync.Mutex
@@ -22,6 +23,8 @@ type progress struct {
 	overdue time.Time  // when enough had been fed; zero if it has not
 	last    time.Time  // when a frame was last fed
 	blocked bool       // it is being fed now
+	cpu     int64      // processor time it has used, in whatever unit
+	busy    time.Time  // when that last grew
 }
 
 // leastFed is how many frames a process may hold back in its pipeline: one each in the demuxer, the
@@ -56,13 +59,22 @@ func (p *progress) made() {
 	p.shown, p.frames, p.overdue = true, 0, time.Time{}
 }
 
+// used notes how much processor time the process has used so far.
+func (p *progress) used(cpu int64, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if cpu > p.cpu {
+		p.cpu, p.busy = cpu, now
+	}
+}
+
 // stalled tells whether the process should be given up. One that is not fed any more is left in peace:
 // it may hold back a few frames for ever.
 func (p *progress) stalled(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	limit := p.patience
-	if !p.shown {
+	if !p.shown || now.Sub(p.busy) < p.patience {
 		limit = p.grace
 	}
 	fed := p.blocked || now.Sub(p.last) < p.patience

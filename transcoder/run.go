@@ -136,7 +136,7 @@ func (r *run) verdict(end ending, exit error) (ending, error) {
 		return end, r.err
 	}
 	if r.hung.Load() {
-		return endHang, fmt.Errorf("no output for %v", r.t.config.Patience)
+		return endHang, errors.New("it is fed and shows nothing")
 	}
 	if end != endExit {
 		return end, nil
@@ -208,6 +208,7 @@ func (r *run) watch(done chan<- struct{}) {
 		case <-r.proc.exited:
 			return
 		case now := <-ticker.C:
+			r.progress.used(processorTime(r.proc.pid()), now)
 			if r.progress.stalled(now) {
 				r.hung.Store(true)
 				r.proc.kill()

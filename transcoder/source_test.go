@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image/jpeg"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +25,27 @@ import (
 	"banyan/relay/media"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain fails where a goroutine or a child process outlives the tests.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if left := children(); len(left) > 0 {
+			fmt.Fprintf(os.Stderr, "processes %v outlived the tests\n", left)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
+}
+
+// children lists our child processes.
+func children() []string {
+	var pids []string
+	threads, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, path := range threads {
+		list, _ := os.ReadFile(path)
+		pids = append(pids, strings.Fields(string(list))...)
+	}
+	return pids
+}
 
 // clip is a few seconds of a track as a publisher would send it, its times counted from zero.
 type clip struct {

@@ -38,6 +38,9 @@ func (t *Transcoder) Thumbnail(ctx context.Context, s *relay.Stream) ([]byte, er
 	}
 	// The key is the name: it may be that of a stream that came back meanwhile, which is as good.
 	jpeg, err, _ := t.thumbs.Do(string(s.Name()), func() (any, error) {
+		if jpeg := t.thumbCache.get(s, time.Now()); jpeg != nil {
+			return jpeg, nil // made between the look above and now
+		}
 		// Others wait for it too, so that one of them leaving does not end it; its own limits do.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*thumbLimit)
 		defer cancel()

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"banyan/relay/frame"
+	"banyan/relay/log"
 	"banyan/relay/media"
 )
 
@@ -75,6 +77,16 @@ func TestProgress(t *testing.T) {
 	p.made()
 	if p.stalled(at(1101 * ms)) {
 		t.Error("given up right after it showed something")
+	}
+
+	p = fresh()
+	p.made()
+	for d := time.Duration(0); d < 5500*ms; d += 33 * ms {
+		feed(p, d, d+1, 33*ms)
+		p.used(int64(d), at(d))
+		if want := d >= 132*ms+5000*ms; p.stalled(at(d)) != want {
+			t.Fatalf("busy, but without output for %v: given up is %v, want %v", d, !want, want)
+		}
 	}
 
 	p = fresh()
@@ -234,5 +246,57 @@ func TestAudioGrid(t *testing.T) {
 				t.Fatalf("%s from %d: the encoder begins at %d", codec, start, first)
 			}
 		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	in := media.Params{Codec: media.H264, ClockRate: 90000, Width: 1280, Height: 720, FPS: 30}
+	wider := in
+	wider.Width = 1920
+	const base = 1_700_000_000
+	at := func(d time.Duration) media.Time { return media.Time(base * time.Second).Add(d) }
+	for _, c := range []struct {
+		name     string
+		params   media.Params
+		newest   time.Duration
+		next     time.Duration
+		begins   bool // an epoch
+		key      bool
+		running  time.Duration
+		bitrate  int // of the output, where the source is unmeasured
+		want     ending
+		wantLeap bool
+	}{
+		{"the next frame", in, time.Second, 1033 * time.Millisecond, false, false, 0, 0, endNone, false},
+		{"a frame that is shown earlier", in, time.Second, 900 * time.Millisecond, false, false, 0, 0, endNone, false},
+		{"a gap", in, time.Second, 20 * time.Second, false, true, 0, 0, endNone, false},
+		{"a gap too long to fill", in, time.Second, time.Hour, false, true, 0, 0, endJump, false},
+		{"a leap back", in, time.Hour, time.Second, false, true, 0, 0, endJump, true},
+		{"an epoch like the one before", in, time.Second, 1500 * time.Millisecond, true, true, 0, 0, endNone, false},
+		{"an epoch after a pause", in, time.Second, 4 * time.Second, true, true, 0, 0, endJump, false},
+		{"an epoch that goes back", in, 10 * time.Second, time.Second, true, true, 0, 0, endJump, true},
+		{"other parameters", wider, time.Second, 1033 * time.Millisecond, true, true, 0, 0, endChange, false},
+		{"other parameters, far back", wider, time.Hour, time.Second, true, true, 0, 0, endChange, true},
+		{"old age", in, 13 * time.Hour, 13*time.Hour + time.Millisecond, false, true, 13 * time.Hour, 0, endAge, false},
+		{"old age between keyframes", in, 13 * time.Hour, 13*time.Hour + time.Millisecond, false, false, 13 * time.Hour, 0, endNone, false},
+		{"a richer source", in, 20 * time.Second, 20033 * time.Millisecond, false, true, 20 * time.Second, 100_000, endRate, false},
+		{"a richer source, at once", in, time.Second, 1033 * time.Millisecond, false, true, time.Second, 100_000, endNone, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			target, err := ParseTarget("720p")
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := &job{target: target, source: log.New(media.TrackID{}, 1, log.Config{})}
+			r := &run{job: j, newest: at(c.newest), started: time.Now().Add(-c.running), plan: plan{In: in, Base: base}}
+			r.plan.Out = videoParams(target, Source{Params: in})
+			if c.bitrate > 0 {
+				r.plan.Out.Bitrate = c.bitrate
+			}
+			f := &frame.Frame{Ticks: media.TicksOf(at(c.next), 90000), Params: &c.params, Keyframe: c.key, Discontinuity: c.begins}
+			if got := r.judge(f); got != c.want || j.leapt != c.wantLeap {
+				t.Errorf("%q, leapt %v; want %q, %v", got, j.leapt, c.want, c.wantLeap)
+			}
+		})
 	}
 }

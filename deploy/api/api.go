@@ -32,9 +32,9 @@ type Config struct {
 	Log   *slog.Logger
 	Node  Node
 	// WebRTC and HLS tell whether a track can be offered by that protocol.
-	WebRTC, HLS func(*relay.Stream, relay.Track) bool
-	// Workers lists the transcoder's processes as JSON values; nil on a node without transcoder.
-	Workers func() any
+	WebRTC, HLS func(relay.Track) bool
+	// Workers lists the transcoder's processes; nil on a node without transcoder.
+	Workers func() []Worker
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
 	Thumbnail func(ctx context.Context, stream *relay.Stream) ([]byte, error)
 }

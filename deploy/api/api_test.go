@@ -47,8 +47,8 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	Register(mux, Config{
 		Hub: b.hub, Guard: guard, Log: log,
 		Node:    Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
-		WebRTC:  func(_ *relay.Stream, t relay.Track) bool { return t.Params.Codec == media.H264 },
-		Workers: func() any { return []string{} },
+		WebRTC:  func(t relay.Track) bool { return t.Params.Codec == media.H264 },
+		Workers: func() []Worker { return []Worker{} },
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {
 				return nil, errors.New("no keyframe yet")

@@ -37,6 +37,23 @@ type Format struct {
 	HLS        bool         `json:"hls"`
 }
 
+// Worker is one format that the transcoder makes, with its FFmpeg process.
+type Worker struct {
+	Stream    media.Name   `json:"stream"`
+	Format    media.Format `json:"format"`
+	Kind      media.Kind   `json:"kind"`
+	State     string       `json:"state"`
+	PID       int          `json:"pid,omitempty"` // absent while no process runs
+	Since     time.Time    `json:"since"`         // of the state
+	Encoder   string       `json:"encoder"`
+	FramesIn  uint64       `json:"frames_in"`
+	FramesOut uint64       `json:"frames_out"`
+	Dropped   uint64       `json:"dropped"`
+	Restarts  uint64       `json:"restarts"`
+	LagMS     int64        `json:"lag_ms"` // from the source's newest frame back to the newest made
+	Trouble   string       `json:"trouble,omitempty"`
+}
+
 func (a *api) describe(s *relay.Stream) Stream {
 	out := Stream{
 		Name: s.Name(), Watching: s.Viewers(),
@@ -49,7 +66,7 @@ func (a *api) describe(s *relay.Stream) Stream {
 		out.Viewers += n
 	}
 	for _, t := range s.Tracks() {
-		out.Formats = append(out.Formats, a.format(s, t))
+		out.Formats = append(out.Formats, a.format(t))
 	}
 	return out
 }
@@ -64,7 +81,7 @@ func door(origin string) string {
 	return origin
 }
 
-func (a *api) format(s *relay.Stream, t relay.Track) Format {
+func (a *api) format(t relay.Track) Format {
 	f := Format{Name: t.ID.Format, Kind: t.ID.Kind, Readers: t.Readers, Running: t.Log != nil && t.Live}
 	if t.Params == nil {
 		return f
@@ -72,7 +89,7 @@ func (a *api) format(s *relay.Stream, t relay.Track) Format {
 	p := t.Params
 	f.Codec, f.Width, f.Height, f.Channels, f.SampleRate = p.Codec, p.Width, p.Height, p.Channels, p.SampleRate
 	f.FPS, f.Bitrate = p.FPS, p.Bitrate
-	f.WebRTC, f.HLS = a.WebRTC != nil && a.WebRTC(s, t), a.HLS != nil && a.HLS(s, t)
+	f.WebRTC, f.HLS = a.WebRTC != nil && a.WebRTC(t), a.HLS != nil && a.HLS(t)
 	if t.Log == nil {
 		return f
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,10 @@ func (c *serveCommand) Run(ctx context.Context, console console) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, cfg, options{Roles: c.Roles, Demo: c.Demo}, newLog(cfg, console.stderr))
+	if c.Demo && (cfg.RTSP.Addr == "" || !slices.Contains(c.Roles, "ingest")) {
+		return errors.New("--demo pushes by RTSP and WHIP: set rtsp.addr, and include the role ingest")
+	}
+	return serve(ctx, cfg, options{Roles: c.Roles, Demo: c.Demo, Out: console.stdout}, newLog(cfg, console.stderr))
 }
 
 // newLog makes the log of the process. No secret passes it.

@@ -44,6 +44,16 @@ type door struct {
 
 type doors []*door
 
+// find is the door of the given name.
+func (d doors) find(name string) *door {
+	for _, door := range d {
+		if door.name == name {
+			return door
+		}
+	}
+	return nil
+}
+
 // close shuts doors that were opened and never served.
 func (d doors) close() {
 	for _, door := range d {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
@@ -25,6 +26,7 @@ var allRoles = []string{"ingest", "mixer", "transcoder", "relay", "edge", "confe
 type options struct {
 	Roles []string
 	Demo  bool
+	Out   io.Writer // for people: where to look
 }
 
 // node is the process while it serves: what its parts are built from.
@@ -37,6 +39,8 @@ type node struct {
 
 	public *http.ServeMux // the outside contract, on http.addr and http.tls.addr
 	admin  *http.ServeMux // for operators, on admin.addr
+
+	parts parts
 
 	ready atomic.Bool // what /readyz says
 }
@@ -53,6 +57,11 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	}
 	n.routeHealth()
 	n.routeAdmin()
+	err = n.build()
+	defer func() { err = errors.Join(err, n.parts.close()) }()
+	if err != nil {
+		return err
+	}
 
 	// All doors open before anything runs behind them: a port that is taken must stop the start, not a running node.
 	doors, err := n.openDoors()
@@ -62,12 +71,13 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	return n.run(ctx, doors)
 }
 
-// run starts the parts and ends them in an order that viewers feel least:
+// run starts what was built and ends it in an order that viewers feel least:
 //
 //  1. /readyz turns to 503, so that balancers send nobody new here;
-//  2. the public doors stop accepting, and requests that run may finish within drainTime;
-//  3. what is left is cut;
-//  4. the admin door goes last, so that all of this can be watched.
+//  2. RTSP and HLS end, which answers the requests that wait for media; the demo cameras stop;
+//  3. the public doors stop accepting, and requests that run may finish within drainTime; what is left is cut;
+//  4. the admin door goes, so that all of this can be watched;
+//  5. WebRTC sessions get their farewell and everything else is closed, see parts.close.
 func (n *node) run(ctx context.Context, doors doors) error {
 	// The admin door outlives ctx until the public ones are shut.
 	adminCtx, closeAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -75,6 +85,10 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	var admin, parts errgroup.Group
 	partsCtx, endParts := context.WithCancel(ctx)
 	defer endParts()
+	parts.Go(func() error {
+		defer endParts()
+		return n.serveParts(partsCtx)
+	})
 	for _, door := range doors {
 		group, until := &parts, partsCtx
 		if door.name == adminDoor {
@@ -84,6 +98,9 @@ func (n *node) run(ctx context.Context, doors doors) error {
 			defer endParts() // a node without one of its doors is no node
 			return door.serve(until)
 		})
+	}
+	if n.opt.Demo {
+		n.startDemo(partsCtx, &parts, doors)
 	}
 	n.ready.Store(true)
 	n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
@@ -96,6 +113,23 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	err = errors.Join(err, admin.Wait())
 	n.log.Info("stopped")
 	return err
+}
+
+// startDemo starts the demo cameras once the doors that they push to are open.
+func (n *node) startDemo(ctx context.Context, group *errgroup.Group, doors doors) {
+	group.Go(func() error {
+		select {
+		case <-n.parts.rtsp.Listening():
+		case <-ctx.Done():
+			return nil
+		}
+		d := demo{
+			ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, log: n.log,
+			rtsp: n.parts.rtsp.Addr(), http: doors.find("http").listener.Addr(),
+		}
+		printDemo(n.opt.Out, "http://"+localAddr(d.http))
+		return d.run(ctx)
+	})
 }
 
 // openDoors opens every listener that the configuration asks for, or none.

@@ -49,8 +49,9 @@ type Config struct {
 	} `key:"admin"`
 
 	RTSP struct {
-		Addr string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
-		Pull []Pull `key:"pull" default:"[]" doc:"Cameras to fetch by RTSP: a list of {stream: cup/cam1, url: rtsp://…, transport: auto|tcp|udp}."`
+		Addr    string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
+		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
+		Pull    []Pull `key:"pull" default:"[]" doc:"Cameras to fetch by RTSP: a list of {stream: cup/cam1, url: rtsp://…, transport: auto|tcp|udp}."`
 	} `key:"rtsp"`
 
 	RTC struct {

@@ -24,6 +24,7 @@ func (n *node) urlAs(user, password, path string) string {
 }
 
 func TestPushWithDigest(t *testing.T) {
+	t.Parallel()
 	n := locked(t)
 	push(t, n.urlAs("ana", "s3cret-of-ana", "cup/cam1"), "tcp", picture, x264())
 	n.track("cup/cam1", media.Video)
@@ -33,6 +34,7 @@ func TestPushWithDigest(t *testing.T) {
 }
 
 func TestPushWithTokenInURL(t *testing.T) {
+	t.Parallel()
 	n := locked(t)
 	token := n.token("cup/*", "cup/*")
 	push(t, n.url("cup/cam1?token="+token), "tcp", picture, tone, x264(), []string{"-c:a", "aac"})
@@ -47,6 +49,7 @@ func TestPushWithTokenInURL(t *testing.T) {
 }
 
 func TestPullWithTokenAsPassword(t *testing.T) {
+	t.Parallel()
 	camera := newNode(t, func(c *Config) { c.Guard = newGuard(t, auth.NeedToken) })
 	camera.guard = camera.server.config.Guard.(*auth.Guard)
 	token := camera.token("cam", "cam")
@@ -59,6 +62,7 @@ func TestPullWithTokenAsPassword(t *testing.T) {
 }
 
 func TestWrongCredentials(t *testing.T) {
+	t.Parallel()
 	n := locked(t)
 	other := n.token("elsewhere", "elsewhere")
 	for _, url := range []string{
@@ -78,6 +82,7 @@ func TestWrongCredentials(t *testing.T) {
 }
 
 func TestUsersAreChecked(t *testing.T) {
+	t.Parallel()
 	for name, u := range map[string]User{
 		"no name": {Password: "x"}, "no password": {Name: "a"}, "bad glob": {Name: "a", Password: "x", Play: []string{"a//b"}},
 	} {

@@ -194,8 +194,9 @@ func g711(p *media.Params, dynamic uint8) *format.G711 {
 }
 
 // OnDescribe tells what a stream has.
-func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
+func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (res *base.Response, stream *gortsplib.ServerStream, err error) {
 	c := clientOf(ctx.Conn)
+	defer h.contain(c, &res, &err)
 	want, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
 		return answer(base.StatusBadRequest, err.Error()), nil, nil
@@ -207,7 +208,7 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	if !accepts(ctx.Request.Header["Accept"]) {
 		return answer(base.StatusNotAcceptable, "Streams are described in application/sdp."), nil, nil
 	}
-	o, err := h.find(context.Background(), want)
+	o, err := h.find(h.life, want)
 	if err != nil {
 		return answer(statusOf(err), err.Error()), nil, nil
 	}
@@ -216,7 +217,7 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	if err != nil {
 		return answer(base.StatusInternalServerError, "The stream cannot be described."), nil, fmt.Errorf("describe %q: %w", want.name, err)
 	}
-	res := ok()
+	res = ok()
 	res.Body = body
 	return res, nil, nil
 }

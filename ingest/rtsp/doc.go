@@ -11,6 +11,9 @@
 // parameter sets in the description or in the stream are all dealt with in one way, whether the peer
 // pushes or is pulled.
 //
+// The first packets of a track wait 200 ms, so that a publisher that begins with a burst of what it
+// encoded meanwhile is not taken to be ahead of the clock (leadIn).
+//
 // A session ends when the peer tears it down, closes its connection, or is silent for ten seconds; when
 // somebody else publishes under the name; and when its token is no longer valid. The logs go on: their
 // readers wait for the next publisher. A TCP peer that sends faster than real time is made to wait.
@@ -22,6 +25,13 @@
 // keyframe without anybody else noticing. RTP timestamps are those of the log; sender reports every few
 // seconds tie them to media time. A player stays while the publisher is away, and is told BYE only
 // when the stream is forgotten or comes back with another codec.
+//
+// # Pulling
+//
+// A Pull names a camera's URL. Each attempt connects by an ingest.URLGuard, which also sees every
+// redirect; a camera's password never goes to another host, nor into a log. Attempts follow each other
+// with growing, jittered pauses, for ever, and "auto" takes turns with UDP and TCP. Who pushes under the
+// name goes before what is pulled: the pull waits until they leave.
 //
 // # Who may
 //
@@ -41,8 +51,9 @@
 //
 // Connections are bounded in total and per address; a connection must complete a request every 20
 // seconds until media flows; requests are bounded by gortsplib (64 byte method, 2 KiB URL, 255 headers
-// of 2 KiB, 128 KiB body) and to 160 KiB together. One session per connection, which ends with it. UDP
-// goes only to the address that asked, and to no well-known port. A panic in a packet ends its session.
+// of 2 KiB, 128 KiB body) and to 160 KiB together. One session per connection, which ends with it, and
+// which no other connection can use, whatever ids it knows. UDP goes only to the address that asked, and
+// to no well-known port. A panic over a packet or a request ends its session.
 //
 // Not done: RTSPS, multicast, HTTP tunnels, back channels. A request that is no RTSP/1.0 at all closes
 // the connection without an answer.

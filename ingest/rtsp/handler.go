@@ -2,9 +2,11 @@ package rtsp
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -164,8 +166,9 @@ func splitControl(u *base.URL) (path, query string) {
 }
 
 // OnAnnounce takes a publisher's description.
-func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Response, error) {
+func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *base.Response, err error) {
 	c := clientOf(ctx.Conn)
+	defer h.contain(c, &res, &err)
 	to, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
 		return answer(base.StatusBadRequest, err.Error()), nil
@@ -189,8 +192,9 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.R
 }
 
 // OnSetup agrees on the transport of a track.
-func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Response, stream *gortsplib.ServerStream, err error) {
 	c := clientOf(ctx.Conn)
+	defer h.contain(c, &res, &err)
 	from, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
 		return answer(base.StatusBadRequest, err.Error()), nil, nil
@@ -244,8 +248,9 @@ func checkTransport(header base.HeaderValue, peer netip.Addr) *base.Response {
 }
 
 // OnRecord lets a publisher in.
-func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
+func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.Response, err error) {
 	c := clientOf(ctx.Conn)
+	defer h.contain(c, &res, &err)
 	r, is := c.session.(*recording)
 	if !is {
 		return answer(base.StatusMethodNotValidInThisState, "Send ANNOUNCE and SETUP first."), nil
@@ -262,8 +267,9 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Respo
 }
 
 // OnPlay checks a player once more; OnResponse starts it.
-func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Response, err error) {
 	c := clientOf(ctx.Conn)
+	defer h.contain(c, &res, &err)
 	p, is := c.session.(*player)
 	if !is {
 		return answer(base.StatusMethodNotValidInThisState, "Send SETUP first."), nil
@@ -273,7 +279,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 	}
 	c.phase = playing
 	c.guest.flowing.Store(true)
-	res := ok()
+	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
 	return res, nil
 }
@@ -306,6 +312,16 @@ func (h *handler) OnPacketsLost(ctx *gortsplib.ServerHandlerOnPacketsLostCtx) {
 
 // OnStreamWriteError is not called, as packets are written to sessions one by one.
 func (h *handler) OnStreamWriteError(*gortsplib.ServerHandlerOnStreamWriteErrorCtx) {}
+
+// contain turns a panic of a handler into an answer, and the end of that connection alone.
+func (h *handler) contain(c *client, res **base.Response, err *error) {
+	if broken := recover(); broken != nil {
+		h.config.Logger.Error("a request broke its handler", "peer", c.peer, "method", c.request.Method,
+			"cause", broken, "stack", string(debug.Stack()))
+		*res = answer(base.StatusInternalServerError, "The request broke the server; the operator's log has more.")
+		*err = fmt.Errorf("%s broke its handler: %v", c.request.Method, broken)
+	}
+}
 
 func ok() *base.Response {
 	return &base.Response{StatusCode: base.StatusOK, Header: base.Header{}}

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"context"
 	"encoding/json"
 	"os/exec"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"banyan/relay"
+	"banyan/relay/frame"
 	"banyan/relay/log"
 	"banyan/relay/media"
 )
@@ -52,6 +55,7 @@ func probe(t *testing.T, url, transport string, packets int) map[string]int {
 }
 
 func TestPlayToFFprobe(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
 	n.track("cup/cam1", media.Video)
@@ -66,6 +70,7 @@ func TestPlayToFFprobe(t *testing.T) {
 }
 
 func TestPlayDecodesWithoutErrors(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "udp", picture, tone, x264(), []string{"-c:a", "libopus"})
 	n.track("cam", media.Video)
@@ -78,6 +83,7 @@ func TestPlayDecodesWithoutErrors(t *testing.T) {
 }
 
 func TestPlayToGStreamer(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "tcp", picture, x264())
 	n.track("cam", media.Video)
@@ -90,6 +96,7 @@ func TestPlayToGStreamer(t *testing.T) {
 
 // TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
 func TestPlayTellsWhereAndWhen(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
 	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
@@ -161,5 +168,44 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 		if d := media.DurationOf(int64(int32(reports[k].RTPTime-uint32(ticks))), rate); d < 0 || d > time.Second {
 			t.Errorf("%v: the report's clocks differ by %v from the log's; want the part of a second that was cut", k, d)
 		}
+	}
+}
+
+// silence supplies every stream with a format of Opus packets.
+type silence struct{}
+
+func (silence) Offers(s *relay.Stream) []relay.Offer {
+	return []relay.Offer{{Format: "opus", Kind: media.Audio, Params: silent}}
+}
+
+var silent = media.Params{Codec: media.Opus, ClockRate: 48000, SampleRate: 48000, Channels: 2}
+
+func (silence) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w *log.Writer) error {
+	out, err := frame.NewWriter(w, silent)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ticks := media.TicksOf(media.TimeOf(time.Now()), 48000); ; ticks += 960 {
+		if err := out.Write(frame.Frame{Ticks: ticks, Units: [][]byte{{0xfc, 0xff, 0xfe}}}); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func TestPlayAFormatThatIsSupplied(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	n.hub.AddSupplier(silence{})
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	if got := probe(t, n.url("cam?format=opus"), "tcp", 10); got["opus"] < 50 || len(got) != 1 {
+		t.Errorf("?format=opus plays %v in 3 s; want opus alone", got)
 	}
 }

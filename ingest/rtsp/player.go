@@ -49,7 +49,7 @@ type player struct {
 
 // newPlayer subscribes; on failure it gives the answer instead.
 func (s *Server) newPlayer(c *client, lib *gortsplib.ServerSession, want target, g grant) (*player, *base.Response) {
-	o, err := s.find(context.Background(), want)
+	o, err := s.find(s.life, want)
 	if err != nil {
 		return nil, answer(statusOf(err), err.Error())
 	}
@@ -84,7 +84,7 @@ func (p *player) start(res *base.Response, u *base.URL) {
 	if p.cancel != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(p.server.life)
 	p.cancel = cancel
 	var info headers.RTPInfo
 	path, _ := splitControl(u)

@@ -86,6 +86,7 @@ type track struct {
 	source    *source
 	clock     *ingest.Clock
 	writer    *frame.Writer
+	leadIn    leadIn
 	leapt     bool // the next frame begins an epoch
 }
 
@@ -114,9 +115,24 @@ func (t *track) guard(work func()) {
 	work()
 }
 
-// take is the life of a packet: time, frame, log.
+// take holds the first packets for a moment, and passes the others on.
 func (t *track) take(packet *rtp.Packet, now time.Time) {
-	ticks, jumped := t.clock.Ticks(packet.Timestamp, now)
+	if t.leadIn.over {
+		t.publish(packet, now, now)
+		return
+	}
+	for i, held := range t.leadIn.add(arrival{packet, now}, t.source.params.ClockRate) {
+		anchor := held.at
+		if i == 0 {
+			anchor = t.leadIn.anchor
+		}
+		t.publish(held.packet, held.at, anchor)
+	}
+}
+
+// publish is the life of a packet: time, frame, log. It came now; for its time it counts as of at.
+func (t *track) publish(packet *rtp.Packet, now, at time.Time) {
+	ticks, jumped := t.clock.Ticks(packet.Timestamp, at)
 	t.leapt = t.leapt || jumped
 	frames, err := t.source.decode(packet)
 	if err != nil {
@@ -133,7 +149,7 @@ func (t *track) take(packet *rtp.Packet, now time.Time) {
 		}
 	}
 	if t.publisher.paced {
-		t.pace(ticks, now)
+		t.pace(ticks)
 	}
 }
 
@@ -152,8 +168,8 @@ func (t *track) write(f frame.Frame) bool {
 
 // pace holds a peer that sends faster than real time, such as a file without "-re". TCP passes the
 // wait on to it.
-func (t *track) pace(ticks int64, now time.Time) {
-	ahead := media.TimeAt(ticks, t.source.params.ClockRate).Sub(media.TimeOf(now))
+func (t *track) pace(ticks int64) {
+	ahead := media.TimeAt(ticks, t.source.params.ClockRate).Sub(media.TimeOf(time.Now()))
 	if ahead > maxAhead {
 		time.Sleep(min(ahead-maxAhead, maxPause))
 	}

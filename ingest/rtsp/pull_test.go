@@ -18,6 +18,7 @@ import (
 )
 
 func TestPullWithDigestOverEachTransport(t *testing.T) {
+	t.Parallel()
 	camera := locked(t)
 	push(t, camera.urlAs("ana", "s3cret-of-ana", "cup/cam1"), "tcp", picture, tone, x264("-bf", "2"), []string{"-c:a", "aac"})
 	camera.track("cup/cam1", media.Video)
@@ -38,6 +39,7 @@ func TestPullWithDigestOverEachTransport(t *testing.T) {
 
 // TestPullComesBack takes the whole camera away, which then returns at the same address.
 func TestPullComesBack(t *testing.T) {
+	t.Parallel()
 	camera := newNode(t, nil)
 	push(t, camera.url("cam"), "tcp", picture, x264())
 	camera.track("cam", media.Video)
@@ -103,7 +105,17 @@ func (c *cable) cut() {
 	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 }
 
+func TestPullFallsBackToTCP(t *testing.T) {
+	t.Parallel()
+	camera := newNode(t, func(c *Config) { c.UDPAddr = "off" })
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	n := newNode(t, func(c *Config) { c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam")}} })
+	n.track("copy", media.Video)
+}
+
 func TestPushGoesBeforePull(t *testing.T) {
+	t.Parallel()
 	camera := newNode(t, nil)
 	push(t, camera.url("cam"), "tcp", picture, x264())
 	camera.track("cam", media.Video)
@@ -127,6 +139,7 @@ func TestPushGoesBeforePull(t *testing.T) {
 }
 
 func TestPullsAreChecked(t *testing.T) {
+	t.Parallel()
 	for _, p := range []Pull{
 		{Stream: "a//b", URL: "rtsp://192.168.1.2/x"}, {Stream: "a", URL: "http://192.168.1.2/x"}, {Stream: "a", URL: "file:///etc/passwd"},
 		{Stream: "a", URL: "rtsp://192.168.1.2/x", Transport: "pigeon"}, {Stream: "a", URL: "rtsp://192.168.1.2/x", Public: true},
@@ -253,6 +266,7 @@ func attemptAt(t *testing.T, c *camera, userinfo string) error {
 
 // TestHostileCameras is R24: slow, huge, endless and wrong answers are bounded, and tell the cause.
 func TestHostileCameras(t *testing.T) {
+	t.Parallel()
 	endless := func(unit string, pause time.Duration) func(*camera, net.Conn) {
 		return func(_ *camera, conn net.Conn) {
 			for range 100000 {
@@ -310,6 +324,7 @@ func TestHostileCameras(t *testing.T) {
 }
 
 func TestRedirectsAreBounded(t *testing.T) {
+	t.Parallel()
 	var c *camera
 	c = newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, redirect("rtsp://"+c.Addr().String()+"/again")) })
 	attemptAt(t, c, "")
@@ -319,6 +334,7 @@ func TestRedirectsAreBounded(t *testing.T) {
 }
 
 func TestPasswordStaysWithItsHost(t *testing.T) {
+	t.Parallel()
 	canary := newCamera(t, func(c *camera, conn net.Conn) {
 		c.answer(conn, func(_, cseq string) string {
 			return "RTSP/1.0 401 Unauthorized\r\nCSeq: " + cseq + "\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n"

@@ -10,6 +10,7 @@ import (
 )
 
 func TestPushFromFFmpeg(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, transport string
 		video, audio    media.Codec
@@ -22,6 +23,7 @@ func TestPushFromFFmpeg(t *testing.T) {
 			{"-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-x265-params", "keyint=15:bframes=0:log-level=none:pools=1", "-c:a", "pcm_alaw", "-ar", "8000", "-ac", "1"}}},
 		{"vp8", "tcp", media.VP8, "", [][]string{picture, {"-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "15"}}},
 		{"vp9", "tcp", media.VP9, "", [][]string{picture, {"-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "15", "-strict", "experimental"}}},
+		{"aac as LATM", "tcp", "", media.AAC, [][]string{tone, {"-c:a", "aac", "-rtpflags", "latm"}}},
 		{"aac alone", "tcp", "", media.AAC, [][]string{tone, {"-c:a", "aac"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

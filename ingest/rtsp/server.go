@@ -91,6 +91,7 @@ type Server struct {
 	counters counters
 
 	lib  *gortsplib.Server // set by Run before it accepts
+	life context.Context   // Run's, for handlers, whom gortsplib gives none
 	door *door             // the listener
 	wg   sync.WaitGroup    // pulls
 
@@ -153,6 +154,9 @@ func (s *Server) Addr() net.Addr { return s.addr }
 
 // Run serves until ctx ends or the listener fails, and returns after all sessions have.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.life = ctx
 	s.lib = &gortsplib.Server{
 		Handler:     &handler{s},
 		RTSPAddress: s.config.Addr,
@@ -172,7 +176,6 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", s.lib.UDPRTPAddress)
 	close(s.listening)
-	ctx, cancel := context.WithCancel(ctx)
 	for _, p := range s.pullers {
 		s.wg.Go(func() { p.run(ctx) })
 	}

@@ -11,6 +11,7 @@ import (
 )
 
 func TestPushFromGStreamer(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{"tcp", "udp"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
@@ -24,7 +25,8 @@ func TestPushFromGStreamer(t *testing.T) {
 }
 
 func TestPublisherIsKilledAndReturns(t *testing.T) {
-	n := newNode(t, func(c *Config) { c.Silence = time.Second })
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.Silence = 3 * time.Second })
 	camera := push(t, n.url("cam"), "tcp", picture, x264())
 	reader := readFrom(n.track("cam", media.Video), log.LastKeyframe())
 	before := frames(t, reader, 5)[4]
@@ -48,7 +50,8 @@ func TestPublisherIsKilledAndReturns(t *testing.T) {
 }
 
 func TestSilentUDPPublisherIsReaped(t *testing.T) {
-	n := newNode(t, func(c *Config) { c.Silence = 2 * time.Second })
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.Silence = 3 * time.Second })
 	camera := push(t, n.url("cam"), "udp", picture, x264())
 	n.track("cam", media.Video)
 	if err := camera.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -62,6 +65,7 @@ func TestSilentUDPPublisherIsReaped(t *testing.T) {
 }
 
 func TestSecondPublisherTakesOver(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	first := push(t, n.url("cam"), "tcp", picture, x264())
 	reader := readFrom(n.track("cam", media.Video), log.LastKeyframe())
@@ -83,6 +87,7 @@ func TestSecondPublisherTakesOver(t *testing.T) {
 }
 
 func TestPlayerStaysWhilePublisherIsAway(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	camera := push(t, n.url("cam"), "tcp", picture, x264())
 	n.track("cam", media.Video)
@@ -104,6 +109,7 @@ func TestPlayerStaysWhilePublisherIsAway(t *testing.T) {
 }
 
 func TestFileWithoutPaceIsHeldBack(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	unpaced := []string{"-f", "lavfi", "-i", "testsrc=size=320x180:rate=15:duration=600"}
 	push(t, n.url("cam"), "tcp", unpaced, x264())

@@ -14,6 +14,7 @@ import (
 	"banyan/ingest/whip/push"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/wish"
 )
 
 const (
@@ -334,6 +335,42 @@ func TestRequests(t *testing.T) {
 			t.Error("does not say when to come back")
 		}
 	})
+}
+
+// TestQuotas exceeds each bound by one (CHECKLISTS S3).
+func TestQuotas(t *testing.T) {
+	t.Parallel()
+	good := offer(t)
+	for _, c := range []struct {
+		name   string
+		limits wish.Config
+		taken  int
+		status int
+	}{
+		{"sessions of one client", wish.Config{MaxPerClient: 2}, 2, 429},
+		{"sessions of all", wish.Config{MaxSessions: 2}, 2, 503},
+		{"requests of one client", wish.Config{PostRate: 0.4}, 2, 429}, // in a burst of five seconds' worth
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newLimitedNode(t, rtc.Config{}, c.limits)
+			token := n.token("ana", "cup/*")
+			for i := range c.taken {
+				if r := n.post(token, good); r.status != http.StatusCreated {
+					t.Fatalf("session %d: answered %d: %s", i, r.status, r.body)
+				}
+			}
+			for range 20 {
+				r := n.post(token, good)
+				r.wantProblem(t, c.status)
+				if r.header.Get("Retry-After") == "" {
+					t.Error("does not say when to come back (W31)")
+				}
+			}
+			if got := n.net.Sessions(); got != c.taken {
+				t.Errorf("%d sessions, want %d", got, c.taken)
+			}
+		})
+	}
 }
 
 // TestUnusedSessionIsReaped checks that a session without a connection goes by itself and never had the name.

@@ -207,3 +207,27 @@ func TestKeyframeRequests(t *testing.T) {
 		t.Errorf("the publisher was asked %v times in %v, want 1 to %v", asked, time.Since(began), most)
 	}
 }
+
+func TestRestore(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		payload []byte
+		fmtp    string
+		ok      bool
+	}{
+		{"a repair", []byte{0x12, 0x34, 1, 2, 3}, "apt=102", true},
+		{"with other parameters", []byte{0x12, 0x34, 1, 2, 3}, "rtx-time=3000; apt=102", true},
+		{"padding", nil, "apt=102", false},
+		{"one byte", []byte{1}, "apt=102", false},
+		{"a sequence number alone", []byte{0x12, 0x34}, "apt=102", false},
+		{"of nothing", []byte{0x12, 0x34, 1}, "", false},
+		{"of nonsense", []byte{0x12, 0x34, 1}, "apt=x", false},
+		{"of too much", []byte{0x12, 0x34, 1}, "apt=128", false},
+	} {
+		p := &rtp.Packet{Header: rtp.Header{PayloadType: 103, SequenceNumber: 7, Timestamp: 9}, Payload: c.payload}
+		ok := restore(p, c.fmtp)
+		if ok != c.ok || ok && (p.PayloadType != 102 || p.SequenceNumber != 0x1234 || p.Timestamp != 9 || len(p.Payload) != 3) {
+			t.Errorf("%s: %v, %v", c.name, ok, p)
+		}
+	}
+}

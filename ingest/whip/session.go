@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"banyan/ingest"
@@ -25,6 +26,8 @@ type session struct {
 	expires  time.Time // of what the publisher may do; zero for never
 	timeline *ingest.Timeline
 
+	repairs chan *rtp.Packet // of video; readRepairs sends, never closed
+
 	made    chan struct{} // closed when Publisher is set
 	claimed chan struct{} // closed by run when publication is set
 	done    chan struct{} // closed by run at its end
@@ -35,7 +38,8 @@ type session struct {
 func newSession(s *Server, r *wish.Request, expires time.Time) *session {
 	return &session{
 		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires, timeline: ingest.NewTimeline(),
-		made: make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
+		repairs: make(chan *rtp.Packet, queuedRepairs),
+		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -116,6 +120,10 @@ func (x *session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 	select {
 	case <-x.claimed:
 	case <-x.Ending():
+		return
+	}
+	if isRepair(remote.Codec()) {
+		x.readRepairs(remote)
 		return
 	}
 	t, err := newTrack(x, remote, receiver)

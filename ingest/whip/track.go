@@ -152,6 +152,9 @@ func (t *track) read() {
 	buffer := make([]byte, maxPacket)
 	errorsInARow := 0
 	for {
+		if t.kind == media.Video && t.takeRepairs() != nil {
+			return
+		}
 		t.arm(time.Now())
 		n, attributes, err := t.remote.Read(buffer)
 		now := time.Now()

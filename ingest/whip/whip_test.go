@@ -55,15 +55,20 @@ type node struct {
 
 func newNode(t *testing.T, network rtc.Config) *node {
 	t.Helper()
+	return newLimitedNode(t, network, wish.Config{})
+}
+
+func newLimitedNode(t *testing.T, network rtc.Config, limits wish.Config) *node {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	n := &node{T: t, counts: prometheus.NewRegistry()}
 	n.hub = relay.New(relay.Config{Logger: logger, Linger: time.Minute})
-	network.Addr, network.Logger = "127.0.0.1:0", logger
+	network.Addr, network.Logger, limits.Logger = "127.0.0.1:0", logger, logger
 	var err error
 	if n.net, err = rtc.New(network); err != nil {
 		t.Fatal(err)
 	}
-	if n.signal, err = wish.New(wish.Config{Logger: logger}); err != nil {
+	if n.signal, err = wish.New(limits); err != nil {
 		t.Fatal(err)
 	}
 	if n.guard, err = auth.NewGuard(auth.Config{Secret: []byte(strings.Repeat("k", 32))}); err != nil {

@@ -242,7 +242,7 @@ func (n *Network) currentCertificate(now time.Time) (webrtc.Certificate, error) 
 	return n.certificate, nil
 }
 
-// adopt makes the network answer for p until it is let go.
+// adopt makes the network answer for p until it is let go. Close waits for its wg.Done.
 func (n *Network) adopt(p *Peer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -258,7 +258,6 @@ func (n *Network) letGo(p *Peer) {
 	n.mu.Lock()
 	delete(n.peers, p)
 	n.mu.Unlock()
-	n.wg.Done()
 }
 
 // Close ends all sessions, so that peers learn of it by a DTLS alert, then the sockets, and waits for both.

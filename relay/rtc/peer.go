@@ -42,6 +42,7 @@ type Peer struct {
 	network   *Network
 	config    PeerConfig
 	pc        *webrtc.PeerConnection
+	answered  chan struct{} // closed when the first answer is made; never sent to
 	connected chan struct{} // closed when media can flow; never sent to
 	ending    chan struct{} // closed when the session is to end; never sent to
 	done      chan struct{} // closed when everything of the session has ended
@@ -73,7 +74,7 @@ func (n *Network) newPeer(config PeerConfig, engine *webrtc.MediaEngine, interce
 	}
 	p := &Peer{
 		network: n, config: config, pc: pc,
-		connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
+		answered: make(chan struct{}), connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
 	}
 	pc.OnConnectionStateChange(p.stateChanged)
 	if err := n.adopt(p); err != nil {
@@ -104,10 +105,15 @@ func (p *Peer) stateChanged(state webrtc.PeerConnectionState) {
 
 // run sees the session through: it waits for its end, takes it apart and says so.
 func (p *Peer) run(begun time.Time) {
-	defer p.network.letGo(p)
+	defer p.network.wg.Done()
 	defer close(p.done)
+	defer p.network.letGo(p)
 	log := p.network.config.Logger.With("stream", p.config.Stream, "role", p.config.Role)
 
+	select {
+	case <-p.answered: // whoever negotiates has a context of its own
+	case <-p.ending:
+	}
 	timer := time.NewTimer(p.network.config.ConnectTimeout)
 	defer timer.Stop()
 	select {
@@ -167,6 +173,11 @@ func (p *Peer) handle(f func()) {
 
 // RemoteAddr is "udp 192.0.2.1:5000" of the peer, or "" before there is a connection.
 func (p *Peer) RemoteAddr() string {
+	select {
+	case <-p.connected: // before, the stack may not be asked
+	default:
+		return ""
+	}
 	for _, t := range p.pc.GetTransceivers() {
 		var transport *webrtc.DTLSTransport
 		if sender := t.Sender(); sender != nil {
@@ -221,6 +232,9 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	p.candidates = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.answer == "" {
+		close(p.answered)
+	}
 	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
 	return nil
 }

@@ -327,10 +327,13 @@ func (t *track) report(s *session, at time.Duration) error {
 	return nil
 }
 
-// ticks converts a duration, rounded to the nearest.
+// ticks converts a duration, which may be negative, rounded to the nearest.
 func ticks(d time.Duration, rate int) uint32 {
-	whole, rest := d/time.Second, d%time.Second
-	return uint32(int64(whole)*int64(rate) + (int64(rest)*int64(rate)+int64(time.Second)/2)/int64(time.Second))
+	whole, rest := int64(d/time.Second), int64(d%time.Second)
+	if rest < 0 {
+		whole, rest = whole-1, rest+int64(time.Second)
+	}
+	return uint32(whole*int64(rate) + (rest*int64(rate)+int64(time.Second)/2)/int64(time.Second))
 }
 
 // ntp is t in the 64-bit format of RFC 3550, section 4.

@@ -252,17 +252,17 @@ func profileOf(idc, constraints byte) profile {
 }
 
 // decodes tells whether a decoder of profile p decodes a stream of profile s. Encoders that say Baseline never use
-// what the constrained one lacks (slice groups, arbitrary slice order), so the two count as one.
+// what the constrained one lacks (slice groups, arbitrary slice order), so the two count as one. So do both kinds of
+// High: Constrained High, which Safari offers, lacks B-frames, and a stream that has them is Reordered, and interlacing,
+// which no encoder for the web uses.
 func (p profile) decodes(s profile) bool {
 	switch s {
 	case constrainedBaseline, baseline:
 		return p != otherProfile
 	case mainProfile:
 		return p == mainProfile || p == high
-	case constrainedHigh:
+	case constrainedHigh, high:
 		return p == constrainedHigh || p == high
-	case high:
-		return p == high
 	}
 	return false
 }

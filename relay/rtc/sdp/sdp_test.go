@@ -233,6 +233,7 @@ func TestTakes(t *testing.T) {
 		{"main", firefox, h264(sps(77, 0)), 0},
 		{"high", firefox, h264(sps(100, 0)), 0},
 		{"constrained high", safari, h264(sps(100, 0x0c)), 96},
+		{"high without B-frames", safari, h264(sps(100, 0)), 96},
 		{"4:2:2", chrome, h264(sps(122, 0)), 0},
 		{"B-frames", chrome, reordered, 0},
 		{"H.265", chrome, media.Params{Codec: media.H265, ClockRate: 90000}, 0},

@@ -139,8 +139,12 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, want string, m
 		return "", false
 	}
 	// Recorders and HTTP/1.0 hijackers have no deadline; every real connection has.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	if err == nil {
+		_ = connection.SetReadDeadline(time.Time{}) // or it would end the request's context while a session is made
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

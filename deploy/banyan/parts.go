@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"banyan/deploy/api"
+	"banyan/edge/hls"
+	"banyan/edge/web"
+	"banyan/edge/whep"
+	"banyan/ingest/rtsp"
+	"banyan/ingest/whip"
+	"banyan/relay"
+	"banyan/relay/auth"
+	"banyan/relay/log"
+	"banyan/relay/media"
+	"banyan/relay/rtc"
+	"banyan/relay/rtc/wish"
+	"banyan/transcoder"
+)
+
+// parts are what a node with the given roles is made of. Parts of roles that it does not have are nil.
+type parts struct {
+	hub     *relay.Hub
+	network *rtc.Network // for WHIP and WHEP
+	signal  *wish.Server // their sessions
+
+	whip  *whip.Server
+	rtsp  *rtsp.Server
+	pulls []rtsp.Pull // cameras to fetch
+
+	transcoder *transcoder.Transcoder
+
+	whep *whep.Server
+	hls  *hls.Server
+}
+
+// has tells whether the node has a role.
+func (n *node) has(role string) bool { return slices.Contains(n.opt.Roles, role) }
+
+// build makes the parts in the order in which media passes them, and routes what they serve. After an error, close
+// what there is.
+func (n *node) build() error {
+	n.parts.hub = relay.New(relay.Config{
+		Log:    log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
+		Logger: n.log,
+	})
+	for _, part := range []struct {
+		roles []string
+		build func() error
+	}{
+		{[]string{"ingest", "edge"}, n.buildRTC},
+		{[]string{"ingest"}, n.buildIngest},
+		{[]string{"transcoder"}, n.buildTranscoder},
+		{[]string{"edge"}, n.buildEdge},
+	} {
+		if !slices.ContainsFunc(part.roles, n.has) {
+			continue
+		}
+		if err := part.build(); err != nil {
+			return err
+		}
+	}
+	n.routeAPI()
+	return n.metrics.Register(&collector{hub: n.parts.hub, rtsp: n.parts.rtsp})
+}
+
+func (n *node) buildRTC() (err error) {
+	public := make([]netip.Addr, len(n.cfg.RTC.PublicIPs))
+	for i, text := range n.cfg.RTC.PublicIPs {
+		if public[i], err = netip.ParseAddr(text); err != nil {
+			return fmt.Errorf("rtc.public_ips: %w", err)
+		}
+	}
+	n.parts.network, err = rtc.New(rtc.Config{
+		Addr: n.cfg.RTC.Addr, PublicIPs: public, Loopback: n.cfg.RTC.Loopback, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.parts.signal, err = wish.New(wish.Config{Metrics: n.metrics, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.public.Handle("/sessions/", n.parts.signal)
+	return nil
+}
+
+func (n *node) buildIngest() (err error) {
+	n.parts.whip, err = whip.New(whip.Config{
+		Hub: n.parts.hub, Network: n.parts.network, Signal: n.parts.signal, Guard: n.guard,
+		Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.public.Handle("/whip/", n.parts.whip)
+	udp := n.cfg.RTSP.UDPAddr
+	if udp == "" {
+		udp = "off"
+	}
+	n.parts.rtsp, err = rtsp.New(rtsp.Config{
+		Hub: n.parts.hub, Guard: n.guard, Addr: n.cfg.RTSP.Addr, UDPAddr: udp, Logger: n.log,
+	})
+	for _, pull := range n.cfg.RTSP.Pull {
+		n.parts.pulls = append(n.parts.pulls, rtsp.Pull{Stream: string(pull.Stream), URL: pull.URL, Transport: pull.Transport})
+	}
+	return err
+}
+
+func (n *node) buildTranscoder() (err error) {
+	var rules []transcoder.Rule
+	for _, l := range n.cfg.Ladder.Streams {
+		rules = append(rules, transcoder.Rule{Match: string(l.Match), Formats: texts(l.Formats), Always: l.Always})
+	}
+	rules = append(rules, transcoder.Rule{Match: "**", Formats: texts(n.cfg.Ladder.Default)})
+	n.parts.transcoder, err = transcoder.New(transcoder.Config{
+		FFmpeg: n.cfg.Transcoder.FFmpeg, Encoder: n.cfg.Transcoder.Encoder, Preset: n.cfg.Transcoder.Preset,
+		Segment: n.cfg.HLS.Segment, Ladders: rules, Linger: n.cfg.Transcoder.Linger,
+		MaxProcesses: n.cfg.Transcoder.Workers, Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.parts.hub.AddSupplier(n.parts.transcoder)
+	return nil
+}
+
+func texts(formats []media.Format) []string {
+	out := make([]string, len(formats))
+	for i, f := range formats {
+		out[i] = string(f)
+	}
+	return out
+}
+
+func (n *node) buildEdge() (err error) {
+	n.parts.whep, err = whep.New(whep.Config{
+		Hub: n.parts.hub, Network: n.parts.network, Signal: n.parts.signal, Authorize: n.authorizePlay,
+		Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.public.Handle("/whep/", n.parts.whep.Handler())
+	n.parts.hls, err = hls.New(hls.Config{
+		Hub: n.parts.hub, Segment: n.cfg.HLS.Segment, Part: n.cfg.HLS.Part, Window: n.cfg.HLS.Window,
+		Allow: func(r *http.Request, stream media.Name) error {
+			_, err := n.authorizePlay(r, stream)
+			return err
+		},
+		Registerer: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.public.Handle("/hls/", n.parts.hls)
+	pages, err := web.New(web.Config{CheckName: func(name string) error {
+		_, err := media.ParseName(name)
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	if !pages.Built() {
+		n.log.Warn("the pages are not in this binary: build it with `make build`")
+	}
+	n.public.Handle("/", pages)
+	return nil
+}
+
+// authorizePlay decides who may watch a stream over HTTP.
+func (n *node) authorizePlay(r *http.Request, stream media.Name) (user string, err error) {
+	token, err := auth.Bearer(r)
+	if err != nil {
+		return "", err
+	}
+	claims, err := n.guard.CheckPlay(token, stream)
+	return claims.User, err
+}
+
+func (n *node) routeAPI() {
+	config := api.Config{
+		Hub: n.parts.hub, Guard: n.guard, Log: n.log,
+		Node: api.Node{
+			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.opt.Roles,
+			Started: time.Now().UTC().Truncate(time.Second),
+		},
+	}
+	if n.parts.whep != nil {
+		config.WebRTC, config.HLS = carriedByWebRTC, carriedByHLS
+	}
+	if n.parts.transcoder != nil {
+		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
+	}
+	api.Register(n.public, config)
+}
+
+// carriedByWebRTC tells whether some browser can take a track over WebRTC.
+func carriedByWebRTC(t relay.Track) bool {
+	return t.Params.Codec != media.AAC && !t.Params.Reordered
+}
+
+// carriedByHLS tells whether a track can join the HLS ladder.
+func carriedByHLS(t relay.Track) bool {
+	switch t.Params.Codec {
+	case media.AAC:
+		return true
+	case media.H264, media.H265:
+		return t.Params.Aligned
+	}
+	return false
+}
+
+func (n *node) workers() []api.Worker {
+	list := []api.Worker{}
+	for _, w := range n.parts.transcoder.Workers() {
+		list = append(list, api.Worker{
+			Stream: w.Track.Stream, Format: w.Track.Format, Kind: w.Track.Kind, State: string(w.State), PID: w.PID,
+			Since: w.Since, Encoder: w.Encoder, FramesIn: w.In, FramesOut: w.Out, Dropped: w.Dropped,
+			Restarts: w.Restarts, LagMS: w.Lag.Milliseconds(), Trouble: w.Trouble,
+		})
+	}
+	return list
+}
+
+// serveParts runs the parts that have a Run until ctx ends or one fails.
+func (n *node) serveParts(ctx context.Context) error {
+	p := &n.parts
+	group, ctx := errgroup.WithContext(ctx)
+	if p.rtsp != nil && n.cfg.RTSP.Addr != "" {
+		group.Go(func() error { return p.rtsp.Run(ctx) })
+	}
+	for _, pull := range p.pulls {
+		group.Go(func() error { return p.rtsp.Pull(ctx, pull) })
+	}
+	if p.hls != nil {
+		group.Go(func() error { return p.hls.Run(ctx) })
+	}
+	return group.Wait()
+}
+
+// close ends what serveParts does not, in the order in which peers feel it least: publishers and viewers get their
+// farewell while the sockets are open, formats end when nobody reads them any more, then the sockets close.
+func (p *parts) close() error {
+	if p.whip != nil {
+		p.whip.Close()
+	}
+	if p.whep != nil {
+		p.whep.Close()
+	}
+	if p.signal != nil {
+		p.signal.Close()
+	}
+	p.hub.Close()
+	if p.network == nil {
+		return nil
+	}
+	return ignoreClosed(p.network.Close())
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, rtc.ErrClosed) {
+		return nil
+	}
+	return err
+}

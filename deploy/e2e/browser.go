@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Browser is a headless Chromium with one page, driven by browser/driver.mjs over lines of JSON.
+type Browser struct {
+	t       testing.TB
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	answers chan answer
+	errors  *tail
+}
+
+type answer struct {
+	Value json.RawMessage `json:"value"`
+	Error string          `json:"error"`
+}
+
+// State is what a watch page tells of itself (its dataset and window.banyan).
+type State struct {
+	Transport string  `json:"transport"` // webrtc, hls or none
+	State     string  `json:"state"`     // connecting, playing, waiting or error
+	Format    string  `json:"format"`
+	DelayMS   float64 `json:"delay"`
+	Frames    int     `json:"frames"`  // decoded since the page was opened
+	Width     int     `json:"width"`   // of the decoded picture
+	Playing   bool    `json:"playing"` // the media element's clock runs
+	Time      float64 `json:"time"`    // of that clock, in seconds
+	Audio     float64 `json:"audio"`   // bytes or seconds of sound decoded; grows while there is sound
+	Text      string  `json:"text"`    // what the page says in words
+}
+
+// here is the folder of this package.
+func here() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(file)
+}
+
+// OpenBrowser starts Chromium with an empty profile.
+func OpenBrowser(t testing.TB, width, height int) *Browser {
+	t.Helper()
+	b := &Browser{t: t, answers: make(chan answer), errors: &tail{}}
+	b.cmd = exec.Command("node", filepath.Join(here(), "browser", "driver.mjs"), fmt.Sprint(width), fmt.Sprint(height))
+	b.cmd.Dir = filepath.Join(here(), "..", "..", "edge", "web") // where playwright-core is installed
+	b.cmd.Stderr = b.errors
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	var err error
+	if b.in, err = b.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := b.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go b.listen(out)
+	t.Cleanup(b.close)
+	return b
+}
+
+func (b *Browser) listen(out io.Reader) {
+	defer close(b.answers)
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 8<<20)
+	for lines.Scan() {
+		var a answer
+		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+			a.Error = fmt.Sprintf("the driver said %q", lines.Text())
+		}
+		b.answers <- a
+	}
+}
+
+func (b *Browser) close() {
+	_ = b.in.Close() // the driver closes the browser and ends
+	ended := make(chan struct{})
+	go func() {
+		for range b.answers {
+		}
+		_ = b.cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(15 * time.Second):
+		_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL)
+		<-ended
+	}
+	if b.t.Failed() {
+		b.t.Logf("the browser's console:\n%s", b.errors.String())
+	}
+}
+
+// do sends a command to the driver and waits for its answer.
+func (b *Browser) do(value any, command string, arguments ...any) {
+	b.t.Helper()
+	line, err := json.Marshal(map[string]any{"command": command, "arguments": append([]any{}, arguments...)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.in.Write(append(line, '\n')); err != nil {
+		b.t.Fatalf("%s: the driver has gone: %v\n%s", command, err, b.errors.String())
+	}
+	select {
+	case a, ok := <-b.answers:
+		if !ok || a.Error != "" {
+			b.t.Fatalf("%s %v: %s\n%s", command, arguments, a.Error, b.errors.String())
+		}
+		if value != nil {
+			if err := json.Unmarshal(a.Value, value); err != nil {
+				b.t.Fatalf("%s: %v in %s", command, err, a.Value)
+			}
+		}
+	case <-time.After(60 * time.Second):
+		b.t.Fatalf("%s %v: no answer", command, arguments)
+	}
+}
+
+// Open goes to a page.
+func (b *Browser) Open(url string) { b.t.Helper(); b.do(nil, "open", url) }
+
+// State reads a watch page.
+func (b *Browser) State() State {
+	b.t.Helper()
+	var s State
+	b.do(&s, "state")
+	return s
+}
+
+// Eval evaluates an expression in the page.
+func (b *Browser) Eval(value any, expression string) { b.t.Helper(); b.do(value, "eval", expression) }
+
+// Click clicks what a CSS selector or a Playwright text selector finds.
+func (b *Browser) Click(selector string) { b.t.Helper(); b.do(nil, "click", selector) }
+
+// Fill types into a field.
+func (b *Browser) Fill(selector, text string) { b.t.Helper(); b.do(nil, "fill", selector, text) }
+
+// Press presses a key.
+func (b *Browser) Press(key string) { b.t.Helper(); b.do(nil, "press", key) }
+
+// Screenshot takes a picture of the page. It is kept in the folder that E2E_SCREENSHOTS names, if set.
+func (b *Browser) Screenshot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("E2E_SCREENSHOTS")
+	if dir == "" {
+		dir = b.t.TempDir()
+	}
+	file := filepath.Join(dir, name+".png")
+	b.do(nil, "screenshot", file)
+	info, err := os.Stat(file)
+	if err != nil || info.Size() < 1000 {
+		b.t.Errorf("the screenshot %s is empty: %v", name, err)
+	}
+}
+
+// WaitPlaying waits until the page plays by the given transport and has decoded at least frames more
+// frames than when it was called.
+func (b *Browser) WaitPlaying(transport string, frames int, within time.Duration) State {
+	b.t.Helper()
+	first := b.State()
+	var s State
+	Eventually(b.t, within, fmt.Sprintf("the page plays %d frames by %s", frames, transport), func() error {
+		s = b.State()
+		if s.Transport != transport || s.Frames < first.Frames+frames || s.State != "playing" {
+			return fmt.Errorf("it was at %d frames and is now: %+v", first.Frames, s)
+		}
+		return nil
+	})
+	return s
+}

@@ -1,0 +1,291 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	RemoveBinary()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// small is a ladder that two cores can encode beside browsers.
+var small = []string{"--transcoder.preset", "ultrafast", "--ladder.default", "source,360p,180p,opus,aac"}
+
+// camera starts FFmpeg pushing a small test picture with a tone by RTSP over TCP.
+func camera(t testing.TB, n *Node, stream string, video ...string) *Process {
+	t.Helper()
+	token := n.Token(t, "--publish", stream)
+	args := []string{"-nostdin", "-loglevel", "warning",
+		"-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25", "-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
+		"-map", "0:v", "-map", "1:a"}
+	if len(video) == 0 {
+		video = []string{"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p",
+			"-g", "25", "-b:v", "500k", "-c:a", "aac", "-b:a", "64k"}
+	}
+	args = append(args, video...)
+	return StartProcess(t, "ffmpeg", append(args, "-f", "rtsp", "-rtsp_transport", "tcp",
+		"rtsp://"+n.RTSP+"/"+stream+"?token="+token)...)
+}
+
+// TestDemo is what a newcomer does: start it, open the pages.
+func TestDemo(t *testing.T) {
+	n := StartNode(t, append(small, "--demo")...)
+	for _, stream := range []string{"cup/cam1", "cup/cam2"} {
+		n.WaitLive(t, stream)
+	}
+	if out := n.Output(); !strings.Contains(out, n.URL("/watch/cup/cam1")) {
+		t.Errorf("the pages to open are not printed:\n%s", out)
+	}
+	b := OpenBrowser(t, 1280, 800)
+	for i, stream := range []string{"cup/cam1", "cup/cam2"} {
+		for _, transport := range []string{"webrtc", "hls"} {
+			b.Open(n.URL("/watch/" + stream + "?transport=" + transport))
+			s := b.WaitPlaying(transport, 40, 40*time.Second)
+			sound := audible(t, b, transport)
+			t.Logf("%s by %s: %d frames, %.0f ms behind live, sound %v", stream, transport, s.Frames, s.DelayMS, sound)
+			if s.Width == 0 || !s.Playing {
+				t.Errorf("%s by %s: no picture: %+v", stream, transport, s)
+			}
+			b.Screenshot(fmt.Sprintf("watch-cam%d-%s", i+1, transport))
+		}
+	}
+	b.Open(n.URL("/"))
+	Eventually(t, 20*time.Second, "the landing page lists both cameras with pictures", func() error {
+		var pictures int
+		b.Eval(&pictures, `[...document.images].filter(i => i.complete && i.naturalWidth > 0).length`)
+		if pictures < 2 {
+			return fmt.Errorf("it shows %d pictures: %s", pictures, b.State().Text)
+		}
+		return nil
+	})
+	b.Screenshot("landing")
+}
+
+// audible waits until sound was decoded. WebRTC counts its energy, HLS its bytes.
+func audible(t testing.TB, b *Browser, transport string) float64 {
+	t.Helper()
+	if transport == "hls" {
+		var bytes float64
+		Eventually(t, 20*time.Second, "sound by HLS", func() error {
+			if bytes = b.State().Audio; bytes == 0 {
+				return fmt.Errorf("no byte of sound was decoded")
+			}
+			return nil
+		})
+		return bytes
+	}
+	var level float64
+	Eventually(t, 20*time.Second, "sound by WebRTC", func() error {
+		b.Eval(&level, `(async () => {
+			const track = document.querySelector("video").srcObject.getAudioTracks()[0];
+			const context = new AudioContext();
+			const meter = context.createAnalyser();
+			context.createMediaStreamSource(new MediaStream([track])).connect(meter);
+			await new Promise((r) => setTimeout(r, 300));
+			const samples = new Float32Array(meter.fftSize);
+			meter.getFloatTimeDomainData(samples);
+			await context.close();
+			return Math.max(...samples.map(Math.abs));
+		})()`)
+		if level < 0.01 {
+			return fmt.Errorf("the loudest sample is %g", level)
+		}
+		return nil
+	})
+	return level
+}
+
+// TestForeignPlayers watches with programs that are not ours.
+func TestForeignPlayers(t *testing.T) {
+	n := StartNode(t, small...)
+	camera(t, n, "cup/cam1")
+	n.WaitLive(t, "cup/cam1")
+	hls, rtsp := n.URL("/hls/cup/cam1/index.m3u8"), "rtsp://"+n.RTSP+"/cup/cam1"
+
+	t.Run("ffmpeg decodes HLS", func(t *testing.T) { decodes(t, hls, "640x360") })
+	t.Run("ffmpeg decodes RTSP", func(t *testing.T) { decodes(t, rtsp, "640x360", "-rtsp_transport", "tcp") })
+	t.Run("ffmpeg decodes RTSP over UDP", func(t *testing.T) { decodes(t, rtsp, "640x360", "-rtsp_transport", "udp") })
+	t.Run("gstreamer plays HLS", func(t *testing.T) {
+		p := StartProcess(t, "gst-launch-1.0", "-q", "playbin3", "uri="+hls,
+			"video-sink=fakesink num-buffers=45", "audio-sink=fakesink num-buffers=45")
+		p.Wait(t, 60*time.Second)
+	})
+}
+
+// decodes lets FFmpeg decode three seconds and counts what came out.
+func decodes(t *testing.T, url, size string, options ...string) {
+	t.Helper()
+	args := append([]string{"-v", "error", "-read_intervals", "%+3", "-count_frames", "-of", "json",
+		"-show_entries", "stream=codec_type,width,height,nb_read_frames"}, options...)
+	out, err := exec.Command("ffprobe", append(args, url)...).Output()
+	if err != nil {
+		t.Fatalf("ffprobe %s: %v", url, err)
+	}
+	var probe struct {
+		Streams []struct {
+			Kind   string `json:"codec_type"`
+			Width  int
+			Height int
+			Frames int `json:"nb_read_frames,string"`
+		}
+	}
+	if err := json.Unmarshal(out, &probe); err != nil {
+		t.Fatal(err)
+	}
+	video, audio := 0, 0
+	for _, s := range probe.Streams {
+		if s.Kind == "audio" {
+			audio = max(audio, s.Frames)
+		} else if fmt.Sprintf("%dx%d", s.Width, s.Height) == size {
+			video = max(video, s.Frames)
+		}
+	}
+	if video < 40 || audio < 60 {
+		t.Errorf("decoded %d pictures of %s and %d frames of sound in 3 s: %s", video, size, audio, out)
+	}
+}
+
+// TestForeignPublishers publishes with programs that are not ours, and watches the result.
+func TestForeignPublishers(t *testing.T) {
+	n := StartNode(t, small...)
+	token := n.Token(t, "--publish", "cup/*")
+	gst := func(codec ...string) []string {
+		return append(append([]string{"-q", "videotestsrc", "is-live=true", "!", "video/x-raw,width=320,height=180,framerate=15/1", "!"}, codec...),
+			"!", "rtspclientsink", "protocols=tcp", "latency=0")
+	}
+	for _, c := range []struct {
+		stream, codec string
+		start         func(t *testing.T, stream string)
+	}{
+		{"cup/ffmpeg-h265", "h265", func(t *testing.T, stream string) {
+			camera(t, n, stream, "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:keyint=25:bframes=0", "-s", "320x180", "-an")
+		}},
+		{"cup/ffmpeg-bframes", "h264", func(t *testing.T, stream string) {
+			camera(t, n, stream, "-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-bf", "2", "-s", "320x180", "-c:a", "libopus", "-ac", "2")
+		}},
+		{"cup/gst-h264", "h264", func(t *testing.T, stream string) {
+			args := gst("x264enc", "tune=zerolatency", "speed-preset=ultrafast", "key-int-max=15", "!", "h264parse")
+			StartProcess(t, "gst-launch-1.0", append(args, "location=rtsp://"+n.RTSP+"/"+stream+"?token="+token)...)
+		}},
+	} {
+		t.Run(c.stream, func(t *testing.T) {
+			c.start(t, c.stream)
+			n.WaitLive(t, c.stream)
+			s, err := n.Stream(c.stream)
+			if err != nil || s.Formats[0].Codec != c.codec || s.Formats[0].Height != 180 && c.codec != "h265" {
+				t.Errorf("published as %+v, %v", s, err)
+			}
+			if _, err := n.Get("/hls/" + c.stream + "/180p-video/index.m3u8"); err != nil {
+				t.Errorf("it cannot be watched: %v", err)
+			}
+		})
+	}
+}
+
+// TestBrowserPublishes sends Chromium's camera by WHIP and watches it in another page.
+func TestBrowserPublishes(t *testing.T) {
+	n := StartNode(t, small...)
+	token := n.Token(t, "--publish", "cup/*")
+	camera := OpenBrowser(t, 1000, 900)
+	camera.Open(n.URL("/publish/cup/ana#token=" + token))
+	camera.Click("button:has-text('Use the camera')")
+	camera.Click("button[type=submit]:has-text('Go live')")
+	n.WaitLive(t, "cup/ana")
+	camera.Screenshot("publish")
+
+	viewer := OpenBrowser(t, 390, 800)
+	for _, transport := range []string{"webrtc", "hls"} {
+		viewer.Open(n.URL("/watch/cup/ana?transport=" + transport))
+		s := viewer.WaitPlaying(transport, 20, 40*time.Second)
+		t.Logf("by %s: %+v", transport, s)
+		audible(t, viewer, transport)
+		viewer.Screenshot("watch-phone-" + transport)
+	}
+}
+
+// TestNothingDisconnectsAViewer kills what feeds viewers, and looks at the viewers.
+func TestNothingDisconnectsAViewer(t *testing.T) {
+	n := StartNode(t, small...)
+	source := camera(t, n, "cup/cam1")
+	n.WaitLive(t, "cup/cam1")
+	webrtc, hls := OpenBrowser(t, 800, 600), OpenBrowser(t, 800, 600)
+	webrtc.Open(n.URL("/watch/cup/cam1?transport=webrtc&format=180p"))
+	hls.Open(n.URL("/watch/cup/cam1?transport=hls"))
+	webrtc.WaitPlaying("webrtc", 25, 40*time.Second)
+	hls.WaitPlaying("hls", 25, 40*time.Second)
+	sessions := n.Metric(t, "banyan_wish_sessions_total", "whep")
+
+	t.Run("FFmpeg workers are killed", func(t *testing.T) {
+		workers := n.Children(t, "libx264")
+		if len(workers) == 0 {
+			t.Fatal("there are none")
+		}
+		for _, pid := range workers {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		webrtc.WaitPlaying("webrtc", 50, 20*time.Second)
+		hls.WaitPlaying("hls", 50, 30*time.Second)
+	})
+	t.Run("the publisher is killed and returns", func(t *testing.T) {
+		source.Kill()
+		Eventually(t, 20*time.Second, "the page says that the broadcaster is away", func() error {
+			if s := webrtc.State(); s.State != "waiting" {
+				return fmt.Errorf("it is %+v", s)
+			}
+			return nil
+		})
+		webrtc.Screenshot("waiting")
+		camera(t, n, "cup/cam1")
+		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
+		hls.WaitPlaying("hls", 50, 30*time.Second)
+	})
+	t.Run("the publisher returns with another size", func(t *testing.T) {
+		// A second publisher takes the name over from the first.
+		camera(t, n, "cup/cam1", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-s", "480x360",
+			"-pix_fmt", "yuv420p", "-b:v", "400k", "-c:a", "aac")
+		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
+		hls.WaitPlaying("hls", 50, 30*time.Second)
+	})
+	if again := n.Metric(t, "banyan_wish_sessions_total", "whep"); again != sessions {
+		t.Errorf("the WebRTC viewer had to connect %v times more", again-sessions)
+	}
+}
+
+// TestStrangersAreRefused tries what needs a token without one.
+func TestStrangersAreRefused(t *testing.T) {
+	n := StartNode(t)
+	for _, c := range [][]string{
+		{"-X", "POST", n.URL("/whip/cup/cam1"), "-H", "Content-Type: application/sdp", "-d", "v=0"},
+		{"-X", "POST", n.URL("/api/v1/tokens"), "-d", "{}"},
+		{n.URL("/api/v1/workers")},
+	} {
+		out, err := exec.Command("curl", append([]string{"-s", "-i"}, c...)...).Output()
+		if err != nil || !strings.Contains(string(out), "401 Unauthorized") || !strings.Contains(string(out), "application/problem+json") {
+			t.Errorf("%v: %v %s", c, err, out)
+		}
+	}
+	push := exec.Command("ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=15", "-t", "5",
+		"-c:v", "libx264", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+n.RTSP+"/cup/cam1")
+	if out, err := push.CombinedOutput(); err == nil || !strings.Contains(string(out), "401") {
+		t.Errorf("FFmpeg without a token: %v %s", err, out)
+	}
+}
