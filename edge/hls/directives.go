@@ -1,7 +1,6 @@
 package hls
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -25,52 +24,53 @@ const (
 )
 
 // parseDirectives reads the directives of a query. Parameters that are none are ignored, and so are
-// directives not known here, as the RFC demands. The error is a sentence for the client.
-func parseDirectives(query string) (directives, error) {
-	d := directives{part: noPart}
+// directives not known here, as the RFC demands. The complaint is a sentence for the client, empty where
+// there is none.
+func parseDirectives(query string) (d directives, complaint string) {
+	d.part = noPart
 	if len(query) > maxQuery {
-		return d, fmt.Errorf("The query is longer than %d bytes. Send the _HLS_ directives only.", maxQuery)
+		return d, fmt.Sprintf("The query is longer than %d bytes. Send the _HLS_ directives only.", maxQuery)
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return d, errors.New("The query cannot be read. Write it as name=value pairs joined by \"&\".")
+		return d, "The query cannot be read. Write it as name=value pairs joined by \"&\"."
 	}
 	for name, all := range values {
 		if strings.HasPrefix(name, prefix) && len(all) > 1 {
-			return d, errors.New("A directive is there twice. Send each _HLS_ directive once.")
+			return d, "A directive is there twice. Send each _HLS_ directive once."
 		}
 	}
 	if d.blocking = values.Has("_HLS_msn"); d.blocking {
-		if d.msn, err = integer("_HLS_msn", values.Get("_HLS_msn")); err != nil {
-			return d, err
+		if d.msn, complaint = integer("_HLS_msn", values.Get("_HLS_msn")); complaint != "" {
+			return d, complaint
 		}
 	}
 	if values.Has("_HLS_part") {
-		n, err := integer("_HLS_part", values.Get("_HLS_part"))
-		if err != nil {
-			return d, err
+		n, complaint := integer("_HLS_part", values.Get("_HLS_part"))
+		if complaint != "" {
+			return d, complaint
 		}
 		if !d.blocking {
-			return d, errors.New("_HLS_part says nothing without _HLS_msn. Send both, or neither.")
+			return d, "_HLS_part says nothing without _HLS_msn. Send both, or neither."
 		}
 		d.part = int(n)
 	}
 	// A value from a later version of the protocol gets the whole playlist, which every client can use.
 	skip := values.Get("_HLS_skip")
 	d.skip = skip == "YES" || skip == "v2"
-	return d, nil
+	return d, ""
 }
 
 // integer reads a decimal-integer (RFC 8216bis section 4.2).
-func integer(name, text string) (int64, error) {
+func integer(name, text string) (n int64, complaint string) {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {
-			return 0, fmt.Errorf("%s is no number. Send a whole number from 0 to 2^53.", name)
+			return 0, fmt.Sprintf("%s is no number. Send a whole number from 0 to 2^53.", name)
 		}
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n > maxInteger {
-		return 0, fmt.Errorf("%s is no number from 0 to 2^53. Send the one that follows from the playlist.", name)
+		return 0, fmt.Sprintf("%s is no number from 0 to 2^53. Send the one that follows from the playlist.", name)
 	}
-	return n, nil
+	return n, ""
 }

@@ -193,10 +193,10 @@ func (a *answer) serveMultivariant(stream *relay.Stream) {
 }
 
 func (a *answer) servePlaylist(stream *relay.Stream) {
-	d, err := parseDirectives(a.r.URL.RawQuery)
+	d, complaint := parseDirectives(a.r.URL.RawQuery)
 	a.blocking = d.blocking
-	if err != nil {
-		a.refuse("query", http.StatusBadRequest, err.Error())
+	if complaint != "" {
+		a.refuse("query", http.StatusBadRequest, complaint)
 		return
 	}
 	p, now := a.first(stream, a.config.Start, (*state).playable)
@@ -211,6 +211,7 @@ func (a *answer) servePlaylist(stream *relay.Stream) {
 			return
 		}
 		limit := blockedTargets * now.targetDuration()
+		var err error
 		now, err = a.await(a.r.Context(), p, limit, func(st *state) bool { return st.covers(d.msn, d.part) })
 		if !a.waited(now, err) {
 			return
@@ -327,7 +328,7 @@ func (a *answer) sendPlaylist(plain, zipped []byte, keep float64) {
 // long one the beginning only.
 func acceptsGzip(header string) bool {
 	const most = 512 // bytes
-	any := false
+	wildcard := false
 	for item := range strings.SplitSeq(header[:min(len(header), most)], ",") {
 		name, parameters, _ := strings.Cut(item, ";")
 		refused := false
@@ -339,10 +340,10 @@ func acceptsGzip(header string) bool {
 		case "gzip", "x-gzip":
 			return !refused
 		case "*":
-			any = !refused
+			wildcard = !refused
 		}
 	}
-	return any
+	return wildcard
 }
 
 func (a *answer) serveMedia(stream *relay.Stream) {

@@ -191,6 +191,7 @@ func TestDeltaUpdate(t *testing.T) {
 		studio.play(second(from), second(from+2))
 		s.want(200, fmt.Sprintf("%sindex.m3u8?_HLS_msn=%s&_HLS_part=7", video, at(int(from+2)/2-1)))
 	}
+	s.listing(video, at(11)+".6.mp4") // the last whole part; from here on the playlist rests
 	r := s.want(200, video+"index.m3u8?_HLS_skip=YES")
 	full := s.want(200, video+"index.m3u8").body
 	n := tagged(r.body, "#EXT-X-SKIP")

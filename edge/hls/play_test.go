@@ -157,16 +157,16 @@ func TestSegmentsDecode(t *testing.T) {
 // Numbers are the same on another node, and in another life of this one.
 func TestNumbersSurviveRestart(t *testing.T) {
 	first, studio := live(t, 9.5, nil)
-	second_, err := New(Config{Hub: first.hub, Logger: slog.New(slog.DiscardHandler)})
+	twin, err := New(Config{Hub: first.hub, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer second_.close()
+	defer twin.close()
 	before := first.want(200, video+"index.m3u8").body
 	part := first.want(200, video+at(4)+".3.mp4").body
 	studio.play(second(9.5), second(9.9))
 	first.listing(video, at(4)+".8.mp4")
-	other := &stage{t: t, server: second_}
+	other := &stage{t: t, server: twin}
 	after := other.direct(video + "index.m3u8")
 	for _, line := range tagged(before, "#EXT-X-PART:") {
 		if !strings.Contains(after, line) {
