@@ -15,6 +15,7 @@ import (
 
 	"banyan/deploy/banyan/doctor"
 	"banyan/deploy/config"
+	"banyan/edge/web"
 	"banyan/relay/auth"
 
 	"github.com/alecthomas/kong"
@@ -141,7 +142,7 @@ func (c *doctorCommand) Run(ctx context.Context, console console) error {
 	if err != nil {
 		return err
 	}
-	findings := doctor.Examine(ctx, doctor.Subject{Config: cfg})
+	findings := doctor.Examine(ctx, doctor.Subject{Config: cfg, Pages: web.Files()})
 	if c.JSON {
 		encoder := json.NewEncoder(console.stdout)
 		encoder.SetIndent("", "  ")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -149,8 +150,11 @@ func (c *Config) check() []error {
 	if c.HTTP.TLS.Addr != "" && c.HTTP.TLS.Cert == "" {
 		mistake("http.tls.addr", "HTTPS needs a certificate: set http.tls.cert and http.tls.key to PEM files")
 	}
-	if c.HLS.Segment%c.HLS.Part != 0 {
-		mistake("hls.part", "a segment of %v is not a whole number of parts of %v: write a part that divides it", c.HLS.Segment, c.HLS.Part)
+	if c.HLS.Segment%time.Second != 0 {
+		mistake("hls.segment", "%v is not a whole number of seconds: write one, so that every node counts segments alike", c.HLS.Segment)
+	}
+	if c.HLS.Segment%c.HLS.Part != 0 || c.HLS.Part > c.HLS.Segment/2 {
+		mistake("hls.part", "a segment of %v is not two or more whole parts of %v: write a part that divides it", c.HLS.Segment, c.HLS.Part)
 	}
 	if c.HLS.Window < 3*c.HLS.Segment {
 		mistake("hls.window", "%v is less than three segments: write at least %v", c.HLS.Window, 3*c.HLS.Segment)

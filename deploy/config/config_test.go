@@ -157,7 +157,8 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"pull to a bad name", "rtsp: {pull: [{stream: 'a//b', url: 'rtsp://c/x'}]}", "", nil, []string{"rtsp.pull", "stream"}},
 		{"pull by pigeon", "rtsp: {pull: [{stream: a, url: 'rtsp://c/x', transport: pigeon}]}", "", nil, []string{"rtsp.pull", "transport", "tcp"}},
 		{"pulled twice", "rtsp: {pull: [{stream: a, url: 'rtsp://c/x'}, {stream: a, url: 'rtsp://d/x'}]}", "", nil, []string{"rtsp.pull", "item 2", "twice"}},
-		{"parts that do not fit", "hls: {part: 300ms}", "", nil, []string{"hls.part", "whole number of parts"}},
+		{"parts that do not fit", "hls: {part: 300ms}", "", nil, []string{"hls.part", "whole parts"}},
+		{"segment of half seconds", "hls: {segment: 1500ms, part: 250ms}", "", nil, []string{"hls.segment", "whole number of seconds"}},
 		{"window too short", "hls: {window: 5s}", "", nil, []string{"hls.window", "6s"}},
 		{"ring shorter than segments", "ring: {seconds: 3}", "", nil, []string{"ring.seconds", "4s"}},
 	} {

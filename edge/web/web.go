@@ -72,6 +72,16 @@ type Pages struct {
 	mux       *http.ServeMux
 }
 
+// Files are the built pages that the binary holds; empty but for a placeholder
+// where it was compiled without building them.
+func Files() fs.FS {
+	files, err := fs.Sub(built, "dist")
+	if err != nil {
+		panic(err) // "dist" is a valid path, which is all that can be wrong
+	}
+	return files
+}
+
 // New reads the built files into memory. A tree without built pages is no
 // error: Pages then says how to build them.
 func New(config Config) (*Pages, error) {
@@ -84,9 +94,7 @@ func New(config Config) (*Pages, error) {
 	}
 	files := config.Files
 	if files == nil {
-		if files, err = fs.Sub(built, "dist"); err != nil {
-			return nil, fmt.Errorf("web: open embedded pages: %w", err)
-		}
+		files = Files()
 	}
 	assets, err := readAssets(files)
 	if err != nil {

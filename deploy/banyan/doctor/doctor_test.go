@@ -167,6 +167,7 @@ func TestFFmpeg(t *testing.T) {
 		{"broken", program(t, "exit 3"), doctor.Fail, []string{"exit status 3"}},
 		{"no program", t.TempDir(), doctor.Fail, []string{"transcoder.ffmpeg"}},
 		{"full", program(t, full("")), doctor.OK, []string{"version 9.9"}},
+		{"old", program(t, strings.Replace(full(""), "9.9-x", "4.3.6", 1)), doctor.Fail, []string{"version 4.3.6", "5.1 or newer"}},
 		{"no x264", program(t, full("libx264")), doctor.Fail, []string{"the encoder libx264"}},
 		{"no ivf", program(t, full("ivf")), doctor.Fail, []string{"the muxer ivf"}},
 		{"no AV1", program(t, full("av1")), doctor.Warn, []string{"the decoder av1", "not be transcoded"}},

@@ -53,6 +53,8 @@ func examineFFmpeg(ctx context.Context, program, encoder string) []Finding {
 	}
 	found := ffmpegVersion(version)
 	switch {
+	case tooOld(found):
+		return []Finding{{check, Fail, found + " is too old", "install FFmpeg 5.1 or newer (Debian 12 has it), or set transcoder.ffmpeg to one"}}
 	case len(missing) > 0:
 		return []Finding{{check, Fail, found + " lacks " + strings.Join(missing, ", "),
 			"install a full build (Debian's package ffmpeg is one), or set transcoder.ffmpeg to one"}}
@@ -83,6 +85,14 @@ func ffmpegVersion(text string) string {
 	}
 	number, _, _ := strings.Cut(fields[2], "-")
 	return "version " + number
+}
+
+// tooOld tells of a version before 5.1, which lacks options that the transcoder uses. One that cannot be read, such as
+// that of a nightly build, is taken for new.
+func tooOld(version string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "version %d.%d", &major, &minor)
+	return n == 2 && (major < 5 || major == 5 && minor < 1)
 }
 
 // absent returns those of names that list does not have. A line of a list is flags, names joined by commas, and
