@@ -83,6 +83,7 @@ func (c *serveCommand) Run(ctx context.Context, console console) error {
 	if c.Demo && (cfg.RTSP.Addr == "" || !slices.Contains(c.Roles, "ingest")) {
 		return errors.New("--demo pushes by RTSP and WHIP: set rtsp.addr, and include the role ingest")
 	}
+	cfg.RTC.Loopback = cfg.RTC.Loopback || c.Demo // a laptop without a network must be able to show it, too
 	return serve(ctx, cfg, options{Roles: c.Roles, Demo: c.Demo, Out: console.stdout}, newLog(cfg, console.stderr))
 }
 

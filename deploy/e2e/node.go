@@ -208,12 +208,16 @@ func (n *Node) Stream(name string) (Stream, error) {
 	return s, err
 }
 
-// WaitLive waits until a stream has a publisher and its source formats are known.
+// WaitLive waits until a stream has a publisher and all its source formats are known.
 func (n *Node) WaitLive(t testing.TB, name string) {
 	t.Helper()
 	Eventually(t, 30*time.Second, "stream "+name+" is live", func() error {
 		s, err := n.Stream(name)
-		if err == nil && (!s.Live || len(s.Formats) == 0 || s.Formats[0].Codec == "") {
+		known := err == nil && s.Live && len(s.Formats) > 0
+		for _, f := range s.Formats {
+			known = known && f.Codec != ""
+		}
+		if err == nil && !known {
 			err = fmt.Errorf("it is %+v", s)
 		}
 		return err
