@@ -54,9 +54,13 @@ func OpenBrowser(t testing.TB, width, height int) *Browser {
 	b := &Browser{t: t, answers: make(chan answer), errors: &tail{}}
 	b.cmd = exec.Command("node", filepath.Join(here(), "browser", "driver.mjs"), fmt.Sprint(width), fmt.Sprint(height))
 	b.cmd.Dir = filepath.Join(here(), "..", "..", "edge", "web") // where playwright-core is installed
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v: make test installs it", err)
+	}
+	b.cmd.Env = append(os.Environ(), "CHROMIUM="+chromium)
 	b.cmd.Stderr = b.errors
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	var err error
 	if b.in, err = b.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
