@@ -293,3 +293,36 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Errorf("FFmpeg without a token: %v %s", err, out)
 	}
 }
+
+// TestWatchingByToken closes the streams to strangers, and opens them by the token in the page's address.
+func TestWatchingByToken(t *testing.T) {
+	n := StartNode(t, append(small, "--auth.play", "token")...)
+	token := n.Token(t, "--play", "cup/*")
+	camera(t, n, "cup/cam1")
+	Eventually(t, 20*time.Second, "the stream is live for who may know", func() error {
+		out, err := exec.Command("curl", "-sf", "-H", "Authorization: Bearer "+token, n.URL("/api/v1/streams/cup/cam1")).Output()
+		if err == nil && !strings.Contains(string(out), `"live":true`) {
+			err = fmt.Errorf("it is %s", out)
+		}
+		return err
+	})
+	for _, path := range []string{"/hls/cup/cam1/index.m3u8", "/hls/cup/cam1/180p-video/index.m3u8", "/thumbnails/cup/cam1", "/api/v1/streams"} {
+		if _, err := n.Get(path); err == nil || !strings.Contains(err.Error(), "401") {
+			t.Errorf("a stranger asks for %s: %v, want 401", path, err)
+		}
+	}
+	b := OpenBrowser(t, 900, 700)
+	for _, transport := range []string{"webrtc", "hls"} {
+		b.Open("about:blank") // a change of the fragment alone would not load the page
+		b.Open(n.URL("/watch/cup/cam1?transport=" + transport + "#token=" + token))
+		b.WaitPlaying(transport, 25, 40*time.Second)
+	}
+	b.Open(n.URL("/watch/cup/cam1"))
+	Eventually(t, 20*time.Second, "the page asks for a token", func() error {
+		if s := b.State(); !strings.Contains(strings.ToLower(s.Text), "token") {
+			return fmt.Errorf("it says %q", s.Text)
+		}
+		return nil
+	})
+	b.Screenshot("token")
+}
