@@ -175,6 +175,10 @@ func (a *answer) see(stream *relay.Stream) {
 }
 
 func (a *answer) serveMultivariant(stream *relay.Stream) {
+	if err := a.settle(a.r.Context(), stream); err != nil {
+		a.waited(nil, err)
+		return
+	}
 	a.ask(stream.Name())
 	a.complete(stream)
 	var entries []entry

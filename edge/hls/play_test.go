@@ -296,6 +296,35 @@ func TestSoundOrPictureAlone(t *testing.T) {
 	}
 }
 
+// A player that comes with the first pictures, before the sound, gets to know of both.
+func TestSoundComesAfterPicture(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		sound bool
+	}{{"sound comes", true}, {"sound never comes", false}} {
+		t.Run(c.what, func(t *testing.T) {
+			s := newStage(t, func(config *Config) {
+				if config.Settle = 500 * time.Millisecond; c.sound {
+					config.Settle = time.Minute
+				}
+			})
+			studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), both)
+			sound := studio.audio
+			studio.audio = nil
+			studio.play(second(0), second(0.5))
+			player := s.block(t.Context(), "cup/cam1/index.m3u8")
+			s.waiters(1)
+			if studio.audio = sound; c.sound {
+				studio.play(second(0.5), second(1))
+			}
+			r := <-player
+			if r.status != 200 || !strings.Contains(r.body, "source-video") || strings.Contains(r.body, "TYPE=AUDIO") != c.sound {
+				t.Errorf("status %d: %s", r.status, r.body)
+			}
+		})
+	}
+}
+
 // onDemand offers a format that writes clips as soon as it is asked for.
 type onDemand struct {
 	t     *testing.T
@@ -327,7 +356,7 @@ func (d *onDemand) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w
 }
 
 func TestFormatStartsOnDemand(t *testing.T) {
-	s := newStage(t, nil)
+	s := newStage(t, func(c *Config) { c.Settle = time.Millisecond }) // no source will tell what it is
 	d := &onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 1)}
 	s.hub.AddSupplier(d)
 	if _, err := s.hub.Publish("cup/cam1", "test"); err != nil {

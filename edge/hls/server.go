@@ -34,6 +34,9 @@ type Config struct {
 	Linger time.Duration
 	// Start is how long the first request for a rendition waits for something to play. If zero, 10 s.
 	Start time.Duration
+	// Settle is how long after a publisher has come the multivariant playlist waits for the parameters of all
+	// its tracks. If zero, 2 s.
+	Settle time.Duration
 	// MaxRenditions bounds the renditions being packaged. If zero, 2000.
 	MaxRenditions int
 	// MaxWaiting bounds the requests that wait for media to come. If zero, 20000.
@@ -63,6 +66,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Window, 30*time.Second)
 	set(&c.Linger, 30*time.Second)
 	set(&c.Start, 10*time.Second)
+	set(&c.Settle, 2*time.Second)
 	count(&c.MaxBytes, 96<<20)
 	count(&c.MaxRenditions, 2000)
 	count(&c.MaxWaiting, 20000)
@@ -202,6 +206,19 @@ func (s *Server) await(ctx context.Context, p *packager, limit time.Duration, en
 		}
 	}
 	return now, nil
+}
+
+// settle waits until it is known what a stream consists of, or Config.Settle has passed since its publisher
+// came. Players load the multivariant playlist once: one that is written while a publisher's picture is
+// there and its sound is still to come would leave them without sound for good.
+func (s *Server) settle(ctx context.Context, stream *relay.Stream) error {
+	leave, err := s.wait()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	stream.Settle(ctx, s.config.Settle)
+	return ctx.Err()
 }
 
 // wait takes a place among the requests that wait, if there is one.
