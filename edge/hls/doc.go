@@ -14,8 +14,9 @@
 //
 // # From frame to part
 //
-// A Server starts a packager for a rendition when it is first asked for, which is what starts a format
-// that nobody else reads; it ends when nobody has asked for a while. The packager reads frames from the
+// A Server starts the packagers of all renditions of a stream when the stream is first asked for, which is
+// what starts formats that nobody else reads; they end together when nobody has asked for any of them for
+// a while (ladder.go). A packager reads frames from the
 // oldest keyframe of the log's window, so that the first playlist has a history. Its cutter (cut.go) gives
 // each frame its place by media time: equal parts for video on a regular grid, whole multiples of the part
 // length for audio (grid.go). A part is built once, when its last frame is there: on a regular grid that

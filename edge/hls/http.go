@@ -175,6 +175,12 @@ func (a *answer) see(stream *relay.Stream) {
 }
 
 func (a *answer) serveMultivariant(stream *relay.Stream) {
+	if err := a.settle(a.r.Context(), stream); err != nil {
+		a.waited(nil, err)
+		return
+	}
+	a.ask(stream.Name())
+	a.complete(stream)
 	var entries []entry
 	for _, r := range a.renditions(stream) {
 		e := entry{rendition: r}
@@ -237,10 +243,14 @@ func (a *answer) first(stream *relay.Stream, limit time.Duration, enough func(*s
 			"Choose one from /hls/%s/index.m3u8.", id, name))
 		return nil, nil
 	}
+	fresh := p == nil
 	p, err := a.packager(name, id, stream != nil)
 	if err != nil {
 		a.waited(nil, err)
 		return nil, nil
+	}
+	if fresh {
+		a.complete(stream)
 	}
 	now, err := a.await(a.r.Context(), p, limit, enough)
 	if !a.waited(now, err) {

@@ -180,7 +180,9 @@ func TestRenditionsAgree(t *testing.T) {
 
 // H28, H30 over HTTP: what a player has and a delta update make the whole playlist.
 func TestDeltaUpdate(t *testing.T) {
-	s, studio := live(t, 9.5, nil)
+	s := newStage(t, nil)
+	studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), videoOnly) // no report of another rendition comes between
+	studio.play(second(0), second(9.5))
 	old := s.want(200, video+"index.m3u8").body
 	for _, skip := range []string{"YES", "v2"} {
 		if r := s.want(200, video+"index.m3u8?_HLS_skip="+skip); strings.Contains(r.body, "EXT-X-SKIP") {
@@ -317,12 +319,14 @@ func TestManyWaitersOneBuild(t *testing.T) {
 	const players = 1000
 	s, studio := live(t, 8.5, nil)
 	s.want(200, video+"index.m3u8")
+	s.want(200, "cup/cam1/source-audio/index.m3u8") // which started with it
 	before := s.counter("banyan_hls_parts_total")
 	var answers []<-chan reply
 	for range players {
 		answers = append(answers, s.block(t.Context(), video+"index.m3u8?_HLS_msn="+at(4)+"&_HLS_part=2"))
 	}
 	s.waiters(players)
+	studio.audio = nil // its parts are built, too
 	studio.play(second(8.5), second(8.6))
 	first := <-answers[0]
 	for i, answer := range answers[1:] {

@@ -29,7 +29,6 @@ type packager struct {
 	reports  func(*state) []report // how far the renditions of the stream are
 
 	cancel context.CancelFunc
-	used   atomic.Int64 // when the last request came, in nanoseconds since the Unix epoch
 	state  atomic.Pointer[state]
 
 	mu     sync.RWMutex // guards window; written by run only

@@ -29,10 +29,14 @@ type Config struct {
 	Window time.Duration
 	// MaxBytes bounds the media kept for one rendition. If zero, 96 MiB.
 	MaxBytes int
-	// Linger is how long a rendition is packaged after its last request. If zero, 30 s.
+	// Linger is how long the renditions of a stream are packaged after the last request for any of them. If
+	// zero, 30 s.
 	Linger time.Duration
 	// Start is how long the first request for a rendition waits for something to play. If zero, 10 s.
 	Start time.Duration
+	// Settle is how long after a publisher has come the multivariant playlist waits for the parameters of all
+	// its tracks. If zero, 2 s.
+	Settle time.Duration
 	// MaxRenditions bounds the renditions being packaged. If zero, 2000.
 	MaxRenditions int
 	// MaxWaiting bounds the requests that wait for media to come. If zero, 20000.
@@ -62,6 +66,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Window, 30*time.Second)
 	set(&c.Linger, 30*time.Second)
 	set(&c.Start, 10*time.Second)
+	set(&c.Settle, 2*time.Second)
 	count(&c.MaxBytes, 96<<20)
 	count(&c.MaxRenditions, 2000)
 	count(&c.MaxWaiting, 20000)
@@ -96,14 +101,9 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // packagers
 
-	mu        sync.Mutex // guards packagers and closed
-	packagers map[packagerKey]*packager
-	closed    bool
-}
-
-type packagerKey struct {
-	stream media.Name
-	id     renditionID
+	mu      sync.Mutex // guards the fields below, and the ladders
+	ladders map[media.Name]*ladder
+	closed  bool
 }
 
 // New makes a server. It fails where the configuration makes no playable HLS.
@@ -120,15 +120,15 @@ func New(config Config) (*Server, error) {
 	const viewerStays, mostViewers = 10 * time.Second, 100_000
 	s := &Server{
 		config: c, grid: grid{segment: c.Segment, part: c.Part}, metrics: newMetrics(c.Registerer),
-		viewers:   viewers{stays: viewerStays, most: mostViewers},
-		packagers: map[packagerKey]*packager{},
+		viewers: viewers{stays: viewerStays, most: mostViewers},
+		ladders: map[media.Name]*ladder{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Run lets go of what nobody asks for any more, until ctx ends; then it ends all packaging, fails the
-// requests that wait, and returns when everything that the server started has.
+// Run lets go of ladders that nobody asks for any more and completes the others, until ctx ends; then it
+// ends all packaging, fails the requests that wait, and returns when everything that the server started has.
 func (s *Server) Run(ctx context.Context) error {
 	const period = time.Second
 	tick := time.NewTicker(period)
@@ -153,23 +153,17 @@ func (s *Server) close() {
 	s.viewers.clear()
 }
 
-// sweep ends the packagers that no request has come for lately, and forgets what belonged to streams
-// that are gone.
+// sweep ends the ladders that no request has come for lately, completes the others, and forgets what
+// belonged to streams that are gone.
 func (s *Server) sweep(now time.Time) {
-	s.mu.Lock()
-	streams := map[media.Name]bool{}
-	for key, p := range s.packagers {
-		if now.Sub(time.Unix(0, p.used.Load())) > s.config.Linger {
-			p.cancel()
-			delete(s.packagers, key)
-			continue
+	s.letGo(now)
+	for _, name := range s.streams() {
+		if stream, err := s.config.Hub.Stream(name); err == nil {
+			s.complete(stream)
 		}
-		streams[key.stream] = true
 	}
-	s.metrics.renditions.Set(float64(len(s.packagers)))
-	s.mu.Unlock()
 	s.timelines.prune(func(name media.Name) bool {
-		if streams[name] {
+		if s.ladder(name) {
 			return true
 		}
 		_, err := s.config.Hub.Stream(name)
@@ -187,52 +181,6 @@ var (
 	errSlow     = errors.New("nothing came in time")
 )
 
-// packager finds or starts the packager of a rendition. One that has ended is replaced if the stream is
-// there (again).
-func (s *Server) packager(stream media.Name, id renditionID, there bool) (*packager, error) {
-	key := packagerKey{stream, id}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if p := s.packagers[key]; p != nil && (p.state.Load().err == nil || !there) {
-		p.used.Store(now.UnixNano())
-		return p, nil
-	}
-	switch {
-	case s.closed:
-		return nil, errStopping
-	case len(s.packagers) >= s.config.MaxRenditions:
-		return nil, errFull
-	}
-	p := s.newPackager(key)
-	p.used.Store(now.UnixNano())
-	ctx, cancel := context.WithCancel(s.ctx)
-	p.cancel = cancel
-	s.packagers[key] = p
-	s.wg.Go(func() {
-		defer cancel()
-		p.run(ctx)
-	})
-	return p, nil
-}
-
-func (s *Server) newPackager(key packagerKey) *packager {
-	p := &packager{
-		hub: s.config.Hub, stream: key.stream, id: key.id, timeline: s.timelines.of(key.stream), metrics: s.metrics,
-		logger: s.config.Logger, grid: s.grid, bounds: s.config.bounds(), reports: s.reports,
-		window: newWindow(s.grid, s.config.bounds()), cutter: newCutter(s.grid),
-	}
-	p.state.Store(&state{changed: make(chan struct{}), owner: p})
-	return p
-}
-
-// running is the packager of a rendition if there is one.
-func (s *Server) running(stream media.Name, id renditionID) *packager {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.packagers[packagerKey{stream, id}]
-}
-
 // await waits until a state of p satisfies enough, and at most for limit. It adds no goroutine: the
 // request's own one waits.
 func (s *Server) await(ctx context.Context, p *packager, limit time.Duration, enough func(*state) bool) (*state, error) {
@@ -240,15 +188,11 @@ func (s *Server) await(ctx context.Context, p *packager, limit time.Duration, en
 	if now.err != nil || enough(now) {
 		return now, nil
 	}
-	if s.waiting.Add(1) > int64(s.config.MaxWaiting) {
-		s.waiting.Add(-1)
-		return nil, errCrowded
+	leave, err := s.wait()
+	if err != nil {
+		return nil, err
 	}
-	s.metrics.waiting.Inc()
-	defer func() {
-		s.waiting.Add(-1)
-		s.metrics.waiting.Dec()
-	}()
+	defer leave()
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	for now.err == nil && !enough(now) {
@@ -262,6 +206,32 @@ func (s *Server) await(ctx context.Context, p *packager, limit time.Duration, en
 		}
 	}
 	return now, nil
+}
+
+// settle waits until it is known what a stream consists of, or Config.Settle has passed since its publisher
+// came. Players load the multivariant playlist once: one that is written while a publisher's picture is
+// there and its sound is still to come would leave them without sound for good.
+func (s *Server) settle(ctx context.Context, stream *relay.Stream) error {
+	leave, err := s.wait()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	stream.Settle(ctx, s.config.Settle)
+	return ctx.Err()
+}
+
+// wait takes a place among the requests that wait, if there is one.
+func (s *Server) wait() (leave func(), err error) {
+	if s.waiting.Add(1) > int64(s.config.MaxWaiting) {
+		s.waiting.Add(-1)
+		return nil, errCrowded
+	}
+	s.metrics.waiting.Inc()
+	return func() {
+		s.waiting.Add(-1)
+		s.metrics.waiting.Dec()
+	}, nil
 }
 
 // reports tells how far the renditions beside that of st are.

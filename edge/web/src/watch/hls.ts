@@ -13,6 +13,7 @@ import { authorization } from "../shared/token.ts";
 import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay.ts";
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 import { formatOfLevel, levelFor } from "./levels.ts";
+import { Follower } from "./follow.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 
 export interface HlsOptions extends PlaybackOptions {
@@ -45,6 +46,9 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
   return new NativePlayback(options.video, `${rootOf(options.stream)}index.m3u8`);
 }
 
+/** How often the playhead's place is looked at. */
+const followMs = 100;
+
 /** Everything of a stream's HLS is below this path. */
 function rootOf(stream: string): string {
   return `/hls/${stream}/`;
@@ -55,9 +59,9 @@ function configuration(token: string): Partial<HlsConfig> {
   return {
     lowLatencyMode: true,
     // The distance to the edge is PART-HOLD-BACK of the playlist, as long as
-    // liveSyncDuration is left unset. Behind it, play a little faster.
-    maxLiveSyncPlaybackRate: 1.2,
-    liveSyncOnStallIncrease: 0.2,
+    // liveSyncDuration is left unset. Our Follower keeps it, not hls.js.
+    maxLiveSyncPlaybackRate: 1,
+    liveSyncOnStallIncrease: 0,
     backBufferLength: 15,
     // fMP4 needs no remuxing, so a worker would only add a copy.
     enableWorker: false,
@@ -78,6 +82,17 @@ function configuration(token: string): Partial<HlsConfig> {
   };
 }
 
+/** Seconds that can be played from the playhead on. */
+function bufferedAhead({ buffered, currentTime }: HTMLVideoElement): number {
+  const rounding = 0.05;
+  for (let i = 0; i < buffered.length; i++) {
+    if (buffered.start(i) <= currentTime + rounding && currentTime < buffered.end(i)) {
+      return buffered.end(i) - currentTime;
+    }
+  }
+  return 0;
+}
+
 class HlsPlayback implements Playback {
   readonly transport = "hls";
   readonly soundOnly = false; // a playlist makes no such promise
@@ -89,6 +104,8 @@ class HlsPlayback implements Playback {
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
+  private readonly follower = new Follower(performance.now());
+  private readonly following = setInterval(() => this.follow(), followMs);
 
   constructor(
     private readonly library: typeof Hls,
@@ -144,6 +161,7 @@ class HlsPlayback implements Playback {
   }
 
   close(): void {
+    clearInterval(this.following);
     this.hls.destroy();
     this.options.video.removeAttribute("src");
   }
@@ -181,6 +199,24 @@ class HlsPlayback implements Playback {
     });
   }
 
+  private follow(): void {
+    const { hls } = this;
+    const { video } = this.options;
+    const details = hls.latestLevelDetails;
+    if (details === null || hls.targetLatency === null || video.paused || video.seeking || video.readyState === 0)
+      return;
+    const now = performance.now();
+    const { edge, age } = details;
+    const move = this.follower.follow(now, {
+      latency: edge + age - video.currentTime,
+      target: hls.targetLatency,
+      ahead: bufferedAhead(video),
+      age,
+    });
+    if (video.playbackRate !== move.rate) video.playbackRate = move.rate;
+    if (move.jumpTo !== undefined) video.currentTime = edge + age - move.jumpTo;
+  }
+
   private startAt(format: string): void {
     const level = this.indexOf(format);
     if (level < 0) return;
@@ -200,7 +236,10 @@ class HlsPlayback implements Playback {
 
   private onError(data: ErrorData): void {
     const { ErrorDetails, ErrorTypes } = this.library;
-    if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) this.freezes++;
+    if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) {
+      this.freezes++;
+      this.follower.stalled(performance.now(), this.hls.latestLevelDetails?.age ?? 0);
+    }
     if (!data.fatal) return;
     if (data.type === ErrorTypes.MEDIA_ERROR && !this.recovered) {
       this.recovered = true; // once: a second time the stream itself is at fault

@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import { Follower, type Place } from "./follow.ts";
+
+const target = 0.66;
+const tickMs = 100;
+
+/** A playhead that goes as it is told, on a line that keeps `spare` seconds between the edge and the buffer's end. */
+class Playhead {
+  now = 0;
+  latency: number;
+  age = 0.1;
+  jumps = 0;
+  rates = new Set<number>();
+  private readonly follower = new Follower(0);
+
+  constructor(
+    latency: number,
+    private readonly spare = 0.1,
+  ) {
+    this.latency = latency;
+  }
+
+  stall(): void {
+    this.follower.stalled(this.now, this.age);
+  }
+
+  play(ms: number): this {
+    for (const end = this.now + ms; this.now < end; this.now += tickMs) {
+      const place: Place = { latency: this.latency, target, ahead: Math.max(0, this.latency - this.spare), age: this.age };
+      const move = this.follower.follow(this.now, place);
+      this.rates.add(move.rate);
+      if (move.jumpTo !== undefined) {
+        this.jumps++;
+        this.latency = move.jumpTo;
+      }
+      this.latency -= ((move.rate - 1) * tickMs) / 1000;
+    }
+    return this;
+  }
+}
+
+describe("follower", () => {
+  it("catches up by speed and then plays on steadily", () => {
+    const head = new Playhead(1.8).play(12_000);
+    expect(head.jumps).toBe(0);
+    expect(Math.max(...head.rates)).toBeLessThanOrEqual(1.25);
+    expect(head.latency).toBeGreaterThan(target - 0.02);
+    expect(head.latency).toBeLessThan(target + 0.12);
+    head.rates.clear();
+    expect([...head.play(5000).rates]).toEqual([1]);
+  });
+
+  it("never speeds up on a buffer that is nearly empty", () => {
+    const head = new Playhead(1.2, 1).play(5000);
+    expect([...head.rates]).toEqual([1]);
+  });
+
+  it("jumps when it has been far behind for two seconds", () => {
+    const head = new Playhead(20).play(1800);
+    expect(head.jumps).toBe(0);
+    head.play(1000);
+    expect(head.jumps).toBe(1);
+    expect(head.latency).toBeCloseTo(target, 1);
+  });
+
+  it("jumps at once when the publisher is back", () => {
+    const head = new Playhead(0.7).play(1000);
+    head.age = 5;
+    expect([...head.play(5000).rates]).toEqual([1]);
+    head.latency = 6;
+    head.age = 0;
+    expect(head.play(tickMs).jumps).toBe(1);
+    expect(head.play(10_000).jumps).toBe(1);
+  });
+
+  it("does not jump again while a jump takes its time", () => {
+    const follower = new Follower(0);
+    let jumps = 0;
+    for (let now = 0; now <= 5000; now += tickMs) {
+      if (follower.follow(now, { latency: 30, target, ahead: 1, age: 0 }).jumpTo !== undefined) jumps++;
+    }
+    expect(jumps).toBe(2); // at 2 s, and two seconds later as it was of no use
+  });
+
+  it("keeps more distance after a break, and comes back in calm times", () => {
+    const head = new Playhead(target + 0.2).play(1000);
+    head.latency = target + 0.2;
+    head.stall();
+    expect([...head.play(1000).rates]).toContain(1);
+    expect(head.latency).toBeCloseTo(target + 0.2, 1);
+    head.play(40_000);
+    expect(head.latency).toBeLessThan(target + 0.12);
+  });
+
+  it("does not take an absent publisher for a bad line", () => {
+    const head = new Playhead(target);
+    head.age = 4;
+    head.play(500);
+    head.stall();
+    head.age = 0;
+    head.latency = target + 0.2;
+    head.play(3000);
+    expect(head.latency).toBeLessThan(target + 0.12);
+  });
+});

@@ -1,0 +1,109 @@
+/**
+ * Keeps a player at its place behind the live edge: a little faster while it
+ * is behind, a jump when it is far behind. It reads no clock: time comes in.
+ *
+ * hls.js could do it, but speeds up only while more than a second is
+ * buffered, which with parts of 200 ms is more than the whole delay; and it
+ * never jumps.
+ */
+
+/** Where the playhead is. All figures in seconds. */
+export interface Place {
+  /** Of the newest media that the playlist lists, as it moves on with the clock. */
+  latency: number;
+  /** What latency ought to be, by the playlist. */
+  target: number;
+  /** Playable without a break from the playhead on. */
+  ahead: number;
+  /** Since the playlist last listed something new. */
+  age: number;
+}
+
+export interface Move {
+  rate: number;
+  /** Seconds behind the edge to go to at once. */
+  jumpTo?: number;
+}
+
+/** The fastest playback; more could be heard even in speech. */
+const fastest = 1.25;
+/** Speeding up begins that far behind the target, and ends nearly at it, so that the rate does not flutter. */
+const beginAt = 0.12;
+const endAt = 0.02;
+/** What must be left in the buffer to play faster. */
+const reserve = 0.3;
+/** Further behind than this for so long is not worth catching up with by speed. */
+const farBehind = 1.5;
+const farForMs = 2000;
+/** A playlist that has listed nothing for so long is waiting for its publisher, and the edge is not where it was. */
+const staleAge = 1.2;
+/** A break in playback moves the target back, and each calm half minute forward again. */
+const step = 0.2;
+const mostExtra = 2;
+const calmMs = 30_000;
+/** How long a jump may take before another. */
+const settleMs = 1500;
+
+export class Follower {
+  private extra = 0;
+  private calmSince: number;
+  private farSince: number | null = null;
+  private jumped = -Infinity;
+  private away = false;
+  private fast = false;
+
+  constructor(now: number) {
+    this.calmSince = now;
+  }
+
+  /** Playback broke off for lack of media. While the publisher is away that says nothing about the line. */
+  stalled(now: number, age: number): void {
+    if (this.away || age > staleAge) return;
+    this.extra = Math.min(this.extra + step, mostExtra);
+    this.calmSince = now;
+  }
+
+  follow(now: number, place: Place): Move {
+    if (now - this.calmSince > calmMs) {
+      this.extra = Math.max(0, this.extra - step);
+      this.calmSince = now;
+    }
+    if (place.age > staleAge) {
+      this.away = true;
+      return this.steady();
+    }
+    const target = place.target + this.extra;
+    const behind = place.latency - target;
+    if (this.shouldJump(now, behind)) {
+      this.jumped = now;
+      this.farSince = null;
+      return { ...this.steady(), jumpTo: target };
+    }
+    return { rate: this.rate(behind, place.ahead) };
+  }
+
+  private shouldJump(now: number, behind: number): boolean {
+    if (behind <= farBehind) {
+      this.away = false;
+      this.farSince = null;
+      return false;
+    }
+    this.farSince ??= now;
+    // When the publisher is back there is nothing left to catch up with.
+    const patience = this.away ? 0 : farForMs;
+    return now - this.farSince >= patience && now - this.jumped >= settleMs;
+  }
+
+  private steady(): Move {
+    this.fast = false;
+    return { rate: 1 };
+  }
+
+  private rate(behind: number, ahead: number): number {
+    this.fast = behind > (this.fast ? endAt : beginAt) && ahead > reserve;
+    if (!this.fast) return 1;
+    // In steps of a twentieth: each change costs the browser some work on the sound.
+    const rate = 1.05 + Math.floor(Math.min(behind, ahead - reserve) * 8) / 20;
+    return Math.min(rate, fastest);
+  }
+}
