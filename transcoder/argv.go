@@ -55,13 +55,17 @@ func inputArgs(in media.Params) []string {
 		"-threads", threads, "-thread_type", "slice", "-copyts",
 		"-probesize", "500000", "-analyzeduration", "1", "-fpsprobesize", "0",
 	}
-	switch in.Codec {
-	case media.AV1:
+	switch {
+	case in.Codec == media.AV1:
 		// dav1d counts its frame threads by itself; AV1 has no reordering that this would break.
 		a = append(a, "-flags", "low_delay", "-f", "ivf")
-	case media.VP8, media.VP9:
+	case in.Codec == media.H264:
+		a = append(a, "-f", "ivf", "-c:v", "h264")
+	case in.Codec == media.H265:
+		a = append(a, "-f", "ivf", "-c:v", "hevc") // not every release knows it in IVF by itself
+	case in.Codec.Kind() == media.Video:
 		a = append(a, "-f", "ivf")
-	case media.PCMU, media.PCMA:
+	case isG711(in.Codec):
 		a = append(a, "-f", "s16le", "-ar", strconv.Itoa(in.ClockRate), "-ac", strconv.Itoa(max(1, in.Channels)))
 	default:
 		a = append(a, "-f", "mpegts")
@@ -137,8 +141,7 @@ func audioArgs(p plan) []string {
 // outputArgs writes to stdout, each frame at once and with its own time.
 func outputArgs(c media.Codec) []string {
 	a := []string{"-copyts", "-avoid_negative_ts", "disabled", "-flush_packets", "1", "-map_metadata", "-1"}
-	switch c {
-	case media.VP8, media.VP9, media.AV1:
+	if writesIVF(c) {
 		return append(a, "-f", "ivf", "pipe:1")
 	}
 	return append(a,

@@ -24,8 +24,8 @@
 // # How a process is kept
 //
 // Supply runs a job for each format. A job finds a frame to start with, plans a run (plan), starts
-// FFmpeg with an argument vector that is a pure function of the plan (args), feeds it (input: MPEG-TS,
-// IVF or plain samples over stdin), and writes what comes back (readOutput) into the format's log.
+// FFmpeg with an argument vector that is a pure function of the plan (args), feeds it (input: IVF,
+// MPEG-TS or plain samples over stdin), and writes what comes back (readOutput) into the format's log.
 //
 //	source log ── frame.Reader ── feed ──▶ stdin  FFmpeg  stdout ──▶ collect ── frame.Writer ── log
 //	                                         ▲ watch: kills it when it is fed and shows nothing

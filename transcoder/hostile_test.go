@@ -47,43 +47,43 @@ func TestOddSources(t *testing.T) {
 
 // Damage: whatever happens in between, the format goes on with the good frames after it.
 func TestDamagedSources(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	noise := func(n int) []byte {
+	noise := func(r *rand.Rand, n int) []byte {
 		b := make([]byte, n)
 		for i := range b {
-			b[i] = byte(random.Uint32())
+			b[i] = byte(r.Uint32())
 		}
 		return b
 	}
 	for _, c := range []struct {
 		name   string
-		damage func(i int, f *frame.Frame)
+		damage func(r *rand.Rand, i int, f *frame.Frame)
 	}{
-		{"noise for slices", func(_ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x41}, noise(500)...)} }},
-		{"noise for keyframes", func(_ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x65}, noise(500)...)} }},
-		{"unknown units", func(_ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x1f}, noise(100)...)} }},
-		{"empty units", func(_ int, f *frame.Frame) { f.Units = append([][]byte{{}}, f.Units...) }},
-		{"a megabyte of SEI", func(i int, f *frame.Frame) {
+		{"noise for slices", func(r *rand.Rand, _ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x41}, noise(r, 500)...)} }},
+		{"noise for keyframes", func(r *rand.Rand, _ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x65}, noise(r, 500)...)} }},
+		{"unknown units", func(r *rand.Rand, _ int, f *frame.Frame) { f.Units = [][]byte{append([]byte{0x1f}, noise(r, 100)...)} }},
+		{"empty units", func(_ *rand.Rand, _ int, f *frame.Frame) { f.Units = append([][]byte{{}}, f.Units...) }},
+		{"a megabyte of SEI", func(_ *rand.Rand, i int, f *frame.Frame) {
 			if i%10 == 0 {
 				f.Units = append([][]byte{append([]byte{6, 5}, bytes.Repeat([]byte{255}, 1<<20)...)}, f.Units...)
 			}
 		}},
-		{"flipped bits", func(_ int, f *frame.Frame) {
+		{"flipped bits", func(r *rand.Rand, _ int, f *frame.Frame) {
 			last := bytes.Clone(f.Units[len(f.Units)-1])
 			for range 5 {
-				last[1+random.IntN(len(last)-1)] ^= byte(1 << random.IntN(8))
+				last[1+r.IntN(len(last)-1)] ^= byte(1 << r.IntN(8))
 			}
 			f.Units = [][]byte{last}
 		}},
-		{"times that waver", func(_ int, f *frame.Frame) { f.Ticks += random.Int64N(36000) - 18000 }},
-		{"one time for all", func(i int, f *frame.Frame) { f.Ticks -= int64(i%30) * 6000 }},
+		{"times that waver", func(r *rand.Rand, _ int, f *frame.Frame) { f.Ticks += r.Int64N(36000) - 18000 }},
+		{"one time for all", func(_ *rand.Rand, i int, f *frame.Frame) { f.Ticks -= int64(i%30) * 6000 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall})
 			good := small(t, "2").repeat(4)
+			random := rand.New(rand.NewPCG(1, 2))
 			for i := 30; i < 60; i++ {
-				c.damage(i, &good.frames[i])
+				c.damage(random, i, &good.frames[i])
 			}
 			fx.play(good.from(fx.epoch), 8)
 			fx.offered("48p")

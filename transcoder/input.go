@@ -10,7 +10,6 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/g711"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h265"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
@@ -34,13 +33,14 @@ func (e *badFrame) Error() string { return "unusable frame: " + e.cause.Error() 
 func (e *badFrame) Unwrap() error { return e.cause }
 
 // newInput writes frames of p to w, their times counted from base, in seconds since the Unix epoch.
-// MPEG-TS carries H.264, H.265, AAC and Opus; IVF carries VP8, VP9 and AV1; G.711 is decoded here and
-// goes as plain samples.
+// Video goes as IVF: FFmpeg takes each of its frames for whole and decodes it at once, where in
+// MPEG-TS it looks for the next frame first, and so is one or two late. MPEG-TS carries AAC and Opus;
+// G.711 is decoded here and goes as plain samples.
 func newInput(w io.Writer, p media.Params, base int64) (input, error) {
-	switch p.Codec {
-	case media.VP8, media.VP9, media.AV1:
+	switch {
+	case p.Codec.Kind() == media.Video:
 		return newIVFInput(w, p, base)
-	case media.PCMU, media.PCMA:
+	case isG711(p.Codec):
 		return &pcmInput{w: bufio.NewWriter(w), params: p, next: base * int64(p.ClockRate)}, nil
 	}
 	return newTSInput(w, p, base)
@@ -51,8 +51,7 @@ func relative(f *frame.Frame, clock int, base int64) int64 {
 	return media.Rescale(f.Ticks-base*int64(clock), clock, media.VideoClockRate)
 }
 
-// tsInput writes MPEG-TS with one track. The PES packets have their length wherever it fits, so that
-// FFmpeg need not wait for the next frame to see the end of one.
+// tsInput writes MPEG-TS with one track of audio.
 type tsInput struct {
 	w      io.Writer
 	packet bytes.Buffer // the frame being written
@@ -60,19 +59,12 @@ type tsInput struct {
 	track  *mpegts.Track
 	params media.Params
 	base   int64
-	dts    func(au [][]byte, pts int64) (int64, error) // decoding times of video
 }
 
 func newTSInput(w io.Writer, p media.Params, base int64) (*tsInput, error) {
 	t := &tsInput{w: w, params: p, base: base}
 	t.track = &mpegts.Track{}
 	switch p.Codec {
-	case media.H264:
-		t.track.Codec = &codecs.H264{}
-		t.dts = decodingTimes264()
-	case media.H265:
-		t.track.Codec = &codecs.H265{}
-		t.dts = decodingTimes265()
 	case media.Opus:
 		t.track.Codec = &codecs.Opus{Desc: &substructs.OpusAudioDescriptor{ChannelConfigCode: uint8(max(1, min(p.Channels, 8)))}}
 	case media.AAC:
@@ -105,20 +97,6 @@ func aacConfig(p media.Params) (mpeg4audio.Config, error) {
 	return config, nil
 }
 
-// decodingTimes264 derives decoding times of H.264. Where it cannot, they are those of presentation,
-// which FFmpeg's decoders put up with.
-func decodingTimes264() func([][]byte, int64) (int64, error) {
-	d := &h264.DTSExtractor{}
-	d.Initialize()
-	return d.Extract
-}
-
-func decodingTimes265() func([][]byte, int64) (int64, error) {
-	d := &h265.DTSExtractor{}
-	d.Initialize()
-	return d.Extract
-}
-
 func (t *tsInput) write(f *frame.Frame) error {
 	units := nonEmpty(f.Units)
 	if len(units) == 0 {
@@ -133,24 +111,10 @@ func (t *tsInput) write(f *frame.Frame) error {
 }
 
 func (t *tsInput) mux(pts int64, units [][]byte) error {
-	switch t.params.Codec {
-	case media.H264:
-		return t.ts.WriteH264(t.track, pts, t.decodingTime(units, pts), units)
-	case media.H265:
-		return t.ts.WriteH265(t.track, pts, t.decodingTime(units, pts), units)
-	case media.Opus:
+	if t.params.Codec == media.Opus {
 		return t.ts.WriteOpus(t.track, pts, units)
-	default:
-		return t.ts.WriteMPEG4Audio(t.track, pts, units)
 	}
-}
-
-func (t *tsInput) decodingTime(units [][]byte, pts int64) int64 {
-	dts, err := t.dts(units, pts)
-	if err != nil || dts > pts {
-		return pts
-	}
-	return dts
+	return t.ts.WriteMPEG4Audio(t.track, pts, units)
 }
 
 func nonEmpty(units [][]byte) [][]byte {
@@ -175,14 +139,22 @@ type ivfInput struct {
 	base   int64
 }
 
+// fourCC names codecs in IVF. FFmpeg knows those of AVI there, H.264 and H.265 among them, which go as
+// byte streams with start codes; it writes the other three only.
 var fourCC = map[media.Codec][4]byte{
-	media.VP8: {'V', 'P', '8', '0'},
-	media.VP9: {'V', 'P', '9', '0'},
-	media.AV1: {'A', 'V', '0', '1'},
+	media.VP8:  {'V', 'P', '8', '0'},
+	media.VP9:  {'V', 'P', '9', '0'},
+	media.AV1:  {'A', 'V', '0', '1'},
+	media.H264: {'H', '2', '6', '4'},
+	media.H265: {'H', 'E', 'V', 'C'},
 }
 
 func newIVFInput(w io.Writer, p media.Params, base int64) (*ivfInput, error) {
-	header := ivf.Header{Codec: fourCC[p.Codec], Width: p.Width, Height: p.Height, Rate: media.VideoClockRate, Scale: 1}
+	code, ok := fourCC[p.Codec]
+	if !ok {
+		return nil, fmt.Errorf("codec %q cannot be transcoded", p.Codec)
+	}
+	header := ivf.Header{Codec: code, Width: p.Width, Height: p.Height, Rate: media.VideoClockRate, Scale: 1}
 	writer, err := ivf.NewWriter(w, header)
 	if err != nil {
 		return nil, err
@@ -199,18 +171,25 @@ func (i *ivfInput) write(f *frame.Frame) error {
 	if len(units) == 0 {
 		return nil
 	}
-	payload := units[0]
-	if i.params.Codec == media.AV1 {
-		var err error
-		payload, err = av1.Bitstream(append([][]byte{temporalDelimiter}, units...)).Marshal()
-		if err != nil {
-			return &badFrame{err}
-		}
+	payload, err := i.bitstream(units)
+	if err != nil {
+		return &badFrame{err}
 	}
 	if len(payload) > ivf.MaxFrame {
 		return &badFrame{fmt.Errorf("it has %d bytes", len(payload))}
 	}
 	return i.w.Write(ivf.Frame{Time: relative(f, media.VideoClockRate, i.base), Payload: payload})
+}
+
+// bitstream joins the units of a frame as decoders take them.
+func (i *ivfInput) bitstream(units [][]byte) ([]byte, error) {
+	switch i.params.Codec {
+	case media.H264, media.H265:
+		return h264.AnnexB(units).Marshal()
+	case media.AV1:
+		return av1.Bitstream(append([][]byte{temporalDelimiter}, units...)).Marshal()
+	}
+	return units[0], nil
 }
 
 // pcmInput decodes G.711 to samples of 16 bits, little-endian. Plain samples carry no time, so gaps

@@ -17,11 +17,15 @@ import (
 // readOutput reads what FFmpeg writes until it ends, and gives each frame with its time in ticks of
 // the codec's clock since base seconds. It returns io.EOF at the end, and the error of give as it is.
 func readOutput(r io.Reader, codec media.Codec, give func(frame.Frame) error) error {
-	switch codec {
-	case media.VP8, media.VP9, media.AV1:
+	if writesIVF(codec) {
 		return readIVF(r, codec, give)
 	}
 	return readTS(r, codec, give)
+}
+
+// writesIVF tells whether FFmpeg puts a codec into IVF here, and not into MPEG-TS.
+func writesIVF(c media.Codec) bool {
+	return c == media.VP8 || c == media.VP9 || c == media.AV1
 }
 
 func readIVF(r io.Reader, codec media.Codec, give func(frame.Frame) error) error {

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
+
 	"banyan/relay/frame"
 	"banyan/relay/media"
 	"banyan/transcoder/ivf"
@@ -18,15 +21,14 @@ import (
 func TestInputComesBack(t *testing.T) {
 	const base = 1_700_000_000
 	idr, slice := []byte{0x65, 1, 2, 3}, []byte{0x41, 4, 5, 6}
-	sps := []byte{0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe8, 0x06, 0xd0, 0xa1, 0x35}
 	for _, c := range []struct {
 		params media.Params
 		units  [][]byte
 		want   [][]byte // if other
 	}{
-		{media.Params{Codec: media.H264, ClockRate: 90000}, [][]byte{sps, {0x68, 0xce, 0x06, 0xe2}, idr}, nil},
-		{media.Params{Codec: media.H264, ClockRate: 90000}, [][]byte{{}, slice, {}}, [][]byte{slice}},
-		{media.Params{Codec: media.H265, ClockRate: 90000}, [][]byte{{0x26, 1, 2, 3}}, nil},
+		{media.Params{Codec: media.H264, ClockRate: 90000}, [][]byte{{0x68, 0xce}, idr}, [][]byte{{0, 0, 0, 1, 0x68, 0xce, 0, 0, 0, 1, 0x65, 1, 2, 3}}},
+		{media.Params{Codec: media.H264, ClockRate: 90000}, [][]byte{{}, slice, {}}, [][]byte{{0, 0, 0, 1, 0x41, 4, 5, 6}}},
+		{media.Params{Codec: media.H265, ClockRate: 90000}, [][]byte{{0x26, 1, 2, 3}}, [][]byte{{0, 0, 0, 1, 0x26, 1, 2, 3}}},
 		{media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2}, [][]byte{bytes.Repeat([]byte{0xfc}, 700)}, nil},
 		{media.Params{Codec: media.AAC, ClockRate: 48000, Sets: [][]byte{{0x11, 0x90}}}, [][]byte{{1, 2, 3, 4}}, nil},
 		{media.Params{Codec: media.VP8, ClockRate: 90000}, [][]byte{{1, 2, 3}}, nil},
@@ -50,8 +52,12 @@ func TestInputComesBack(t *testing.T) {
 			if c.want != nil {
 				want = c.want
 			}
+			read := readTS
+			if c.params.Codec.Kind() == media.Video {
+				read = readIVF
+			}
 			i := 0
-			err = readOutput(&pipe, c.params.Codec, func(f frame.Frame) error {
+			err = read(&pipe, c.params.Codec, func(f frame.Frame) error {
 				if i < len(times) && f.Ticks+base*clock != times[i] {
 					t.Errorf("frame %d came back at %d, want %d", i, f.Ticks+base*clock, times[i])
 				}
@@ -141,7 +147,6 @@ func TestInputErrors(t *testing.T) {
 // The transport stream's reader gets what FFmpeg says, or what a process says that went wrong.
 func FuzzReadOutput(f *testing.F) {
 	for codec, p := range map[string]media.Params{
-		"h264": {Codec: media.H264, ClockRate: 90000},
 		"opus": {Codec: media.Opus, ClockRate: 48000, Channels: 2},
 		"av1":  {Codec: media.AV1, ClockRate: 90000},
 		"vp8":  {Codec: media.VP8, ClockRate: 90000},
@@ -159,6 +164,13 @@ func FuzzReadOutput(f *testing.F) {
 		}
 		f.Add(codec, pipe.Bytes())
 	}
+	var pipe bytes.Buffer
+	track := &mpegts.Track{Codec: &codecs.H264{}}
+	ts := mpegts.Writer{W: &pipe, Tracks: []*mpegts.Track{track}}
+	if err := errors.Join(ts.Initialize(), ts.WriteH264(track, 90000, 90000, [][]byte{{0x65, 1, 2, 3}})); err != nil {
+		f.Fatal(err)
+	}
+	f.Add("h264", pipe.Bytes())
 	f.Fuzz(func(t *testing.T, codec string, b []byte) {
 		frames := 0
 		err := readOutput(bytes.NewReader(b), media.Codec(codec), func(f frame.Frame) error {

@@ -116,7 +116,7 @@ func generate(t testing.TB, p media.Params, args []string) clip {
 
 func generateAnew(t testing.TB, p media.Params, args []string) clip {
 	t.Helper()
-	if _, ok := fourCC[p.Codec]; ok {
+	if writesIVF(p.Codec) {
 		args = append(args, "-f", "ivf", "pipe:1")
 	} else {
 		args = append(args, "-muxdelay", "0", "-muxpreload", "0", "-mpegts_copyts", "1", "-pes_payload_size", "0", "-f", "mpegts", "pipe:1")

@@ -1,5 +1,5 @@
-// Package ivf reads and writes IVF, the simplest container there is for VP8, VP9 and AV1: what
-// FFmpeg gets and gives over pipes where MPEG-TS cannot carry the codec.
+// Package ivf reads and writes IVF, the simplest container there is for video. FFmpeg gets all video
+// in it over pipes, and gives VP8, VP9 and AV1 in it, which MPEG-TS cannot carry.
 //
 // A file is one header and then frames, all numbers little-endian:
 //
@@ -7,7 +7,7 @@
 //	 0  "DKIF"                               0  size of the payload, 32 bits
 //	 4  version, 16 bits, 0                  4  presentation time, 64 bits, in units of the header
 //	 6  length of the header, 16 bits, 32   12  payload
-//	 8  codec: "VP80", "VP90", "AV01"
+//	 8  codec: "VP80", "VP90", "AV01"; to FFmpeg also "H264" and others
 //	12  width, height, 16 bits each
 //	16  rate, scale, 32 bits each: a unit of time is scale/rate seconds
 //	24  number of frames, unused, 32 bits each
@@ -36,7 +36,7 @@ var ErrFormat = errors.New("not a valid IVF stream")
 
 // Header describes the one track of a file.
 type Header struct {
-	Codec         [4]byte // "VP80", "VP90" or "AV01"
+	Codec         [4]byte // such as "VP80"
 	Width, Height int     // pixels, up to 65535
 	Rate, Scale   int     // a unit of time is Scale/Rate seconds
 }
