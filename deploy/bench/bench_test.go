@@ -16,6 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"banyan/deploy/e2e"
 )
 
@@ -29,6 +31,10 @@ func report(what, aim, format string, values ...any) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	e2e.RemoveBinary()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if len(rows) > 0 {
 		fmt.Printf("\nOn %d cores, FFmpeg and Chromium beside the server:\n", runtime.NumCPU())
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
