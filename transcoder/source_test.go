@@ -233,9 +233,11 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 // publish claims the stream's name.
-func (fx *fixture) publish() {
+func (fx *fixture) publish() { fx.t.Helper(); fx.publishAs("cup/cam1", "test") }
+
+func (fx *fixture) publishAs(name media.Name, origin string) {
 	fx.t.Helper()
-	p, err := fx.hub.Publish("cup/cam1", "test")
+	p, err := fx.hub.Publish(name, origin)
 	if err != nil {
 		fx.t.Fatal(err)
 	}
