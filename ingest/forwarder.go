@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/pion/rtp"
 
 	"banyan/relay/frame"
@@ -224,7 +223,7 @@ func (f *Forwarder) leaveOut(p Packet, why Drop) {
 func (f *Forwarder) begins(info frame.Info, ticks int64, leapt bool) bool {
 	switch {
 	case info.Changed:
-		f.reordered = declaresReordering(f.inspector.Params())
+		f.reordered = f.inspector.Params().Reordered // what the sets say
 		return true
 	case !f.begun:
 		return info.Keyframe
@@ -338,18 +337,4 @@ func (f *Forwarder) requestKeyframe() {
 	if f.config.RequestKeyframe != nil && f.config.Params.Codec.Kind() == media.Video {
 		f.config.RequestKeyframe()
 	}
-}
-
-// declaresReordering tells whether an H.264 sequence parameter set promises frames out of display
-// order (max_num_reorder_frames, ITU-T H.264, section E.2.1). Encoders that send B-frames say so,
-// which is known before the first of them comes.
-func declaresReordering(p media.Params) bool {
-	if p.Codec != media.H264 || len(p.Sets) == 0 {
-		return false
-	}
-	var sps h264.SPS
-	if sps.Unmarshal(p.Sets[0]) != nil || sps.VUI == nil || sps.VUI.BitstreamRestriction == nil {
-		return false
-	}
-	return sps.VUI.BitstreamRestriction.MaxNumReorderFrames > 0
 }

@@ -9,8 +9,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -163,7 +165,7 @@ func start(t *testing.T, args ...string) *running {
 		}
 		n.client.CloseIdleConnections()
 	})
-	doors := 2 + strings.Count(strings.Join(args, " "), "--http.tls.addr")
+	doors := 2 + strings.Count(strings.Join(args, " "), ".tls.addr")
 	for ready := false; (!ready || len(n.addr) < doors) && n.logs.Scan(); {
 		var line struct{ Msg, Door, Addr string }
 		if err := json.Unmarshal(n.logs.Bytes(), &line); err != nil {
@@ -172,6 +174,9 @@ func start(t *testing.T, args ...string) *running {
 		ready = ready || line.Msg == "ready"
 		if line.Msg == "listening" {
 			n.addr[line.Door] = line.Addr
+		}
+		if line.Msg == "listening for RTSPS" {
+			n.addr["rtsps"] = line.Addr
 		}
 	}
 	if n.addr["http"] == "" {
@@ -351,6 +356,36 @@ func pair(t *testing.T, dir string, serial int64) (certFile, keyFile string) {
 		}
 	}
 	return certFile, keyFile
+}
+
+func TestRTSPSAsksItsUsers(t *testing.T) {
+	certFile, keyFile := pair(t, t.TempDir(), 1)
+	n := start(t, "--rtsp.addr=", "--rtsp.tls.addr=127.0.0.1:0", "--http.tls.cert", certFile, "--http.tls.key", keyFile,
+		"--auth.play=token", "--rtsp.users", "[{user: gate, password: long enough, play: ['cup/*']}]")
+	pem, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	conn, err := tls.Dial("tcp", n.addr["rtsps"], &tls.Config{RootCAs: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, c := range []struct{ header, want string }{
+		{"X: y", "RTSP/1.0 401"},
+		// What a password proves is tested with the door itself; here, that the user is known there.
+		{"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("gate:long enough")), "RTSP/1.0 404"},
+	} {
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = fmt.Fprintf(conn, "DESCRIBE rtsps://%s/cup/cam1 RTSP/1.0\r\nCSeq: 1\r\n%s\r\n\r\n", n.addr["rtsps"], c.header)
+		answer := make([]byte, 4096)
+		size, err := conn.Read(answer)
+		if err != nil || !strings.HasPrefix(string(answer[:size]), c.want) {
+			t.Errorf("with %.20q: got %q, %v; want %s", c.header, answer[:size], err, c.want)
+		}
+	}
 }
 
 func TestHTTPSSpeaksHTTP2AndPlainHTTPDoesNot(t *testing.T) {

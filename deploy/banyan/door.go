@@ -154,17 +154,16 @@ func publicHandler(log *slog.Logger, mux *http.ServeMux) http.Handler {
 	}))
 }
 
-// useCertificate makes the door speak TLS with the pair of PEM files, which may be replaced while it is open.
-func (d *door) useCertificate(certFile, keyFile string) error {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: d.log}
+// newTLS serves the pair of PEM files, which may be replaced while it is in use.
+func newTLS(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
 	if err := c.read(time.Now()); err != nil {
-		return fmt.Errorf("http.tls.cert: %w", err)
+		return nil, fmt.Errorf("http.tls.cert: %w", err)
 	}
-	d.server.TLSConfig = &tls.Config{
+	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current(time.Now()), nil },
-	}
-	return nil
+	}, nil
 }
 
 // certificate is a pair of files that is read again when the certificate changes.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,16 +103,29 @@ func (n *node) buildIngest() (err error) {
 		return err
 	}
 	n.public.Handle("/whip/", n.parts.whip)
-	udp := n.cfg.RTSP.UDPAddr
-	if udp == "" {
-		udp = "off"
+	return n.buildRTSP()
+}
+
+func (n *node) buildRTSP() (err error) {
+	c := &n.cfg.RTSP
+	config := rtsp.Config{
+		Hub: n.parts.hub, Guard: n.guard, Logger: n.log,
+		Addr: cmp.Or(c.Addr, "off"), UDPAddr: cmp.Or(c.UDPAddr, "off"), TLSAddr: c.TLS.Addr,
 	}
-	n.parts.rtsp, err = rtsp.New(rtsp.Config{
-		Hub: n.parts.hub, Guard: n.guard, Addr: n.cfg.RTSP.Addr, UDPAddr: udp, Logger: n.log,
-	})
-	for _, pull := range n.cfg.RTSP.Pull {
+	if c.TLS.Addr != "" {
+		if config.TLS, err = newTLS(n.cfg.HTTP.TLS.Cert, n.cfg.HTTP.TLS.Key, n.log); err != nil {
+			return err
+		}
+	}
+	for _, user := range c.Users {
+		config.Users = append(config.Users, rtsp.User{
+			Name: user.User, Password: user.Password, Publish: texts(user.Publish), Play: texts(user.Play),
+		})
+	}
+	for _, pull := range c.Pull {
 		n.parts.pulls = append(n.parts.pulls, rtsp.Pull{Stream: string(pull.Stream), URL: pull.URL, Transport: pull.Transport})
 	}
+	n.parts.rtsp, err = rtsp.New(config)
 	return err
 }
 
@@ -133,10 +147,10 @@ func (n *node) buildTranscoder() (err error) {
 	return nil
 }
 
-func texts(formats []media.Format) []string {
-	out := make([]string, len(formats))
-	for i, f := range formats {
-		out[i] = string(f)
+func texts[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, item := range list {
+		out[i] = string(item)
 	}
 	return out
 }
@@ -235,7 +249,7 @@ func (n *node) workers() []api.Worker {
 func (n *node) serveParts(ctx context.Context) error {
 	p := &n.parts
 	group, ctx := errgroup.WithContext(ctx)
-	if p.rtsp != nil && n.cfg.RTSP.Addr != "" {
+	if p.rtsp != nil && (n.cfg.RTSP.Addr != "" || n.cfg.RTSP.TLS.Addr != "") {
 		group.Go(func() error { return p.rtsp.Run(ctx) })
 	}
 	for _, pull := range p.pulls {

@@ -157,7 +157,7 @@ func (n *node) openDoors() (opened doors, err error) {
 		}
 		opened = append(opened, door)
 		if want.name == "https" {
-			if err := door.useCertificate(n.cfg.HTTP.TLS.Cert, n.cfg.HTTP.TLS.Key); err != nil {
+			if door.server.TLSConfig, err = newTLS(n.cfg.HTTP.TLS.Cert, n.cfg.HTTP.TLS.Key, n.log); err != nil {
 				return opened, err
 			}
 		}

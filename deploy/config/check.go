@@ -150,6 +150,19 @@ func (c *Config) check() []error {
 	if c.HTTP.TLS.Addr != "" && c.HTTP.TLS.Cert == "" {
 		mistake("http.tls.addr", "HTTPS needs a certificate: set http.tls.cert and http.tls.key to PEM files")
 	}
+	if c.RTSP.TLS.Addr != "" && c.HTTP.TLS.Cert == "" {
+		mistake("rtsp.tls.addr", "RTSPS needs a certificate: set http.tls.cert and http.tls.key to PEM files")
+	}
+	users := map[string]bool{}
+	for i, user := range c.RTSP.Users {
+		if err := user.check(); err != nil {
+			mistake("rtsp.users", "item %d: %w", i+1, err)
+		}
+		if users[user.User] {
+			mistake("rtsp.users", "item %d: the user stands there twice: put all of its patterns into one entry", i+1)
+		}
+		users[user.User] = true
+	}
 	if c.HLS.Segment%time.Second != 0 {
 		mistake("hls.segment", "%v is not a whole number of seconds: write one, so that every node counts segments alike", c.HLS.Segment)
 	}
@@ -198,6 +211,29 @@ func checkLadder(formats []media.Format) error {
 	}
 	return nil
 }
+
+// check quotes nothing: what stands in the wrong place may be the password.
+func (u *RTSPUser) check() error {
+	switch {
+	case u.User == "" || strings.ContainsAny(u.User, "\"\\:\x00\r\n"):
+		return errors.New("user: write a name without quotes, colons and control characters")
+	case len(u.Password) < minPassword || strings.ContainsAny(u.Password, "\x00\r\n"):
+		return fmt.Errorf("password: write at least %d characters in one line", minPassword)
+	case len(u.Publish)+len(u.Play) == 0:
+		return errors.New("the user may do nothing: write patterns of stream names in publish, play or both")
+	}
+	for verb, globs := range map[string][]auth.Glob{"publish": u.Publish, "play": u.Play} {
+		for _, glob := range globs {
+			if _, err := auth.ParseGlob(string(glob)); err != nil {
+				return fmt.Errorf("%s: %w", verb, err)
+			}
+		}
+	}
+	return nil
+}
+
+// minPassword is the least length of a password of a device. Guessing is slow: each failure costs the connection.
+const minPassword = 8
 
 func (r *LadderRule) check() error {
 	if _, err := auth.ParseGlob(string(r.Match)); err != nil {

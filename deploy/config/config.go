@@ -51,7 +51,11 @@ type Config struct {
 	RTSP struct {
 		Addr    string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
 		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
-		Pull    []Pull `key:"pull" default:"[]" doc:"Cameras to fetch by RTSP: a list of {stream: cup/cam1, url: rtsp://…, transport: auto|tcp|udp}."`
+		TLS     struct {
+			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over TLS (rtsps://), with the certificate of http.tls. Media is interleaved, there is no UDP. Empty: off."`
+		} `key:"tls"`
+		Users []RTSPUser `key:"users" default:"[]" secret:"true" doc:"Users with a password for devices that know only Digest authentication: a list of {user: gate, password: …, publish: [cup/gate], play: [\"cup/*\"]}. Tokens need no entry here."`
+		Pull  []Pull     `key:"pull" default:"[]" doc:"Cameras to fetch by RTSP: a list of {stream: cup/cam1, url: rtsp://…, transport: auto|tcp|udp}."`
 	} `key:"rtsp"`
 
 	RTC struct {
@@ -94,6 +98,14 @@ type Config struct {
 		Level  string `key:"level" default:"info" check:"oneof=debug|info|warn|error" doc:"What is logged: debug, info, warn or error, and all that is worse."`
 		Format string `key:"format" default:"text" check:"oneof=text|json" doc:"How it is written: text or json."`
 	} `key:"log"`
+}
+
+// RTSPUser may publish and watch by RTSP what its patterns match.
+type RTSPUser struct {
+	User     string      `key:"user"`
+	Password string      `key:"password"`
+	Publish  []auth.Glob `key:"publish"`
+	Play     []auth.Glob `key:"play"`
 }
 
 // Pull is a camera that is fetched.

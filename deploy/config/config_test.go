@@ -152,6 +152,14 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"rule without formats", "ladder: {streams: [{match: '*'}]}", "", nil, []string{"ladder.streams", "formats"}},
 		{"rule with unknown member", "ladder: {streams: [{match: '*', format: [source]}]}", "", nil, []string{"ladder.streams", "format", "formats"}},
 		{"broken list", "", "", map[string]string{"ladder.streams": "[{match"}, []string{"ladder.streams", "[a, b]"}},
+		{"RTSPS without certificate", "rtsp: {tls: {addr: ':8322'}}", "", nil, []string{"rtsp.tls.addr", "http.tls.cert"}},
+		{"user without password", "rtsp: {users: [{user: a, play: ['*']}]}", "", nil, []string{"rtsp.users", "item 1", "password"}},
+		{"user without name", "rtsp: {users: [{password: tiny-secret, play: ['*']}]}", "", nil, []string{"rtsp.users", "user", "name"}},
+		{"user with short password", "rtsp: {users: [{user: a, password: abc, play: ['*']}]}", "", nil, []string{"rtsp.users", "8 characters"}},
+		{"user who may nothing", "rtsp: {users: [{user: a, password: tiny-secret}]}", "", nil, []string{"rtsp.users", "publish"}},
+		{"user with bad pattern", "rtsp: {users: [{user: a, password: tiny-secret, publish: ['a//b']}]}", "", nil, []string{"rtsp.users", "publish"}},
+		{"user twice", "rtsp: {users: [{user: a, password: tiny-secret, play: ['a']}, {user: a, password: tiny-secret, play: ['b']}]}", "", nil,
+			[]string{"rtsp.users", "item 2", "twice"}},
 		{"pull of a file", "rtsp: {pull: [{stream: a, url: 'file:///etc/passwd'}]}", "", nil, []string{"rtsp.pull", "rtsp://"}},
 		{"pull of nowhere", "rtsp: {pull: [{stream: a, url: 'rtsp:///x'}]}", "", nil, []string{"rtsp.pull", "rtsp://"}},
 		{"pull to a bad name", "rtsp: {pull: [{stream: 'a//b', url: 'rtsp://c/x'}]}", "", nil, []string{"rtsp.pull", "stream"}},
@@ -250,6 +258,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	c := load(t, config.Sources{Flags: map[string]string{
 		"auth.secret": strings.Repeat("hunter2-", 4),
 		"rtsp.pull":   "[{stream: a, url: 'rtsp://ana:hunter2-@cam/x'}]",
+		"rtsp.users":  "[{user: ana, password: hunter2-, play: ['*']}]",
 	}})
 	var text bytes.Buffer
 	if err := config.Write(&text, c); err != nil {

@@ -51,7 +51,7 @@ func writeKey(b *strings.Builder, key Key, name string, value reflect.Value, ind
 	for _, line := range wrap(fmt.Sprintf("%s Default: %s.", key.Doc, shown), 110-len(indent)) {
 		fmt.Fprintf(b, "%s# %s\n", indent, line)
 	}
-	if key.Secret && !value.IsZero() {
+	if empty := value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0; key.Secret && !empty {
 		fmt.Fprintf(b, "%s# %s: it is set, and not shown\n", indent, name)
 		return
 	}

@@ -96,7 +96,7 @@ func playable(t relay.Track, codecs []sdp.Codec) error {
 }
 
 // negotiable picks the codecs of an m-line to answer with: those of the tracks, the one of format first, and H.264
-// or Opus, in which formats are made, for what may come later.
+// or Opus, in which formats are made, for what may come later; all of them while a track's codec is not known yet.
 func negotiable(tracks []relay.Track, m *sdp.Media, format media.Format) []sdp.Codec {
 	var picked []sdp.Codec
 	pick := func(fits func(sdp.Codec) bool) {
@@ -130,6 +130,11 @@ func negotiable(tracks []relay.Track, m *sdp.Media, format media.Format) []sdp.C
 	}
 	if !slices.ContainsFunc(picked, func(c sdp.Codec) bool { return c.Codec == made.Codec }) {
 		pick(func(c sdp.Codec) bool { return c.Takes(&made) })
+	}
+	if slices.ContainsFunc(tracks, func(t relay.Track) bool { return t.ID.Kind == m.Kind && t.Params == nil }) {
+		for _, one := range m.Codecs { // it may turn out to be in any of them
+			pick(func(c sdp.Codec) bool { return c.PayloadType == one.PayloadType })
+		}
 	}
 	return picked
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,8 +88,13 @@ func (s *Server) Close() {
 	s.wg.Wait()
 }
 
-// patience is how long an offer waits for a publisher that has connected and not sent enough yet.
-const patience = 2 * time.Second
+const (
+	// settling is how old a publisher may be for its sound to be waited for when there is a picture, or the other way
+	// round: it may never come.
+	settling = 2 * time.Second
+	// patience is how long an offer waits for a publisher that has not sent enough yet to answer at all.
+	patience = 2 * time.Second
+)
 
 // retryAfter is when to ask again for a stream that is not live.
 const retryAfter = "2"
@@ -144,20 +150,20 @@ func (s *Server) adopt(v *session) bool {
 
 // look finds the stream and checks that the offer can be met. A publisher that has only just connected is waited for.
 func (s *Server) look(ctx context.Context, r *wish.Request, wanted media.Format) (*relay.Stream, []relay.Track, error) {
+	stream, err := s.config.Hub.Stream(r.Stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	stream.Settle(ctx, settling)
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	wait := true
-	for {
-		stream, err := s.config.Hub.Stream(r.Stream)
-		if err != nil {
-			return nil, nil, err
-		}
+	for wait := true; ; {
 		changed := stream.Changed()
 		tracks := stream.Tracks()
 		if !stream.Live() {
 			return nil, tracks, relay.ErrNoStream
 		}
-		err = answerable(tracks, r.Offer, wanted, wait)
+		err := answerable(tracks, r.Offer, wanted, wait)
 		if !errors.Is(err, errUnknown) || !wait {
 			return stream, tracks, err
 		}
@@ -172,10 +178,10 @@ func (s *Server) look(ctx context.Context, r *wish.Request, wanted media.Format)
 }
 
 // answerable tells whether enough of the offer can be met: video where the stream has it, or else audio. While wait is
-// set it also asks for the parameters of every track to be known.
+// set, it is unknown whether a stream has a format that may yet be made of a track without parameters.
 func answerable(tracks []relay.Track, offer *sdp.Offer, wanted media.Format, wait bool) error {
 	if wanted != auto && !hasFormat(tracks, wanted) {
-		if unknown(tracks) {
+		if wait && unknown(tracks) || !known(tracks) {
 			return errUnknown
 		}
 		return errNoFormat
@@ -185,11 +191,7 @@ func answerable(tracks []relay.Track, offer *sdp.Offer, wanted media.Format, wai
 		switch _, err := choose(tracks, m.Kind, m.Codecs, wanted); {
 		case err == nil:
 			met = true
-		case errors.Is(err, errNothing): // it may come later
-		case errors.Is(err, errUnknown):
-			if wait {
-				return err
-			}
+		case errors.Is(err, errNothing), errors.Is(err, errUnknown): // it may come later
 		case m.Kind == media.Video || offer.Of(media.Video) == nil: // sound without its picture is not what was asked for
 			return err
 		}
@@ -220,6 +222,11 @@ func unknown(tracks []relay.Track) bool {
 		}
 	}
 	return len(tracks) == 0
+}
+
+// known tells whether any track has parameters.
+func known(tracks []relay.Track) bool {
+	return slices.ContainsFunc(tracks, func(t relay.Track) bool { return t.Params != nil })
 }
 
 // refusal is the answer to an offer that cannot be met.

@@ -353,6 +353,60 @@ func TestLateAudio(t *testing.T) {
 	})
 }
 
+// TestFirstSecond: a viewer who comes together with the publisher gets the sound that comes after the picture. It is in a
+// codec that would not be negotiated without having been waited for.
+func TestFirstSecond(t *testing.T) {
+	w := newWorld(t)
+	publication, err := w.hub.Publish("cup/young", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(kind media.Kind, p media.Params, f frame.Frame) {
+		t.Helper()
+		source, err := publication.Source(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := newWriter(t, source, p, publication).Write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := publication.Source(media.Audio); err != nil { // claimed, and silent
+		t.Fatal(err)
+	}
+	write(media.Video, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate},
+		frame.Frame{Ticks: 90000, Units: pictures(t, "baseline", "320x180")[0]})
+
+	p := newPlayer(w)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		p.watch("/whep/cup/young")
+	}()
+	time.Sleep(100 * time.Millisecond) // how late the sound is
+	write(media.Audio, media.Params{Codec: media.PCMU, ClockRate: 8000, Channels: 1, SampleRate: 8000},
+		frame.Frame{Ticks: 8000, Units: [][]byte{make([]byte, 160)}})
+	<-answered
+	if !strings.Contains(p.answer, "PCMU/8000") {
+		t.Fatalf("the sound is not in the answer:\n%s", p.answer)
+	}
+}
+
+// TestSilentTrack: a track that was negotiated and never sends is waited for while the publisher is young, and no
+// longer.
+func TestSilentTrack(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/silent", "baseline")
+	if err := c.video.Write(frame.Frame{Ticks: c.ticks, Units: c.pictures[0]}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p := newPlayer(w)
+		p.watch("/whep/cup/silent")
+		w.eventually("video", func() bool { return len(p.got("video")) > 0 })
+	}
+}
+
 // TestCrowd: several viewers of one stream, of whom some leave without a word.
 func TestCrowd(t *testing.T) {
 	w := newWorld(t)

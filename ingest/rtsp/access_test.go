@@ -1,9 +1,17 @@
 package rtsp
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"math/big"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -79,6 +87,56 @@ func TestWrongCredentials(t *testing.T) {
 	if text := n.logs.String(); strings.Contains(text, "s3cret") || strings.Contains(text, other[:20]) {
 		t.Error("a secret is in the log")
 	}
+}
+
+// TestTLS pushes and plays over RTSPS, with a token and with Digest (R22).
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) {
+		c.Addr, c.TLSAddr, c.TLS = off, "127.0.0.1:0", selfSigned(t)
+		c.Guard = newGuard(t, auth.NeedToken)
+		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
+	})
+	if n.server.Addr() != nil {
+		t.Errorf("RTSP is off, and listens on %v", n.server.Addr())
+	}
+	n.guard = n.server.config.Guard.(*auth.Guard)
+	url := "rtsps://" + n.server.TLSAddr().String() + "/cup/cam1?token=" + n.token("cup/*", "cup/*")
+	push(t, url, "tcp", picture, tone, x264(), []string{"-c:a", "aac"})
+	n.track("cup/cam1", media.Video)
+	n.track("cup/cam1", media.Audio)
+	url = "rtsps://ana:s3cret-of-ana@" + n.server.TLSAddr().String() + "/cup/cam1"
+	if got := probe(t, url, "tcp", 10); got["h264"] < 10 {
+		t.Errorf("ffprobe read %v", got)
+	}
+	// Whoever does not speak TLS, or not at all, gets nothing and harms nobody.
+	conn, err := net.Dial("tcp", n.server.TLSAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := &raw{t: t, conn: conn}
+	if got := r.request("OPTIONS", n.url("cup/cam1"), ""); strings.HasPrefix(got, "RTSP/1.0 200") {
+		t.Errorf("without TLS: %q", got)
+	}
+	if got := probe(t, url, "tcp", 10); got["h264"] < 10 {
+		t.Errorf("ffprobe read %v", got)
+	}
+}
+
+// selfSigned makes a certificate for this machine.
+func selfSigned(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 func TestUsersAreChecked(t *testing.T) {

@@ -19,8 +19,13 @@ import (
 	"banyan/relay/media"
 )
 
-// describeWait is how long a player's request waits for the parameters of a track that is starting.
-const describeWait = 5 * time.Second
+const (
+	// describeWait is how long a player's request waits for the parameters of a track that is starting.
+	describeWait = 5 * time.Second
+	// settling is how old a publisher may be for the parameters of all of its tracks to be waited for: a track may be
+	// negotiated and never sent.
+	settling = 2 * time.Second
+)
 
 // offer is what a player can have of a stream: at most one track of each kind.
 type offer struct {
@@ -50,6 +55,8 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeWait)
 	defer cancel()
+	stream.Settle(ctx, settling)
+	silent := silentKinds(stream)
 	o := &offer{stream: stream}
 	formats := map[media.Kind]media.Format{media.Video: media.Source, media.Audio: media.Source}
 	if want.format != "" && want.format != media.Source {
@@ -57,7 +64,7 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 	}
 	for _, kind := range media.Kinds {
 		f, wanted := formats[kind]
-		if !wanted {
+		if !wanted || f == media.Source && silent[kind] {
 			continue
 		}
 		subscription, err := stream.Subscribe(f, kind)
@@ -75,6 +82,21 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 		return nil, fmt.Errorf("stream %q, format %q: %w", want.name, want.format, relay.ErrNoTrack)
 	}
 	return o, nil
+}
+
+// silentKinds are the kinds that the publisher has claimed without sending anything, while it sends another.
+func silentKinds(stream *relay.Stream) map[media.Kind]bool {
+	silent, known := map[media.Kind]bool{}, false
+	for _, t := range stream.Published() {
+		if t.ID.Format == media.Source {
+			silent[t.ID.Kind] = t.Params == nil
+			known = known || t.Params != nil
+		}
+	}
+	if !known {
+		return nil
+	}
+	return silent
 }
 
 // kindsOf tells which tracks a format other than the source means.

@@ -18,6 +18,9 @@
 // somebody else publishes under the name; and when its token is no longer valid. The logs go on: their
 // readers wait for the next publisher. A TCP peer that sends faster than real time is made to wait.
 //
+// Over RTSPS all of it is the same, but for UDP, which that listener does not have: media is interleaved into
+// the TLS connection, as SRTP (RFC 4567) where the peer wants it that way.
+//
 // # Playing
 //
 // DESCRIBE lists the source of the stream, or what ?format= asks for. Each player reads the logs by
@@ -55,6 +58,6 @@
 // which no other connection can use, whatever ids it knows. UDP goes only to the address that asked, and
 // to no well-known port. A panic over a packet or a request ends its session.
 //
-// Not done: RTSPS, multicast, HTTP tunnels, back channels. A request that is no RTSP/1.0 at all closes
-// the connection without an answer.
+// Not done: multicast, HTTP tunnels, back channels. What is no RTSP/1.0 at all is answered 400 or 505 and
+// closes the connection; over TLS it closes without an answer.
 package rtsp

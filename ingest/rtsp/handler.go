@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,9 +21,12 @@ import (
 	"banyan/relay/media"
 )
 
-// handler is what gortsplib calls. The calls of one connection and its session come one at a time, as
+// handler is what gortsplib calls, for one of the listeners. The calls of one connection and its session come one at a time, as
 // the connection waits for the answer to each request.
-type handler struct{ *Server }
+type handler struct {
+	*Server
+	lib *gortsplib.Server
+}
 
 // client is what is known of a connection. It hangs on it as user data.
 type client struct {
@@ -59,7 +63,11 @@ func clientOf(c *gortsplib.ServerConn) *client { return c.UserData().(*client) }
 // OnConnOpen greets a connection.
 func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
 	c := &client{}
-	c.guest, _ = ctx.Conn.NetConn().(*guest)
+	conn := ctx.Conn.NetConn()
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	c.guest, _ = conn.(*guest)
 	c.peer, _ = netip.ParseAddrPort(ctx.Conn.NetConn().RemoteAddr().String())
 	c.nonce, _ = lib.GenerateNonce() // crypto/rand does not fail
 	ctx.Conn.SetUserData(c)
@@ -217,7 +225,7 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	case *player:
 		return ok(), s.stream, nil
 	}
-	p, res := h.newPlayer(c, ctx.Session, from, g)
+	p, res := h.newPlayer(h.lib, c, ctx.Session, from, g)
 	if res != nil {
 		return res, nil, nil
 	}

@@ -48,12 +48,12 @@ type player struct {
 }
 
 // newPlayer subscribes; on failure it gives the answer instead.
-func (s *Server) newPlayer(c *client, lib *gortsplib.ServerSession, want target, g grant) (*player, *base.Response) {
+func (s *Server) newPlayer(server *gortsplib.Server, c *client, lib *gortsplib.ServerSession, want target, g grant) (*player, *base.Response) {
 	o, err := s.find(s.life, want)
 	if err != nil {
 		return nil, answer(statusOf(err), err.Error())
 	}
-	stream := &gortsplib.ServerStream{Server: s.lib, Desc: o.session(want.name)}
+	stream := &gortsplib.ServerStream{Server: server, Desc: o.session(want.name)}
 	if err := stream.Initialize(); err != nil {
 		o.close()
 		return nil, answer(base.StatusServiceUnavailable, "The stream cannot be played now: try again.")

@@ -2,16 +2,17 @@ package rtsp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
+	"golang.org/x/sync/errgroup"
 
 	"banyan/relay"
 	"banyan/relay/auth"
@@ -33,8 +34,13 @@ type Config struct {
 	// Users may use Digest authentication.
 	Users []User
 
-	// Addr is where to listen for RTSP. If empty, ":8554".
+	// Addr is where to listen for RTSP. If empty, ":8554". "off" leaves RTSPS alone.
 	Addr string
+	// TLSAddr is where to listen for RTSPS. If empty, nowhere. Media comes and goes within the connection: there is
+	// no UDP for these sessions.
+	TLSAddr string
+	// TLS has the certificate for TLSAddr.
+	TLS *tls.Config
 	// UDPAddr is where RTP is sent from and received; RTCP has the next port. Its port is even, or 0
 	// for any free pair. If empty, port 8000 of the host of Addr. "off" leaves TCP as the only
 	// transport.
@@ -90,13 +96,12 @@ type Server struct {
 	pullers  []*puller
 	counters counters
 
-	lib  *gortsplib.Server // set by Run before it accepts
-	life context.Context   // Run's, for handlers, whom gortsplib gives none
-	door *door             // the listener
-	wg   sync.WaitGroup    // pulls
+	life  context.Context // Run's, for handlers, whom gortsplib gives none; set before it accepts
+	crowd *crowd          // who is connected
 
-	listening chan struct{} // closed when addr is set
-	addr      net.Addr
+	listening chan struct{} // closed when the addresses are set
+	addr      net.Addr      // nil where this is off
+	tlsAddr   net.Addr      // nil where this is off
 }
 
 type counters struct {
@@ -135,7 +140,11 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.TLSAddr != "" && config.TLS == nil {
+		return nil, errors.New("rtsp: RTSPS needs a certificate: set TLS")
+	}
 	s := &Server{config: config, users: users, listening: make(chan struct{})}
+	s.crowd = newCrowd(config, &s.counters.refusedConns)
 	for i, p := range config.Pull {
 		one, err := s.newPull(p)
 		if err != nil {
@@ -149,74 +158,122 @@ func New(config Config) (*Server, error) {
 // Listening is closed when the server accepts connections.
 func (s *Server) Listening() <-chan struct{} { return s.listening }
 
-// Addr is where the server listens, once Listening is closed.
+// Addr is where the server listens for RTSP, once Listening is closed; nil where it does not.
 func (s *Server) Addr() net.Addr { return s.addr }
 
-// Run serves until ctx ends or the listener fails, and returns after all sessions have.
+// TLSAddr is where the server listens for RTSPS, once Listening is closed; nil where it does not.
+func (s *Server) TLSAddr() net.Addr { return s.tlsAddr }
+
+// off is an address at which not to listen.
+const off = "off"
+
+// Run serves until ctx ends or a listener fails, and returns after all sessions have.
 func (s *Server) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
 	s.life = ctx
-	s.lib = &gortsplib.Server{
-		Handler:     &handler{s},
-		RTSPAddress: s.config.Addr,
+	var open []*gortsplib.Server
+	for _, start := range []func() (*gortsplib.Server, error){s.openPlain, s.openTLS} {
+		lib, err := start()
+		if err != nil {
+			for _, lib := range open {
+				lib.Close()
+			}
+			return err
+		}
+		if lib != nil {
+			open = append(open, lib)
+		}
+	}
+	close(s.listening)
+	for _, lib := range open {
+		group.Go(func() error { return serve(ctx, lib) })
+	}
+	for _, p := range s.pullers {
+		group.Go(func() error { p.run(ctx); return nil })
+	}
+	return group.Wait()
+}
+
+// serve waits for the end of ctx, and then of all connections.
+func serve(ctx context.Context, lib *gortsplib.Server) error {
+	failed := make(chan error, 1)
+	go func() { failed <- lib.Wait() }()
+	select {
+	case <-ctx.Done():
+		lib.Close() // ends connections, then sessions; each tells its handler
+		<-failed
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("accept RTSP connections: %w", err)
+	}
+}
+
+// newLib makes gortsplib's part of a listener.
+func (s *Server) newLib(address string, addr *net.Addr) *gortsplib.Server {
+	lib := &gortsplib.Server{
+		RTSPAddress: address,
 		ReadTimeout: s.config.Silence, // for a publisher; before that the door sees to it
 		// A player that takes this long for a packet is gone.
 		WriteTimeout: 10 * time.Second,
 		// A player's queue takes a burst of a second of HD video; what is more waits in the log.
 		WriteQueueSize:           1024,
 		DisableRTCPSenderReports: true, // ours carry media time
-		Listen:                   s.listen,
 	}
-	if err := s.bindUDP(); err != nil {
-		return err
+	lib.Handler = &handler{Server: s, lib: lib}
+	lib.Listen = func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			return nil, err
+		}
+		*addr = l.Addr()
+		return &door{Listener: l, crowd: s.crowd, secure: lib.TLSConfig != nil}, nil
 	}
-	if err := s.lib.Start(); err != nil {
-		return fmt.Errorf("listen for RTSP on %s: %w", s.config.Addr, err)
-	}
-	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", s.lib.UDPRTPAddress)
-	close(s.listening)
-	for _, p := range s.pullers {
-		s.wg.Go(func() { p.run(ctx) })
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- s.lib.Wait() }()
-	var err error
-	select {
-	case <-ctx.Done():
-		s.lib.Close() // ends connections, then sessions; each tells its handler
-		<-failed
-	case err = <-failed:
-		err = fmt.Errorf("accept RTSP connections: %w", err)
-	}
-	cancel()
-	s.wg.Wait()
-	return err
+	return lib
 }
 
-func (s *Server) listen(network, address string) (net.Listener, error) {
-	l, err := net.Listen(network, address)
-	if err != nil {
+// openPlain listens for RTSP; nil where it is off.
+func (s *Server) openPlain() (*gortsplib.Server, error) {
+	if s.config.Addr == off {
+		return nil, nil
+	}
+	lib := s.newLib(s.config.Addr, &s.addr)
+	if err := s.bindUDP(lib); err != nil {
 		return nil, err
 	}
-	s.addr = l.Addr()
-	s.door = newDoor(l, s.config, &s.counters.refusedConns)
-	return s.door, nil
+	if err := lib.Start(); err != nil {
+		return nil, fmt.Errorf("listen for RTSP on %s: %w", s.config.Addr, err)
+	}
+	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", lib.UDPRTPAddress)
+	return lib, nil
+}
+
+// openTLS listens for RTSPS; nil where it is off.
+func (s *Server) openTLS() (*gortsplib.Server, error) {
+	if s.config.TLSAddr == "" {
+		return nil, nil
+	}
+	lib := s.newLib(s.config.TLSAddr, &s.tlsAddr)
+	lib.TLSConfig = s.config.TLS
+	if err := lib.Start(); err != nil {
+		return nil, fmt.Errorf("listen for RTSPS on %s: %w", s.config.TLSAddr, err)
+	}
+	s.config.Logger.Info("listening for RTSPS", "addr", s.tlsAddr.String())
+	return lib, nil
 }
 
 // bindUDP finds the pair of ports for RTP and RTCP and hands the sockets to gortsplib, which insists
 // on an even port and the one after it (RFC 3550, section 11).
-func (s *Server) bindUDP() error {
-	if s.config.UDPAddr == "off" {
+func (s *Server) bindUDP(lib *gortsplib.Server) error {
+	if s.config.UDPAddr == off {
 		return nil
 	}
 	rtp, rtcp, err := listenPair(s.config.UDPAddr)
 	if err != nil {
 		return fmt.Errorf("listen for RTP on %s: %w", s.config.UDPAddr, err)
 	}
-	s.lib.UDPRTPAddress, s.lib.UDPRTCPAddress = rtp.LocalAddr().String(), rtcp.LocalAddr().String()
-	s.lib.ListenPacket = func(_, address string) (net.PacketConn, error) {
-		if address == s.lib.UDPRTPAddress {
+	lib.UDPRTPAddress, lib.UDPRTCPAddress = rtp.LocalAddr().String(), rtcp.LocalAddr().String()
+	lib.ListenPacket = func(_, address string) (net.PacketConn, error) {
+		if address == lib.UDPRTPAddress {
 			return rtp, nil
 		}
 		return rtcp, nil

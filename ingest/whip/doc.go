@@ -6,7 +6,8 @@
 //
 //	POST /whip/{stream} -> Authorize (may this token publish that name?) -> rtc.Publisher (the answer)
 //	connected           -> relay.Hub.Publish: the name is claimed now, not before, so that somebody who
-//	                       cannot connect never takes a stream away from its publisher
+//	                       cannot connect never takes a stream away from its publisher, and with it the
+//	                       negotiated tracks, so that doors can wait for sound that comes after the picture
 //	each track          -> read -> ingest.Forwarder -> the log of the source track
 //	sender reports      -> ingest.Timeline, which keeps audio and video in step
 //	readers' wishes, losses that NACK did not mend -> PLI to the publisher, at most one each 500 ms

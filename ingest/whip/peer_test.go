@@ -2,6 +2,7 @@ package whip
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,8 +28,8 @@ type sender struct {
 	timestamp uint32
 }
 
-// connect makes a publisher that is connected.
-func (n *node) connect(t *testing.T) *sender {
+// connect makes a publisher that is connected. It sends video, and has more tracks on request.
+func (n *node) connect(t *testing.T, more ...webrtc.TrackLocal) *sender {
 	t.Helper()
 	s := &sender{T: t, node: n, pc: peer(t)}
 	var err error
@@ -44,6 +45,11 @@ func (n *node) connect(t *testing.T) *sender {
 	vp8 := []webrtc.RTPCodecParameters{{PayloadType: 96, RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}}}
 	if err := transceiver.SetCodecPreferences(vp8); err != nil {
 		t.Fatal(err)
+	}
+	for _, track := range more {
+		if _, err := s.pc.AddTransceiverFromTrack(track, init); err != nil {
+			t.Fatal(err)
+		}
 	}
 	connected := make(chan struct{})
 	s.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
@@ -150,6 +156,43 @@ func TestSequenceAndTimestampLeaps(t *testing.T) {
 			t.Errorf("a leap of the %s moved media time by %v", c.name, d)
 		}
 	}
+}
+
+// TestNegotiatedTracksAreClaimed checks that all tracks are there as soon as the publisher is, so that doors can wait for
+// sound that comes after the picture, and that one that never sends is no obstacle.
+func TestNegotiatedTracksAreClaimed(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	sound, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus}, "audio", "camera")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := n.connect(t, sound)
+	kinds := func(known bool) (list []media.Kind) {
+		stream, err := n.hub.Stream(camera)
+		if err != nil {
+			return nil
+		}
+		for _, track := range stream.Published() {
+			if track.Live && (track.Params != nil) == known {
+				list = append(list, track.ID.Kind)
+			}
+		}
+		return list
+	}
+	n.poll("both tracks, before anything is sent", func() bool {
+		return slices.Equal(kinds(false), []media.Kind{media.Video, media.Audio})
+	})
+	s.until("video, while audio is silent", func() bool {
+		return slices.Equal(kinds(true), []media.Kind{media.Video}) && slices.Equal(kinds(false), []media.Kind{media.Audio})
+	})
+	n.poll("audio", func() bool {
+		s.sequence++
+		if err := sound.WriteRTP(&rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: s.sequence}, Payload: []byte{0xf8, 0xff, 0xfe}}); err != nil {
+			t.Fatal(err)
+		}
+		return len(kinds(true)) == 2
+	})
 }
 
 // TestEndOfThePublisher checks that its name is free within a second of its end being known (W36).

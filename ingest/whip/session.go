@@ -22,8 +22,9 @@ type session struct {
 
 	server   *Server
 	stream   media.Name
-	origin   string    // where the request came from
-	expires  time.Time // of what the publisher may do; zero for never
+	kinds    []media.Kind // that were negotiated
+	origin   string       // where the request came from
+	expires  time.Time    // of what the publisher may do; zero for never
 	timeline *ingest.Timeline
 
 	repairs chan *rtp.Packet // of video; readRepairs sends, never closed
@@ -36,11 +37,15 @@ type session struct {
 }
 
 func newSession(s *Server, r *wish.Request, expires time.Time) *session {
-	return &session{
+	x := &session{
 		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires, timeline: ingest.NewTimeline(),
 		repairs: make(chan *rtp.Packet, queuedRepairs),
 		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
 	}
+	for _, m := range r.Offer.Media {
+		x.kinds = append(x.kinds, m.Kind)
+	}
+	return x
 }
 
 // Done is closed when the session has ended and nothing is left of it.
@@ -93,7 +98,9 @@ func (x *session) expired() (at <-chan time.Time, stop func() bool) {
 	return timer.C, timer.Stop
 }
 
-// claim takes the name over, and goes on in media time where the publisher before stopped.
+// claim takes the name over, and goes on in media time where the publisher before stopped. It also claims the tracks
+// that were negotiated before anything of them has come, so that whoever waits for the stream to be complete
+// (relay.Stream.Settle) knows what to wait for. One that never sends stays claimed, without parameters.
 func (x *session) claim() error {
 	from := x.RemoteAddr()
 	if from == "" {
@@ -106,6 +113,12 @@ func (x *session) claim() error {
 	for _, t := range publication.Stream().Published() {
 		if t.Log != nil {
 			x.timeline.NotBefore(t.Log.NewestTime())
+		}
+	}
+	for _, kind := range x.kinds {
+		if _, err := publication.Source(kind); err != nil { // taken over already
+			publication.Close()
+			return err
 		}
 	}
 	x.publication = publication

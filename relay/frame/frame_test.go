@@ -165,11 +165,77 @@ func TestFramesBeforeTheFirstKeyframeAreDropped(t *testing.T) {
 	}
 }
 
+// Parameter sets announce B-frames: no viewer is let in who would have to be sent away at the first of them.
+func TestReorderedFramesAreKnownAtOnce(t *testing.T) {
+	for _, codec := range []media.Codec{media.H264, media.H265} {
+		l := newLog(codec)
+		w := newVideoWriter(t, l, codec)
+		frames := encode(t, codec, "-bf", "2", "-b_strategy", "0")
+		writeAll(t, w, frames[:1])
+		first := l.Params()
+		if !first.Reordered {
+			t.Errorf("%s: the first keyframe of a track with B-frames does not say so", codec)
+		}
+		writeAll(t, w, frames[1:])
+		if l.Params() != first {
+			t.Errorf("%s: the first B-frame begins another epoch", codec)
+		}
+	}
+}
+
+// A track whose parameter sets say nothing is found out by its timestamps, for good.
 func TestReorderedFramesAreNoticed(t *testing.T) {
 	l := newLog(media.H264)
-	writeAll(t, newVideoWriter(t, l, media.H264), encode(t, media.H264, "-bf", "2", "-b_strategy", "0"))
+	w := newVideoWriter(t, l, media.H264)
+	frames := encode(t, media.H264, "-bf", "0")
+	frames[4].Ticks, frames[5].Ticks = frames[5].Ticks, frames[4].Ticks
+	writeAll(t, w, frames[:4])
+	if l.Params().Reordered {
+		t.Error("a track without B-frames is said to have them")
+	}
+	writeAll(t, w, frames[4:]) // with another keyframe
 	if !l.Params().Reordered {
 		t.Error("a track with B-frames does not say so")
+	}
+}
+
+// Messages that share a packet with parameter sets, as captions may, stay with their keyframe.
+func TestMessagesStayWithTheirKeyframe(t *testing.T) {
+	frames := encode(t, media.H264, "-bf", "0")
+	var sps, pps, slice []byte
+	for _, u := range frames[0].Units {
+		switch u[0] & 0x1f {
+		case 7:
+			sps = u
+		case 8:
+			pps = u
+		case 5:
+			slice = u[:100]
+		}
+	}
+	message, long := []byte{6, 4, 1, 0xaa, 0x80}, append([]byte{6}, make([]byte, MaxPayload)...)
+	for _, c := range []struct {
+		name     string
+		packet   []byte
+		keyframe uint32
+		want     [][]byte
+	}{
+		{"sets alone", aggregate(media.H264, [][]byte{sps, pps}), 1, [][]byte{sps, pps}},
+		{"with a message", aggregate(media.H264, [][]byte{sps, pps, message}), 1, [][]byte{sps, pps, message}},
+		{"of another frame", aggregate(media.H264, [][]byte{sps, pps, message}), 2, [][]byte{sps, pps}},
+		{"too long", aggregate(media.H264, [][]byte{sps, pps, message, long}), 1, [][]byte{sps, pps, message}},
+	} {
+		i := NewInspector(media.Params{Codec: media.H264, ClockRate: media.VideoClockRate})
+		if info, err := i.Inspect(c.packet, 1); err != nil || !info.Drop {
+			t.Errorf("%s: %+v, %v; want it dropped", c.name, info, err)
+		}
+		info, err := i.Inspect(slice, c.keyframe)
+		if want := aggregate(media.H264, c.want); err != nil || !info.Keyframe || !bytes.Equal(info.Insert, want) {
+			t.Errorf("%s: inserted %x, want %x (%v)", c.name, info.Insert, want, err)
+		}
+		if info, _ := i.Inspect(slice, c.keyframe+1); !bytes.Equal(info.Insert, aggregate(media.H264, [][]byte{sps, pps})) {
+			t.Errorf("%s: the next keyframe gets %x", c.name, info.Insert)
+		}
 	}
 }
 

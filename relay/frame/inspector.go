@@ -1,8 +1,10 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"banyan/relay/media"
 )
@@ -14,8 +16,9 @@ type Info struct {
 	Keyframe bool
 	// Changed tells that the parameters are new: begin an epoch with Params before writing.
 	Changed bool
-	// Drop tells to leave the payload out, closing up the numbering: it holds nothing but parameter
-	// sets, which are inserted in front of every keyframe anyway.
+	// Drop tells to leave the payload out, closing up the numbering: it holds parameter sets and no
+	// picture data. The sets are inserted in front of every keyframe anyway, and with them messages (SEI)
+	// that shared a packet with them.
 	Drop bool
 	// Insert is a payload of parameter sets to write first, with the same timestamp; nil for none.
 	Insert []byte
@@ -32,6 +35,9 @@ type Inspector struct {
 	keyed  bool // a keyframe was reported with timestamp keyAt
 	insert []byte
 
+	messages  [][]byte // of dropped payloads, to be inserted with the sets
+	messageAt uint32   // their timestamp
+
 	look  func(unit []byte) // inspectUnit, bound once: a closure per packet would be an allocation each
 	found found
 }
@@ -39,6 +45,7 @@ type Inspector struct {
 // found is what the NAL units of one payload turned out to be.
 type found struct {
 	sets        int
+	messages    [][]byte // parts of the payload
 	slices, key bool
 }
 
@@ -96,11 +103,12 @@ func (i *Inspector) update(next media.Params) (changed bool) {
 // nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
 // a fragmented one it passes a rebuilt header with no more than what this payload has of it.
 func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
-	i.found = found{}
+	i.found = found{messages: i.found.messages[:0]}
 	if err := visit(payload, i.look); err != nil {
 		return Info{}, err
 	}
 	if i.found.sets > 0 && !i.found.slices {
+		i.keepMessages(timestamp)
 		return Info{Drop: true}, nil
 	}
 	if !i.found.key || !i.first(timestamp) {
@@ -118,10 +126,29 @@ func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte
 	if info.Changed {
 		i.insert = aggregate(i.params.Codec, list)
 	}
-	if i.found.sets < len(list) {
+	switch {
+	case len(i.messages) > 0 && i.messageAt == timestamp:
+		info.Insert = aggregate(i.params.Codec, append(slices.Clone(list), i.messages...))
+	case i.found.sets < len(list):
 		info.Insert = i.insert
 	}
+	i.messages = nil
 	return info, nil
+}
+
+// keepMessages keeps what else there is in a payload that is dropped, for its keyframe, as long as all of
+// it fits into one packet. Of a frame that is no keyframe it is lost.
+func (i *Inspector) keepMessages(timestamp uint32) {
+	if i.messageAt != timestamp {
+		i.messages, i.messageAt = nil, timestamp
+	}
+	size := len(aggregate(i.params.Codec, append(i.sets.list(), i.messages...)))
+	for _, m := range i.found.messages {
+		if size += 2 + len(m); size > MaxPayload {
+			return
+		}
+		i.messages = append(i.messages, bytes.Clone(m))
+	}
 }
 
 func (i *Inspector) inspectUnit(unit []byte) {
@@ -129,6 +156,8 @@ func (i *Inspector) inspectUnit(unit []byte) {
 	case unitSet:
 		i.sets.learn(unit)
 		i.found.sets++
+	case unitMessage:
+		i.found.messages = append(i.found.messages, unit)
 	case unitKeySlice:
 		i.found.slices, i.found.key = true, true
 	case unitSlice:

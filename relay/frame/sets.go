@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
@@ -18,6 +19,7 @@ const (
 	unitOther     unitKind = iota
 	unitSet                // a parameter set, or the sequence header
 	unitDelimiter          // access unit or temporal delimiter: carried by RTP itself
+	unitMessage            // supplemental enhancement information in front of the picture: captions, times
 	unitSlice              // coded picture data
 	unitKeySlice           // coded picture data of a random access picture
 )
@@ -44,6 +46,8 @@ func h264Kind(t h264.NALUType) unitKind {
 		return unitSet
 	case t == h264.NALUTypeAccessUnitDelimiter:
 		return unitDelimiter
+	case t == h264.NALUTypeSEI:
+		return unitMessage
 	case t == h264.NALUTypeIDR:
 		return unitKeySlice
 	case t >= h264.NALUTypeNonIDR && t < h264.NALUTypeIDR:
@@ -59,6 +63,8 @@ func h265Kind(t h265.NALUType) unitKind {
 		return unitSet
 	case t == h265.NALUType_AUD_NUT:
 		return unitDelimiter
+	case t == h265.NALUType_PREFIX_SEI_NUT:
+		return unitMessage
 	case t >= firstIRAP && t <= lastIRAP:
 		return unitKeySlice
 	case t <= lastVCL:
@@ -142,8 +148,10 @@ func needsSets(codec media.Codec) bool {
 	return codec == media.H264 || codec == media.H265 || codec == media.AV1
 }
 
-// describe fills in what the parameter sets say of the picture. Sets that cannot be parsed leave the
-// size unknown: a decoder may still know better than we do.
+// describe fills in what the parameter sets say of the picture, and of frames out of the order of display
+// (max_num_reorder_frames, ITU-T H.264, section E.2.1; sps_max_num_reorder_pics, ITU-T H.265, section 7.4.3.2.1):
+// encoders that send B-frames say so, which is known before the first of them comes. Sets that cannot be
+// parsed leave all that unknown: a decoder may still know better than we do.
 func describe(p *media.Params) {
 	if len(p.Sets) == 0 {
 		return
@@ -154,12 +162,15 @@ func describe(p *media.Params) {
 		if sps.Unmarshal(p.Sets[0]) == nil {
 			p.Width, p.Height = sps.Width(), sps.Height()
 			p.FPS = plausibleRate(sps.FPS(), p.FPS)
+			p.Reordered = sps.VUI != nil && sps.VUI.BitstreamRestriction != nil &&
+				sps.VUI.BitstreamRestriction.MaxNumReorderFrames > 0
 		}
 	case media.H265:
 		var sps h265.SPS
 		if len(p.Sets) > 1 && sps.Unmarshal(p.Sets[1]) == nil {
 			p.Width, p.Height = sps.Width(), sps.Height()
 			p.FPS = plausibleRate(sps.FPS(), p.FPS)
+			p.Reordered = slices.Max(sps.MaxNumReorderPics) > 0 // one for each temporal layer, at least one
 		}
 	case media.AV1:
 		var header av1.SequenceHeader

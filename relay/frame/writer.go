@@ -11,8 +11,9 @@ import (
 //
 // Video begins with the first keyframe whose parameter sets are known; frames before it are dropped.
 // Every keyframe of H.264, H.265 and AV1 carries its parameter sets. When they change, or a VP8 or VP9
-// keyframe changes its size, a new epoch begins. A video track in which a frame is to be shown before
-// one that was written earlier is Reordered from then on.
+// keyframe changes its size, a new epoch begins. A video track whose parameter sets announce frames out of
+// the order of display is Reordered; so is one in which a frame is to be shown before one that was
+// written earlier, from then on.
 type Writer struct {
 	// OnParams, if set, is called after each begin of an epoch.
 	OnParams func(media.Params)
@@ -131,7 +132,9 @@ func (w *Writer) prepare(units [][]byte) [][]byte {
 	case codec.Kind() == media.Video:
 		next.Width, next.Height, _ = pictureSize(codec, units[0])
 	}
-	if !next.Equal(&w.params) {
+	if next.Equal(&w.params) {
+		next.Reordered = next.Reordered || w.params.Reordered // the frames know better than the sets
+	} else {
 		w.begun = false
 	}
 	w.params = next

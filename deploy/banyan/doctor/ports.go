@@ -18,6 +18,7 @@ func examinePorts(c config.Config) []Finding {
 		{"http.tls.addr", "tcp", c.HTTP.TLS.Addr},
 		{"admin.addr", "tcp", c.Admin.Addr},
 		{"rtsp.addr", "tcp", c.RTSP.Addr},
+		{"rtsp.tls.addr", "tcp", c.RTSP.TLS.Addr},
 		{"rtc.addr", "udp", c.RTC.Addr},
 		{"rtc.addr", "tcp", c.RTC.Addr},
 	} {
