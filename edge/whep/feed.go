@@ -25,8 +25,8 @@ const (
 	// is asked for one, and given keyframePatience to send it.
 	longestBurst     = 5 * time.Second
 	keyframePatience = time.Second
-	// A viewer to whom nothing can be written for writePatience is cut: no route, no buffers. A TCP connection that
-	// does not move is no such case: what does not fit into its buffer (4 MiB) is dropped below us, without an error.
+	// A viewer to whom nothing can be written for writePatience is cut: no route, no buffers. Who takes packets and
+	// reads nothing is cut by package rtc.
 	writePatience = 10 * time.Second
 )
 

@@ -14,6 +14,7 @@ import (
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 
+	"banyan/edge/whep"
 	"banyan/relay/frame"
 	"banyan/relay/media"
 	"banyan/relay/rtc/sdp"
@@ -229,6 +230,45 @@ func TestKeyframeRequestReachesTheLog(t *testing.T) {
 	case <-c.source.KeyframeRequests():
 	case <-time.After(soon):
 		t.Fatal("no wish for a keyframe reached the log")
+	}
+}
+
+// TestFeedbackStorm: a viewer who asks for everything again a thousand times, and for keyframes, costs the publisher and
+// the other viewers nothing.
+func TestFeedbackStorm(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(5)
+	defer c.roll(2)()
+	mad, other := newPlayer(w), newPlayer(w)
+	for _, p := range []*player{mad, other} {
+		p.watch("/whep/cup/cam1")
+		w.eventually("video", func() bool { return len(p.got("video")) > 0 })
+	}
+	mad.mu.Lock()
+	ssrc := mad.ssrc["video"]
+	mad.mu.Unlock()
+	storm := &rtcp.TransportLayerNack{MediaSSRC: ssrc}
+	for i := range uint16(17) {
+		storm.Nacks = append(storm.Nacks, rtcp.NackPair{PacketID: i * 17, LostPackets: 0xffff})
+	}
+	began := time.Now()
+	for range 1000 {
+		if err := mad.pc.WriteRTCP([]rtcp.Packet{storm, &rtcp.PictureLossIndication{MediaSSRC: ssrc},
+			&rtcp.FullIntraRequest{MediaSSRC: ssrc, FIR: []rtcp.FIREntry{{SSRC: ssrc}}},
+			&rtcp.ReceiverEstimatedMaximumBitrate{Bitrate: 1 << 62, SSRCs: []uint32{ssrc}},
+			&rtcp.Goodbye{Sources: []uint32{ssrc, 1}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := len(other.got("video"))
+	w.eventually("video for the other", func() bool { return len(other.got("video")) > before+fps })
+	asked, most := w.metric("banyan_whep_keyframe_requests_total", "forwarded"), float64(2+time.Since(began)/whep.KeyframeInterval)
+	if asked < 1 || asked > most {
+		t.Errorf("the publisher was asked %v times, want 1 to %v", asked, most)
+	}
+	if got := w.metric("banyan_whep_sessions"); got != 2 {
+		t.Errorf("%v sessions are left, want both", got)
 	}
 }
 

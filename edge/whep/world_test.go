@@ -82,8 +82,8 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// metric is the value of a counter or gauge, summed over its labels.
-func (w *world) metric(name string) float64 {
+// metric is the value of a counter or gauge, summed over its labels, of which one has the given value, if any.
+func (w *world) metric(name string, label ...string) float64 {
 	w.Helper()
 	families, err := w.metrics.Gather()
 	if err != nil {
@@ -95,6 +95,9 @@ func (w *world) metric(name string) float64 {
 			continue
 		}
 		for _, m := range f.Metric {
+			if len(label) > 0 && (len(m.GetLabel()) == 0 || m.GetLabel()[0].GetValue() != label[0]) {
+				continue
+			}
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}

@@ -106,3 +106,58 @@ func TestBadNetworks(t *testing.T) {
 		})
 	}
 }
+
+// TestRecovery publishes through a network that turns bad and good again: the session lasts, the log's readers go on
+// all the while, and pictures are whole again soon after (CHECKLISTS F18).
+func TestRecovery(t *testing.T) {
+	const delay = 10 * time.Millisecond // each way
+	for _, c := range []struct {
+		name          string
+		before, worse impair.Faults
+	}{
+		{"20 % loss", impair.Faults{Delay: delay}, impair.Faults{Delay: delay, Loss: 0.2}},
+		{"a rate of 4, then 0.5 Mb/s", impair.Faults{Delay: delay, Rate: 4e6}, impair.Faults{Delay: delay, Rate: 5e5}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, rtc.Config{})
+			url, proxy := n.detour(impair.Faults{}, impair.Faults{})
+			n.publish(push.Config{URL: url}, film("120", "-b:v", "1200k", "-minrate", "1200k", "-maxrate", "1200k", "-bufsize", "600k", "-nal-hrd", "cbr")...)
+			video, audio := n.track(media.Video), n.track(media.Audio)
+			reader := frame.NewReader(video.Cursor(log.LastKeyframe()))
+			proxy.Set(c.before, impair.Faults{Delay: delay})
+			n.frames(reader, 15)
+
+			proxy.Set(c.worse, impair.Faults{Delay: delay, Loss: c.worse.Loss})
+			lost := func() uint64 { up, _ := proxy.Stats(); return up.Lost }
+			start, head, heard := lost(), video.Head(), audio.Head()
+			until := video.NewestTime().Add(4 * time.Second)
+			n.poll("video goes on", func() bool { return video.NewestTime() > until })
+			if lost() == start {
+				t.Fatal("nothing was lost: the test proves nothing")
+			}
+			t.Logf("%d packets lost, %d of video and %d of audio came through", lost()-start, video.Head()-head, audio.Head()-heard)
+
+			proxy.Set(c.before, impair.Faults{Delay: delay})
+			cursor := frame.NewReader(video.Cursor(log.Live()))
+			began := video.NewestTime()
+			// A second without damage, that begins with a keyframe.
+			for whole := 0; whole < 15; {
+				f := n.frames(cursor, 1)[0]
+				if f.Lost {
+					whole = 0
+				}
+				if whole > 0 || f.Keyframe {
+					whole++
+				}
+				if f.Time().Sub(began) > 15*time.Second {
+					t.Fatal("no second of video is whole 15 s after the network is good again")
+				}
+			}
+			t.Logf("whole again %v after the network", video.NewestTime().Sub(began)-time.Second)
+			if ended := n.metric("banyan_whip_sessions_ended_total"); ended != 0 {
+				t.Errorf("%v sessions have ended, want that one to last", ended)
+			}
+		})
+	}
+}

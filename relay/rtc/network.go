@@ -35,6 +35,8 @@ type Config struct {
 	// DisconnectTimeout is the silence after which a connection counts as disturbed, FailTimeout the one after
 	// which it is over. If zero, 5 s and 15 s.
 	DisconnectTimeout, FailTimeout time.Duration
+	// StallTimeout is how long a viewer may get nothing of what is sent to it. If zero, 10 s.
+	StallTimeout time.Duration
 	// Logger gets one line when a session connects and one when it ends. If nil, slog.Default().
 	Logger *slog.Logger
 }
@@ -51,6 +53,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.FailTimeout <= c.DisconnectTimeout {
 		c.FailTimeout = c.DisconnectTimeout + 10*time.Second
+	}
+	if c.StallTimeout <= 0 {
+		c.StallTimeout = 10 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -90,7 +95,7 @@ func New(config Config) (*Network, error) {
 	logs := logAdapter{n.config.Logger}
 	n.udpMux = webrtc.NewICEUDPMux(logs.NewLogger("ice"), n.udp)
 	if n.tcp != nil {
-		n.tcpMux = newTCPMux(n.tcp, logs)
+		n.tcpMux = newTCPMux(&stallListener{Listener: n.tcp, patience: n.config.StallTimeout}, logs)
 	}
 	if err := n.configure(logs); err != nil {
 		n.closeSockets()

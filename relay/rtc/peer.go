@@ -29,6 +29,7 @@ var (
 	ErrTimeout = errors.New("the connection was not made in time")
 	ErrLost    = errors.New("the peer fell silent")
 	ErrLeft    = errors.New("the peer closed the connection")
+	ErrStuck   = errors.New("the peer reads nothing of what it is sent")
 )
 
 // errOffer is told to a peer whose offer passed our checks and not those of the stack.

@@ -34,6 +34,7 @@ type Viewer struct {
 	*Peer
 	tracks   []*Track
 	keyframe chan struct{} // the peer's wish for a keyframe; capacity 1, never closed
+	progress progress
 }
 
 // NewViewer answers the offer of a peer that receives, sendonly. Losses that the peer reports are repaired by
@@ -141,6 +142,10 @@ func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
 			switch packet := packet.(type) {
 			case *rtcp.TransportLayerNack:
 				t.repair(packet, time.Now())
+			case *rtcp.ReceiverReport:
+				v.noteReports(t, packet.Reports)
+			case *rtcp.SenderReport:
+				v.noteReports(t, packet.Reports)
 			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
 				if t.kind == media.Video {
 					select {
@@ -153,9 +158,30 @@ func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
 	}
 }
 
+// noteReports notes how much of a track has reached the peer.
+func (v *Viewer) noteReports(t *Track, reports []rtcp.ReceptionReport) {
+	for _, r := range reports {
+		if r.SSRC != uint32(t.ssrc) {
+			continue
+		}
+		heard := uint64(r.LastSequenceNumber)
+		v.progress.reported.Add(heard - t.heard) // the sum moves with each of its parts
+		t.heard = heard
+	}
+}
+
 // Report sends the peer a report of what was sent on each track so far, and which timestamp stands for now, so that
-// it can play them in step (RFC 3550 section 6.4.1). Call it once a second, from the goroutine that sends.
+// it can play them in step (RFC 3550 section 6.4.1). Call it once a second, from the goroutine that sends. A session
+// whose peer reads nothing ends here.
 func (v *Viewer) Report(now media.Time) error {
+	var sent uint32
+	for _, t := range v.tracks {
+		sent += t.packets
+	}
+	if v.progress.stuck(sent, now, v.network.config.StallTimeout) {
+		v.end(ErrStuck)
+		return ErrStuck
+	}
 	for _, t := range v.tracks {
 		if t.packets == 0 {
 			continue
@@ -198,6 +224,8 @@ type Track struct {
 	writer webrtc.TrackLocalWriter
 	bound  chan struct{}
 	bind   sync.Once
+
+	heard uint64 // highest sequence number that the peer reported; owned by readReports
 
 	// Owned by the goroutine that sends.
 	timeline        Timeline
