@@ -193,6 +193,9 @@ func (f *feed) report(now time.Time) {
 		return
 	}
 	f.reported = now
+	for _, l := range f.lanes {
+		l.account()
+	}
 	_ = f.session.Report(media.TimeOf(now))
 }
 

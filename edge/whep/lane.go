@@ -30,6 +30,8 @@ type lane struct {
 	fresh    bool // began since the last report
 	bursting bool // the last packet was part of a burst
 
+	repairs rtc.Repairs // accounted for
+
 	failing time.Time // since when nothing could be written; zero while all is well
 
 	pending time.Time // since when next is; zero where nothing is
@@ -156,6 +158,19 @@ func (l *lane) changeOver() {
 		l.feed.session.server.metrics.switches.Inc()
 	}
 	l.current, l.next, l.pending = l.next, nil, time.Time{}
+	l.track.From(l.current.Log())
+}
+
+// account counts what was repaired since it was last called.
+func (l *lane) account() {
+	if l.track == nil {
+		return
+	}
+	m, now, was := l.feed.session.server.metrics, l.track.Repairs(), l.repairs
+	l.repairs = now
+	m.repaired.Add(float64(now.Sent - was.Sent))
+	m.overShare.Add(float64(now.Refused - was.Refused))
+	m.irreparable.Add(float64(now.Missing - was.Missing))
 }
 
 // learn looks at new parameters. Where they cannot be sent, another format may do.
@@ -218,6 +233,7 @@ func (l *lane) join(p *media.Packet, lost int64, switched bool) {
 
 // letGo gives back the lane's subscriptions.
 func (l *lane) letGo() {
+	l.account()
 	for _, s := range []*relay.Subscription{l.current, l.next} {
 		if s != nil {
 			s.Close()

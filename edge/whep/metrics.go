@@ -24,6 +24,9 @@ type metrics struct {
 	forwarded prometheus.Counter // wishes for a keyframe
 	merged    prometheus.Counter
 	refused   *prometheus.CounterVec
+
+	// Packets that viewers asked for again.
+	repaired, overShare, irreparable prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -34,6 +37,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	bytes := counters("bytes_total", "RTP payload bytes sent to WHEP viewers, by kind.", "kind")
 	skipped := counters("skipped_total", "Packets that WHEP viewers passed over because they were lost or the viewer too slow, by kind.", "kind")
 	wishes := counters("keyframe_requests_total", "Wishes of WHEP viewers for a keyframe: forwarded to the track's writer, or merged with an earlier one.", "outcome")
+	repairs := counters("repairs_total", "Packets that WHEP viewers reported as lost: sent again, refused as more than the viewer's share, or not there any more.", "outcome")
 	m := &metrics{
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "banyan_whep_sessions", Help: "WHEP viewers that are connected."}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -46,13 +50,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
 		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
 		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),
+		repaired: repairs.WithLabelValues("sent"), overShare: repairs.WithLabelValues("refused"), irreparable: repairs.WithLabelValues("missing"),
 	}
 	for _, kind := range media.Kinds {
 		m.packets[kind] = packets.WithLabelValues(kind.String())
 		m.bytes[kind] = bytes.WithLabelValues(kind.String())
 		m.skipped[kind] = skipped.WithLabelValues(kind.String())
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, m.refused} {
+	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, repairs, m.refused} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of WHEP: %w", err)
 		}

@@ -294,6 +294,7 @@ func newPlayer(w *world, options ...offerOption) *player {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetReceiveMTU(2048) // a packet may be larger than the stack's 1460 bytes
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
 		webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})

@@ -127,6 +127,32 @@ func TestHostilePackets(t *testing.T) {
 	}
 }
 
+// TestFullPackets: packets as large as an Ethernet takes them, and larger, arrive whole.
+func TestFullPackets(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	s := n.connect(t)
+	s.until("a track", func() bool {
+		stream, err := n.hub.Stream(camera)
+		return err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil
+	})
+	video := n.track(media.Video)
+	reader := video.Cursor(log.Live())
+	for _, size := range []int{1461, 1470, 1500, 1700, 1900} {
+		payload := make([]byte, size)
+		payload[0], payload[4] = 0x10, 1
+		s.send(payload)
+		n.poll("the packet", func() bool {
+			for p, _ := reader.Next(); p != nil; p, _ = reader.Next() {
+				if len(p.Payload) == size {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
 func TestSequenceAndTimestampLeaps(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})

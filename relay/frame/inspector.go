@@ -6,6 +6,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h265"
+
 	"banyan/relay/media"
 )
 
@@ -101,7 +104,7 @@ func (i *Inspector) update(next media.Params) (changed bool) {
 }
 
 // nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
-// a fragmented one it passes a rebuilt header with no more than what this payload has of it.
+// a fragmented one, if it is a slice, it passes a rebuilt header and the byte after it.
 func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
 	i.found = found{messages: i.found.messages[:0]}
 	if err := visit(payload, i.look); err != nil {
@@ -159,7 +162,9 @@ func (i *Inspector) inspectUnit(unit []byte) {
 	case unitMessage:
 		i.found.messages = append(i.found.messages, unit)
 	case unitKeySlice:
-		i.found.slices, i.found.key = true, true
+		i.found.slices = true
+		// One of the other slices begins nothing: where the first was lost, nobody can decode the frame.
+		i.found.key = i.found.key || startsPicture(i.params.Codec, unit)
 	case unitSlice:
 		i.found.slices = true
 	}
@@ -181,8 +186,9 @@ func h264Units(payload []byte, visit func([]byte)) error {
 		if len(payload) < 3 {
 			return errShort
 		}
-		if start := payload[1]&0x80 != 0; start {
-			visit([]byte{payload[0]&0xe0 | payload[1]&0x1f})
+		header := payload[0]&0xe0 | payload[1]&0x1f
+		if start := payload[1]&0x80 != 0; start && h264Kind(h264.NALUType(header&0x1f)).slice() {
+			visit([]byte{header, payload[2]})
 		}
 		return nil
 	}
@@ -202,8 +208,11 @@ func h265Units(payload []byte, visit func([]byte)) error {
 	case t == ap:
 		return aggregated(payload[2:], visit)
 	case t == fu:
-		if start := payload[2]&0x80 != 0; start {
-			visit([]byte{payload[0]&0x81 | payload[2]&0x3f<<1, payload[1]})
+		if start := payload[2]&0x80 != 0; start && h265Kind(h265.NALUType(payload[2]&0x3f)).slice() {
+			if len(payload) < 4 {
+				return errShort
+			}
+			visit([]byte{payload[0]&0x81 | payload[2]&0x3f<<1, payload[1], payload[3]})
 		}
 		return nil
 	}

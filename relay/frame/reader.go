@@ -92,6 +92,8 @@ func (r *Reader) take(p *media.Packet, lost int64) {
 	case err != nil:
 		r.pending.Lost = true
 		r.restart()
+	case units != nil && r.pending.Lost && beheaded(p.Params.Codec, units):
+		r.pending.Keyframe = false // the rest of a frame that lost its beginning; the next one says so
 	case units != nil:
 		r.emit(p, units)
 	}

@@ -86,6 +86,35 @@ func av1Kind(t av1.OBUType) unitKind {
 	return unitOther
 }
 
+func (k unitKind) slice() bool { return k == unitSlice || k == unitKeySlice }
+
+// startsPicture tells whether a slice is the first of its picture (first_mb_in_slice is zero, ITU-T H.264, section
+// 7.3.3, whose code is a single set bit; first_slice_segment_in_pic_flag, ITU-T H.265, section 7.3.6.1). Of AV1, whose
+// parts of a picture are tile groups, it is the frame header.
+func startsPicture(codec media.Codec, slice []byte) bool {
+	switch codec {
+	case media.H264:
+		return len(slice) > 1 && slice[1]&0x80 != 0
+	case media.H265:
+		return len(slice) > 2 && slice[2]&0x80 != 0
+	case media.AV1:
+		const tileGroup = 4
+		return slice[0]>>3&0x0f != tileGroup
+	}
+	return true
+}
+
+// beheaded tells whether the units of a frame lack the beginning of its picture. Where it is not known that something
+// is missing this proves nothing: the slices of some encoders come in any order.
+func beheaded(codec media.Codec, units [][]byte) bool {
+	for _, unit := range units {
+		if kindOf(codec, unit).slice() {
+			return !startsPicture(codec, unit)
+		}
+	}
+	return false
+}
+
 // sets remembers the newest parameter sets of a video track, one of each type.
 type sets struct {
 	codec         media.Codec

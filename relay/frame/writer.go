@@ -24,6 +24,8 @@ type Writer struct {
 	packetize packetizer
 
 	begun  bool // the log has the present params
+	wrote  bool // there is something before the next packet
+	lost   bool // and something missing in between
 	newest int64
 	drops  int
 }
@@ -43,18 +45,27 @@ func NewWriter(w *log.Writer, p media.Params) (*Writer, error) {
 // Params are those of the epoch that is being written, as far as they are known.
 func (w *Writer) Params() media.Params { return w.params }
 
-// Dropped is how many frames came before they could be decoded.
+// Dropped is how many frames came before they could be decoded, or lacked their beginning.
 func (w *Writer) Dropped() int { return w.drops }
 
 // Discontinuity begins a new epoch with the next frame (for video: the next keyframe): time leaps, or
 // something is missing that cannot be made up.
 func (w *Writer) Discontinuity() { w.begun = false }
 
+// Lost says that something is missing between the frame written last and the next: a packet of the publisher that did
+// not arrive. The log gets a hole of one offset there, so that every reader knows. What is left of a frame that has
+// lost its beginning is dropped.
+func (w *Writer) Lost() { w.lost = true }
+
 // Write packetises f. It returns log.ErrReplaced when another writer has taken over the track; any
 // other error concerns this frame alone.
 func (w *Writer) Write(f Frame) error {
 	units := w.filter(f.Units)
 	if len(units) == 0 {
+		return nil
+	}
+	if w.lost && beheaded(w.params.Codec, units) {
+		w.drops++
 		return nil
 	}
 	key := w.isKeyframe(units)
@@ -179,10 +190,16 @@ func (w *Writer) checkOrder(ticks int64) error {
 func (w *Writer) send(f Frame, units [][]byte, key bool) error {
 	packets, err := w.packetize(units)
 	if err != nil {
+		w.lost = true
 		return fmt.Errorf("packetise a frame of %s: %w", w.log.Log().ID(), err)
 	}
+	next := w.log.Next()
+	if w.lost && w.wrote {
+		next++
+	}
+	w.lost, w.wrote = false, true
 	for i, p := range packets {
-		out := media.Packet{Offset: w.log.Next(), Ticks: f.Ticks, Arrived: f.Arrived, Payload: p.Payload}
+		out := media.Packet{Offset: next + int64(i), Ticks: f.Ticks, Arrived: f.Arrived, Payload: p.Payload}
 		if i == len(packets)-1 {
 			out.Flags |= media.FrameEnd
 		}

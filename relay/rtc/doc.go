@@ -16,7 +16,7 @@
 // AES-CM with SHA-1 on every server CPU of the last decade. Replay protection is on (RFC 3711 section 3.3.2). Names
 // in candidates are never resolved. One certificate serves all sessions for half of its life; media keys are fresh
 // per session all the same, as every DTLS handshake has its own ephemeral exchange. Publishers get the interceptors
-// that repair and report what we receive; viewers only the one that repairs what we send.
+// that repair and report what we receive; viewers none: what they lost is sent again from the tracks' logs (repair.go).
 //
 // This is the plain path on pion/webrtc. A Viewer hides that, so that an engine that shares the work of many viewers
 // can stand in for it.

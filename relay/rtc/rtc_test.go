@@ -42,12 +42,14 @@ func newClient(t testing.TB, networks ...webrtc.NetworkType) *webrtc.PeerConnect
 	if err := engine.RegisterDefaultCodecs(); err != nil {
 		t.Fatal(err)
 	}
+	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: "nack"}, webrtc.RTPCodecTypeAudio)
 	registry := &interceptor.Registry{}
 	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
 		t.Fatal(err)
 	}
 	settings := webrtc.SettingEngine{LoggerFactory: logAdapter{slog.New(slog.DiscardHandler)}}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetReceiveMTU(2048) // a packet may be larger than the stack's 1460 bytes
 	if len(networks) == 0 {
 		networks = []webrtc.NetworkType{webrtc.NetworkTypeUDP4}
 	}

@@ -17,7 +17,8 @@ type tap struct {
 	mu     sync.Mutex   // guards all below
 	client *net.UDPAddr
 	broken bool
-	heard  [][]byte // what the client sent
+	drop   func([]byte) bool // picks what the client shall not get; nil for nothing
+	heard  [][]byte          // what the client sent
 }
 
 func newTap(t testing.TB, server string) *tap {
@@ -69,11 +70,18 @@ func (w *tap) down() {
 			return
 		}
 		w.mu.Lock()
-		if w.client != nil && !w.broken {
+		if w.client != nil && !w.broken && (w.drop == nil || !w.drop(buffer[:n])) {
 			_, _ = w.near.WriteToUDP(buffer[:n], w.client)
 		}
 		w.mu.Unlock()
 	}
+}
+
+// lose drops what pick picks of what is sent to the client.
+func (w *tap) lose(pick func([]byte) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop = pick
 }
 
 func (w *tap) cut() {

@@ -9,13 +9,14 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc/sdp"
 )
@@ -51,11 +52,7 @@ func (n *Network) NewViewer(ctx context.Context, config ViewerConfig) (*Viewer, 
 			return nil, err
 		}
 	}
-	interceptors, err := sending()
-	if err != nil {
-		return nil, err
-	}
-	peer, err := n.newPeer(config.PeerConfig, engine, interceptors)
+	peer, err := n.newPeer(config.PeerConfig, engine, &interceptor.Registry{})
 	if err != nil {
 		return nil, err
 	}
@@ -98,18 +95,6 @@ func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
 	return slices.DeleteFunc(slices.Clone(codecs), func(c sdp.Codec) bool { return c.Codec.Kind() != kind })
 }
 
-// sending is the interceptor for what we send: it answers NACKs.
-func sending() (*interceptor.Registry, error) {
-	const remembered = 1024 // packets, a power of two: a second at 10 Mbit/s
-	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(remembered))
-	if err != nil {
-		return nil, err
-	}
-	registry := &interceptor.Registry{}
-	registry.Add(responder)
-	return registry, nil
-}
-
 // Await returns when media can flow, or with an error when the session ends first, as it does when it takes too long.
 func (v *Viewer) Await() error {
 	ready := []<-chan struct{}{v.Connected()}
@@ -139,7 +124,7 @@ func (v *Viewer) Track(kind media.Kind) *Track {
 // KeyframeWanted delivers the peer's merged wishes for a keyframe (PLI, FIR). The channel is never closed.
 func (v *Viewer) KeyframeWanted() <-chan struct{} { return v.keyframe }
 
-// readReports reads RTCP until the session ends. Interceptors see it on the way.
+// readReports reads RTCP until the session ends, and sends again what the peer reports as lost.
 func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
 	failures := 0
 	for {
@@ -155,6 +140,8 @@ func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
 		failures = 0
 		for _, packet := range packets {
 			switch packet := packet.(type) {
+			case *rtcp.TransportLayerNack:
+				t.repair(packet, time.Now())
 			case *rtcp.ReceiverReport:
 				v.noteReports(t, packet.Reports)
 			case *rtcp.SenderReport:
@@ -244,6 +231,9 @@ type Track struct {
 	timeline        Timeline
 	header          rtp.Header
 	packets, octets uint32 // sent, for reports; they wrap
+	source          weak.Pointer[log.Log]
+
+	history history
 }
 
 func newTrack(kind media.Kind, codecs []sdp.Codec) *Track {
@@ -265,6 +255,9 @@ func (t *Track) Join(from, live int64) { t.timeline.Join(from, live) }
 // Bursting tells whether a packet with these ticks is part of a burst; see Timeline.
 func (t *Track) Bursting(ticks int64) bool { return t.timeline.Bursting(ticks) }
 
+// From says that the packets to come are those of source, where they are read again for repairs.
+func (t *Track) From(source *log.Log) { t.source = weak.Make(source) }
+
 // Send sends p, before which lost offsets were passed over, with the given payload type.
 func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
 	seq, timestamp := t.timeline.Next(p, lost)
@@ -274,6 +267,11 @@ func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
 		// In audio the marker begins a talkspurt (RFC 3551 section 4.1); ours is one that never ends.
 		Marker: t.kind == media.Video && p.Has(media.FrameEnd),
 	}
+	// Noted before it is sent: whoever asks for it again may be quick. What could not be written may be asked for, too.
+	t.history.note(sentPacket{
+		log: t.source, offset: p.Offset, seq: seq,
+		timestamp: t.header.Timestamp, payloadType: payloadType, marker: t.header.Marker,
+	}, len(p.Payload))
 	if _, err := t.writer.WriteRTP(&t.header, p.Payload); err != nil {
 		return err
 	}
