@@ -214,7 +214,7 @@ func (n *node) routeAPI() {
 		},
 	}
 	if n.parts.whep != nil {
-		config.WebRTC, config.HLS = carriedByWebRTC, carriedByHLS
+		config.WebRTC, config.HLS = carriedByWebRTC, n.parts.hls.Carries
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
@@ -225,17 +225,6 @@ func (n *node) routeAPI() {
 // carriedByWebRTC tells whether some browser can take a track over WebRTC.
 func carriedByWebRTC(t relay.Track) bool {
 	return t.Params.Codec != media.AAC && !t.Params.Reordered
-}
-
-// carriedByHLS tells whether a track can join the HLS ladder.
-func carriedByHLS(t relay.Track) bool {
-	switch t.Params.Codec {
-	case media.AAC:
-		return true
-	case media.H264, media.H265:
-		return t.Params.Aligned
-	}
-	return false
 }
 
 func (n *node) workers() []api.Worker {

@@ -52,6 +52,9 @@ func bestAudio(all []rendition) (id renditionID) {
 	return id
 }
 
+// Carries tells whether a track can be a rendition, for those who describe streams.
+func (s *Server) Carries(t relay.Track) bool { return s.playable(t) }
+
 // playable tells whether a track can be a rendition.
 func (s *Server) playable(t relay.Track) bool {
 	switch {
