@@ -109,7 +109,7 @@ it("a missing token waits for the person, on either transport", () => {
       transport,
       state: "error",
       retry: "never",
-      notice: { action: "token", detail: "Because." },
+      notice: { action: "token", title: "A token is needed" },
     });
   }
 });

@@ -81,7 +81,12 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
         detail: failure.detail || "No stream of this name. This page starts by itself when there is one.",
       });
     case "unauthorized":
-      return same("error", "never", { title: "A token is needed", detail: failure.detail, action: "token" });
+      // The server's sentence tells programs which header to send; a person needs another.
+      return same("error", "never", {
+        title: "A token is needed",
+        detail: "This stream is not open to everybody. Ask who invited you for a token, or for a new one.",
+        action: "token",
+      });
     case "unreachable":
       return same("waiting", "backoff", { title: "No connection to the server", detail: failure.detail });
     case "busy":
