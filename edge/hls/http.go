@@ -195,7 +195,7 @@ func (a *answer) serveMultivariant(stream *relay.Stream) {
 		return
 	}
 	text := renderMultivariant(entries)
-	a.sendPlaylist(text, compress(text), keepPlaylist)
+	a.sendPlaylist(text, a.zipper.compress(text), keepPlaylist)
 }
 
 func (a *answer) servePlaylist(stream *relay.Stream) {

@@ -131,7 +131,7 @@ func (s *Server) startLocked(l *ladder, stream media.Name, id renditionID) (*pac
 func (s *Server) newPackager(stream media.Name, id renditionID) *packager {
 	p := &packager{
 		hub: s.config.Hub, stream: stream, id: id, timeline: s.timelines.of(stream), metrics: s.metrics,
-		logger: s.config.Logger, grid: s.grid, bounds: s.config.bounds(), reports: s.reports,
+		logger: s.config.Logger, grid: s.grid, bounds: s.config.bounds(), reports: s.reports, zipper: &s.zipper,
 		window: newWindow(s.grid, s.config.bounds()), cutter: newCutter(s.grid),
 	}
 	p.state.Store(&state{changed: make(chan struct{}), owner: p})

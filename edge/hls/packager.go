@@ -27,6 +27,7 @@ type packager struct {
 	grid     grid
 	bounds   windowConfig
 	reports  func(*state) []report // how far the renditions of the stream are
+	zipper   *zipper
 
 	cancel context.CancelFunc
 	state  atomic.Pointer[state]

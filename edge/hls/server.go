@@ -95,6 +95,7 @@ type Server struct {
 	timelines timelines
 	viewers   viewers
 	cadences  cadences
+	zipper    zipper
 	waiting   atomic.Int64
 
 	ctx    context.Context // ends packagers

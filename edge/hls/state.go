@@ -44,11 +44,11 @@ func (s *state) playable() bool {
 func (s *state) playlist(skip bool) *document {
 	if skip {
 		if n := s.skippable(); n > 0 {
-			s.delta.write(func() []byte { return s.text(n) })
+			s.delta.write(s.owner.zipper, func() []byte { return s.text(n) })
 			return &s.delta
 		}
 	}
-	s.full.write(func() []byte { return s.text(0) })
+	s.full.write(s.owner.zipper, func() []byte { return s.text(0) })
 	return &s.full
 }
 
@@ -74,17 +74,27 @@ type document struct {
 	plain, zipped []byte
 }
 
-func (d *document) write(text func() []byte) {
+func (d *document) write(z *zipper, text func() []byte) {
 	d.once.Do(func() {
 		d.plain = text()
-		d.zipped = compress(d.plain)
+		d.zipped = z.compress(d.plain)
 	})
 }
 
-func compress(text []byte) []byte {
+// zipper compresses texts. It keeps the compressors, each of which takes a megabyte.
+// Methods are safe for concurrent use.
+type zipper struct{ writers sync.Pool }
+
+func (z *zipper) compress(text []byte) []byte {
 	var out bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed) // the level is valid
-	_, _ = w.Write(text)                              // a buffer takes everything
+	w, _ := z.writers.Get().(*gzip.Writer)
+	if w == nil {
+		w, _ = gzip.NewWriterLevel(&out, gzip.BestSpeed) // the level is valid
+	} else {
+		w.Reset(&out)
+	}
+	_, _ = w.Write(text) // a buffer takes everything
 	_ = w.Close()
+	z.writers.Put(w)
 	return out.Bytes()
 }

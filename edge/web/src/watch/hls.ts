@@ -5,7 +5,7 @@
  */
 
 import type Hls from "hls.js";
-import type { ErrorData, HlsConfig } from "hls.js";
+import type { ErrorData, FragBufferedData, HlsConfig } from "hls.js";
 import type { Format } from "../shared/api.ts";
 import { nativeHls } from "../shared/formats.ts";
 import { parseProblem, retryAfter } from "../shared/problem.ts";
@@ -93,6 +93,17 @@ function bufferedAhead({ buffered, currentTime }: HTMLVideoElement): number {
   return 0;
 }
 
+/** Whether what was buffered is a whole segment of the picture, or the last part of one. */
+function endsSegment({ latestLevelDetails }: Hls, { frag, part }: FragBufferedData): boolean {
+  if (frag.type !== "main") return false;
+  if (part === null) return true;
+  const whole = latestLevelDetails?.fragments.some(({ sn }) => sn === frag.sn) ?? true;
+  const later = latestLevelDetails?.partList?.some(
+    ({ fragment, index }) => fragment.sn === frag.sn && index > part.index,
+  );
+  return whole && later !== true;
+}
+
 class HlsPlayback implements Playback {
   readonly transport = "hls";
   readonly soundOnly = false; // a playlist makes no such promise
@@ -104,6 +115,8 @@ class HlsPlayback implements Playback {
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
+  /** The level to load from the next segment on; null for the one that is loaded. */
+  private wanted: number | null = null;
   private readonly follower = new Follower(performance.now());
   private readonly following = setInterval(() => this.follow(), followMs);
 
@@ -124,6 +137,12 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
+      if (this.wanted !== null && endsSegment(this.hls, data)) {
+        // In the middle of a segment the new level would be loaded from the segment's beginning, and
+        // the picture freeze for as long as it takes to decode up to the playhead again.
+        this.hls.loadLevel = this.wanted;
+        this.wanted = null;
+      }
     });
   }
 
@@ -151,8 +170,7 @@ class HlsPlayback implements Playback {
   select(format: string): Promise<boolean> {
     const level = this.indexOf(format);
     if (format !== "auto" && level < 0) return Promise.resolve(false);
-    // At the next fragment: what is buffered keeps playing, so nothing freezes.
-    this.hls.nextLevel = level;
+    this.wanted = level;
     return Promise.resolve(true);
   }
 
