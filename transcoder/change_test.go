@@ -32,20 +32,21 @@ func TestOtherCodecsToH264(t *testing.T) {
 }
 
 func TestH264ToOtherCodecs(t *testing.T) {
+	t.Parallel()
 	formats := []string{"48p-vp8", "48p-vp9", "48p-av1", "48p-h265"}
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: formats}}})
-	c := small(t, "4").repeat(12).from(fx.epoch)
-	fx.play(c, 1)
+	fx.play(small(t, "4").repeat(2).from(fx.epoch), 2)
 	fx.offered("48p-vp8")
+	var viewers []*viewer
 	for _, format := range formats {
-		v := fx.watch(media.Format(format), media.Video)
-		fx.worker(media.Format(format), func(w Worker) bool { return w.Out > 35 })
-		got := v.until(v.sub.Log().NewestTime())
+		viewers = append(viewers, fx.watch(media.Format(format), media.Video))
+	}
+	for i, format := range formats {
+		got := viewers[i].until(fx.epoch.Add(5 * time.Second))
 		wantGrid(t, got, 2*time.Second)
 		if codec := string(got[0].Params.Codec); format != "48p-"+codec || got[0].Params.Height != 48 {
 			t.Errorf("%s came out as %+v", format, got[0].Params)
 		}
-		v.sub.Close()
 	}
 }
 
