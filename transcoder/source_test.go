@@ -195,7 +195,8 @@ type fixture struct {
 	stream      *relay.Stream
 	epoch       media.Time // where clips begin: a whole multiple of the segment duration
 	watched     chan struct{}
-	once        sync.Once // closes watched
+	once        sync.Once       // closes watched
+	playing     []chan struct{} // closed when a clip has ended
 
 	mu      sync.Mutex
 	writers map[media.Kind]*frame.Writer
@@ -310,6 +311,7 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	fx.playing = append(fx.playing, done)
 	go func() {
 		defer close(done)
 		select {
@@ -327,6 +329,13 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
 	return stop
+}
+
+// finish waits until all clips have been sent.
+func (fx *fixture) finish() {
+	for _, done := range fx.playing {
+		<-done
+	}
 }
 
 // release lets clips go on without anybody watching.
