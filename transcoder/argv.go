@@ -55,6 +55,9 @@ func inputArgs(in media.Params) []string {
 		"-threads", threads, "-thread_type", "slice", "-copyts",
 		"-probesize", "500000", "-analyzeduration", "1", "-fpsprobesize", "0",
 	}
+	if in.Codec.Kind() == media.Video {
+		a = append(a, "-max_pixels", strconv.Itoa(maxSourcePixels))
+	}
 	switch {
 	case in.Codec == media.AV1:
 		// dav1d counts its frame threads by itself; AV1 has no reordering that this would break.

@@ -1,6 +1,7 @@
 package transcoder
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -32,20 +33,21 @@ func TestOtherCodecsToH264(t *testing.T) {
 }
 
 func TestH264ToOtherCodecs(t *testing.T) {
+	t.Parallel()
 	formats := []string{"48p-vp8", "48p-vp9", "48p-av1", "48p-h265"}
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: formats}}})
-	c := small(t, "4").repeat(12).from(fx.epoch)
-	fx.play(c, 1)
+	fx.play(small(t, "4").repeat(2).from(fx.epoch), 2)
 	fx.offered("48p-vp8")
+	var viewers []*viewer
 	for _, format := range formats {
-		v := fx.watch(media.Format(format), media.Video)
-		fx.worker(media.Format(format), func(w Worker) bool { return w.Out > 35 })
-		got := v.until(v.sub.Log().NewestTime())
+		viewers = append(viewers, fx.watch(media.Format(format), media.Video))
+	}
+	for i, format := range formats {
+		got := viewers[i].until(fx.epoch.Add(5 * time.Second))
 		wantGrid(t, got, 2*time.Second)
 		if codec := string(got[0].Params.Codec); format != "48p-"+codec || got[0].Params.Height != 48 {
 			t.Errorf("%s came out as %+v", format, got[0].Params)
 		}
-		v.sub.Close()
 	}
 }
 
@@ -108,26 +110,52 @@ func TestPublisherReturns(t *testing.T) {
 	}
 }
 
-// Timestamps leap back an hour, in a new epoch.
-func TestTimeLeapsBack(t *testing.T) {
+// The publisher changes its codec: the format's readers see nothing of it but a mark.
+func TestCodecChange(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	c := small(t, "4")
-	fx.send(c.from(fx.epoch))
+	fx.play(small(t, "4").from(fx.epoch), 8)
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
-	v.until(fx.epoch.Add(time.Second))
-	past := fx.epoch.Add(-time.Hour)
-	fx.writers[media.Video].Discontinuity()
-	fx.send(c.from(past))
-	for {
-		f := v.until(0)[0]
-		if f.Time() < fx.epoch {
+	got := v.until(fx.epoch.Add(3 * time.Second))
+	fx.finish()
+	fx.play(video(t, media.VP8, "160x90", "15", "4", "-g", "30").from(fx.epoch.Add(4*time.Second)), 8)
+	got = append(got, v.until(fx.epoch.Add(7*time.Second))...)
+	wantWhole(t, got, 2*time.Second)
+	for _, f := range got {
+		if f.Params.Codec != media.H264 {
+			t.Fatalf("a frame of %s came out", f.Params.Codec)
+		}
+	}
+	if w := fx.worker("48p", func(Worker) bool { return true }); w.Trouble != "" || w.Restarts != 1 {
+		t.Errorf("the worker says %+v, want one restart and no trouble", w)
+	}
+}
+
+// Timestamps leap back an hour, in a new epoch or without any notice.
+func TestTimeLeapsBack(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		t.Run(fmt.Sprintf("marked %v", marked), func(t *testing.T) {
+			t.Parallel()
+			fx := newFixture(t, Config{Ladders: onlySmall})
+			c := small(t, "4")
+			fx.send(c.from(fx.epoch))
+			fx.offered("48p")
+			v := fx.watch("48p", media.Video)
+			v.until(fx.epoch.Add(time.Second))
+			past := fx.epoch.Add(-time.Hour)
+			if marked {
+				fx.writers[media.Video].Discontinuity()
+			}
+			fx.send(c.from(past))
+			f := v.until(0)[0]
+			for f.Time() >= fx.epoch {
+				f = v.until(0)[0]
+			}
 			if !f.Discontinuity || f.Time() < past {
 				t.Errorf("the first frame after the leap is at %v with discontinuity %v", f.Time().Sub(past), f.Discontinuity)
 			}
-			return
-		}
+		})
 	}
 }
 

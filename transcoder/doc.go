@@ -20,6 +20,10 @@
 //   - Audio comes out in frames that begin on whole multiples of their own length since the Unix epoch.
 //     FFmpeg fills gaps with silence and drops overlaps, so that counting samples is keeping time; the
 //     encoders' delay is taken off.
+//   - Where the source's sound stops and its picture goes on, sound is made up with silence as time goes
+//     by, 300 ms behind the picture (filler), as players wait for both. A source that is passed through
+//     has no process that could: its sound stops. Of a picture that stops there is nothing to make up:
+//     formats of a source with a frame in ten seconds come ten seconds late.
 //
 // # How a process is kept
 //

@@ -2,8 +2,10 @@ package transcoder
 
 import (
 	"bytes"
+	bitlen "math/bits"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,6 +47,105 @@ func TestOddSources(t *testing.T) {
 	}
 }
 
+// A frame in ten seconds, as some sources of still pictures send: the time between is filled.
+func TestSlowSource(t *testing.T) {
+	t.Parallel()
+	fx := newFixture(t, Config{Ladders: onlySmall})
+	fx.play(video(t, media.H264, "160x90", "1/10", "60", "-g", "1").from(fx.epoch), 20)
+	fx.offered("48p")
+	wantGrid(t, fx.watch("48p", media.Video).until(fx.epoch.Add(40*time.Second)), 2*time.Second)
+}
+
+// hugeSPS claims a picture of 16384 by 16384 (ITU-T H.264, section 7.3.2.1.1).
+func hugeSPS() []byte {
+	var b bits
+	ue := func(v uint) { n := bitlen.Len(v + 1); b.put(0, n-1); b.put(v+1, n) }
+	b.put(0x67, 8)
+	b.put(66, 8) // baseline
+	b.put(0, 8)
+	b.put(62, 8)                           // level 6.2
+	for _, v := range []uint{0, 0, 2, 1} { // id, frame_num of 4 bits, order type, reference frames
+		ue(v)
+	}
+	b.put(0, 1)
+	ue(1023)          // macroblocks across
+	ue(1023)          // and down
+	b.put(0b11001, 5) // frames only, direct 8x8, no cropping, no VUI, stop
+	return b.bytes
+}
+
+// A parameter set claims a picture that nobody could hold in memory: nothing is made of it, no process
+// is the worse for it, and formats go on when the source comes to its senses.
+func TestHugePicture(t *testing.T) {
+	t.Parallel()
+	fx := newFixture(t, Config{Ladders: onlySmall})
+	source := small(t, "2").repeat(3)
+	for i := 30; i < 60; i++ {
+		f := &source.frames[i]
+		f.Units = slices.Clone(f.Units)
+		for n, unit := range f.Units {
+			if unit[0]&0x1f == 7 {
+				f.Units[n] = hugeSPS()
+			}
+		}
+	}
+	source = source.from(fx.epoch)
+	huge := clip{params: source.params, frames: source.frames[30:60]}
+	fx.send(huge)
+	if p := fx.source(media.Video).Params(); p.Width != 16384 || p.Height != 16384 {
+		t.Fatalf("the source is taken for %dx%d", p.Width, p.Height)
+	}
+	if offers := fx.transcoder.Offers(fx.stream); len(offers) != 0 {
+		t.Errorf("%d formats of it are offered, want none", len(offers))
+	}
+	fx.publication.Close()
+	fx.publishAs("cup/cam2", "test")
+	fx.play(source, 4)
+	fx.offered("48p")
+	got := fx.watch("48p", media.Video).until(fx.epoch.Add(5500 * time.Millisecond))
+	for len(got) > 0 && got[0].Time() < fx.epoch.Add(4*time.Second) {
+		got = got[1:]
+	}
+	wantGrid(t, got, 2*time.Second)
+	if w := fx.worker("48p", func(Worker) bool { return true }); w.Trouble != "" || w.Dropped < 30 {
+		t.Errorf("the worker says %+v, want 30 frames dropped and no trouble", w)
+	}
+}
+
+// What claims less than it is, FFmpeg refuses by itself.
+func TestDecoderRefusesHugePicture(t *testing.T) {
+	t.Parallel()
+	target, err := ParseTarget("48p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Width: 160, Height: 90, FPS: 15}
+	p := plan{In: in, Out: videoParams(target, Source{Params: in}), Encoder: x264(DefaultPreset), Segment: 2 * time.Second}
+	var pipe bytes.Buffer
+	input, err := newInput(&pipe, in, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range small(t, "2").frames {
+		for n, unit := range f.Units {
+			if unit[0]&0x1f == 7 {
+				f.Units = slices.Clone(f.Units)
+				f.Units[n] = hugeSPS()
+			}
+		}
+		f.Ticks, f.Params = int64(i)*6000, &in
+		if err := input.write(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := runOnce("ffmpeg", args(p), limits{memory: 512 << 20}, pipe.Bytes(), probeLimit, probeOutput)
+	if err == nil {
+		t.Errorf("%d bytes were made of it", len(out))
+	} else if strings.Contains(err.Error(), "memory") {
+		t.Errorf("it was refused for want of memory: %v", err)
+	}
+}
+
 // Damage: whatever happens in between, the format goes on with the good frames after it.
 func TestDamagedSources(t *testing.T) {
 	noise := func(r *rand.Rand, n int) []byte {
@@ -75,6 +176,7 @@ func TestDamagedSources(t *testing.T) {
 			f.Units = [][]byte{last}
 		}},
 		{"times that waver", func(r *rand.Rand, _ int, f *frame.Frame) { f.Ticks += r.Int64N(36000) - 18000 }},
+		{"times that go backwards", func(_ *rand.Rand, i int, f *frame.Frame) { f.Ticks -= int64(i%30) * 12000 }},
 		{"one time for all", func(_ *rand.Rand, i int, f *frame.Frame) { f.Ticks -= int64(i%30) * 6000 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

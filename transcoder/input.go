@@ -132,9 +132,11 @@ func nonEmpty(units [][]byte) [][]byte {
 	return units
 }
 
-// ivfInput writes IVF in units of 1/90000 s.
+// ivfInput writes IVF in units of 1/90000 s, the header with the first frame.
 type ivfInput struct {
-	w      *ivf.Writer
+	to     io.Writer
+	header ivf.Header
+	w      *ivf.Writer // nil before the first frame
 	params media.Params
 	base   int64
 }
@@ -155,11 +157,7 @@ func newIVFInput(w io.Writer, p media.Params, base int64) (*ivfInput, error) {
 		return nil, fmt.Errorf("codec %q cannot be transcoded", p.Codec)
 	}
 	header := ivf.Header{Codec: code, Width: p.Width, Height: p.Height, Rate: media.VideoClockRate, Scale: 1}
-	writer, err := ivf.NewWriter(w, header)
-	if err != nil {
-		return nil, err
-	}
-	return &ivfInput{w: writer, params: p, base: base}, nil
+	return &ivfInput{to: w, header: header, params: p, base: base}, nil
 }
 
 // temporalDelimiter is the OBU in front of each temporal unit (AV1 specification, section 5.6), which
@@ -177,6 +175,11 @@ func (i *ivfInput) write(f *frame.Frame) error {
 	}
 	if len(payload) > ivf.MaxFrame {
 		return &badFrame{fmt.Errorf("it has %d bytes", len(payload))}
+	}
+	if i.w == nil {
+		if i.w, err = ivf.NewWriter(i.to, i.header); err != nil {
+			return err
+		}
 	}
 	return i.w.Write(ivf.Frame{Time: relative(f, media.VideoClockRate, i.base), Payload: payload})
 }

@@ -121,6 +121,10 @@ func (j *job) first(ctx context.Context) (*frame.Frame, error) {
 		if j.stopped(f) {
 			continue
 		}
+		if tooLarge(f.Params) {
+			j.drop(dropTooLarge)
+			continue
+		}
 		if j.target.Kind == media.Audio || f.Keyframe {
 			return f, nil
 		}

@@ -29,6 +29,7 @@ const audioRate = 48000
 //
 //   - never larger than the source in width, height, frame rate or bit rate; the aspect is kept;
 //   - rungs taller than the source are left out; where all are, the smallest is made at the source's size;
+//   - nothing is made of pictures larger than 8K;
 //   - no two rungs are equal, and none is equal to a source that passes through: H.264 on the grid,
 //     Opus or AAC that every viewer takes;
 //   - a source off the grid that stands out above the ladder gets a stand-in on the grid, named by its
@@ -43,7 +44,16 @@ func Ladder(targets []Target, source Source) []Rung {
 	return nil
 }
 
+// maxSourcePixels bounds the pictures that are decoded, at 8K: what a parameter set claims costs memory
+// before there is a picture.
+const maxSourcePixels = 8192 * 4320
+
+func tooLarge(p *media.Params) bool { return p.Width*p.Height > maxSourcePixels }
+
 func videoLadder(targets []Target, source Source) []Rung {
+	if tooLarge(&source.Params) {
+		return nil
+	}
 	var rungs []Rung
 	add := func(t Target) {
 		r := Rung{Target: t, Params: videoParams(t, source)}

@@ -10,6 +10,7 @@ import (
 const (
 	dropAwaitKeyframe = "await-keyframe" // before the first keyframe
 	dropDamaged       = "damaged"        // between a loss and the next keyframe
+	dropTooLarge      = "too-large"      // a picture beyond what is decoded
 	dropUnusable      = "unusable"       // the container cannot carry it
 	dropFilled        = "filled"         // sound so late that silence has taken its place
 	dropRepeated      = "repeated"       // output for a time that has been written

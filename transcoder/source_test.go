@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"image/jpeg"
 	"io"
@@ -11,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,8 +29,13 @@ import (
 	"banyan/relay/media"
 )
 
-// TestMain fails where a goroutine or a child process outlives the tests.
+// TestMain fails where a goroutine or a child process outlives the tests. Most of them wait for media
+// time to pass, so that more than one for each processor may run.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel").Value; parallel.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = parallel.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0)))
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if left := children(); len(left) > 0 {
 			fmt.Fprintf(os.Stderr, "processes %v outlived the tests\n", left)
@@ -187,7 +195,8 @@ type fixture struct {
 	stream      *relay.Stream
 	epoch       media.Time // where clips begin: a whole multiple of the segment duration
 	watched     chan struct{}
-	once        sync.Once // closes watched
+	once        sync.Once       // closes watched
+	playing     []chan struct{} // closed when a clip has ended
 
 	mu      sync.Mutex
 	writers map[media.Kind]*frame.Writer
@@ -208,7 +217,7 @@ func newFixture(t testing.TB, c Config) *fixture {
 		c.Patience = 3 * time.Second // these machines are busy
 		c.Grace = 15 * time.Second
 	}
-	transcoder, err := New(c)
+	transcoder, err := build(c, known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +233,17 @@ func newFixture(t testing.TB, c Config) *fixture {
 	})
 	fx.publish()
 	return fx
+}
+
+// known says which encoders there are, as TestProbe has it that libx264 and the software encoders work:
+// finding out takes longer than most tests.
+func known(c Config, wanted []media.Codec) (map[media.Codec]encoder, error) {
+	encoders := map[media.Codec]encoder{}
+	for _, codec := range wanted {
+		all := candidates(codec, c)
+		encoders[codec] = all[len(all)-1]
+	}
+	return encoders, nil
 }
 
 type testWriter struct{ t testing.TB }
@@ -291,6 +311,7 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	fx.playing = append(fx.playing, done)
 	go func() {
 		defer close(done)
 		select {
@@ -308,6 +329,13 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
 	return stop
+}
+
+// finish waits until all clips have been sent.
+func (fx *fixture) finish() {
+	for _, done := range fx.playing {
+		<-done
+	}
 }
 
 // release lets clips go on without anybody watching.

@@ -35,7 +35,10 @@ type Transcoder struct {
 
 // New checks the configuration and finds out what FFmpeg can do here, which takes a second or so.
 // Errors say what to change or install.
-func New(config Config) (*Transcoder, error) {
+func New(config Config) (*Transcoder, error) { return build(config, probe) }
+
+// build makes a transcoder with the encoders that probe finds.
+func build(config Config, probe func(Config, []media.Codec) (map[media.Codec]encoder, error)) (*Transcoder, error) {
 	config = config.withDefaults()
 	ladders, err := config.check()
 	if err != nil {

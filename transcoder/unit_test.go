@@ -300,3 +300,19 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// Every software encoder works here, as the other tests take for granted.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	c := Config{Encoder: "libx264", Ladders: []Rule{{Match: "**", Formats: []string{
+		"720p", "720p-h265", "720p-vp8", "720p-vp9", "720p-av1", "opus", "aac"}}}}
+	tr, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, codec := range []media.Codec{media.H264, media.H265, media.VP8, media.VP9, media.AV1, media.Opus, media.AAC} {
+		if got, want := tr.Encoder(codec), softwareEncoder(codec, DefaultPreset).name; codec != media.H264 && got != want || got == "" {
+			t.Errorf("%s is made by %q, want %q", codec, got, want)
+		}
+	}
+}
