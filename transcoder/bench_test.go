@@ -75,6 +75,58 @@ func measureLag(b *testing.B, source clip, format media.Format) {
 	fx.publication.Close()
 }
 
+// BenchmarkStart measures how long a format that nobody watched takes to its first frame, and until it is
+// not behind its source any more. The source is live at 1080p30 and a segment is almost over, all of
+// which is made first.
+func BenchmarkStart(b *testing.B) {
+	for _, format := range []media.Format{"360p", "720p"} {
+		b.Run(string(format), func(b *testing.B) {
+			source := video(b, media.H264, "1920x1080", "30", "8", benchSource...)
+			for b.Loop() {
+				measureStart(b, source, format)
+			}
+		})
+	}
+}
+
+func measureStart(b *testing.B, source clip, format media.Format) {
+	const past, caughtUp = 3800 * time.Millisecond, 100 * time.Millisecond
+	fx := newFixture(b, Config{Logger: slog.New(slog.DiscardHandler), Linger: time.Millisecond})
+	c := source.from(fx.epoch)
+	began := time.Now().Add(-past)
+	due := func(f *frame.Frame) time.Time {
+		return began.Add(media.DurationOf(f.Ticks-c.frames[0].Ticks, c.params.ClockRate))
+	}
+	next := 0
+	for ; due(&c.frames[next]).Before(time.Now()); next++ {
+		fx.sendFrame(c, next)
+	}
+	asked := time.Now()
+	v := fx.watch(format, media.Video)
+	var first, caught time.Duration
+	for ; next < len(c.frames) && caught == 0; next++ {
+		time.Sleep(time.Until(due(&c.frames[next])))
+		fx.sendFrame(c, next)
+		for f := v.frames.Next(); f != nil && caught == 0; f = v.frames.Next() {
+			at := f.Arrived.Sub(media.TimeOf(asked))
+			if first == 0 {
+				first = at
+			}
+			if f.Arrived.Sub(media.TimeOf(due(f))) < caughtUp {
+				caught = at
+			}
+		}
+	}
+	if caught == 0 {
+		b.Fatalf("after %v the format is still behind", time.Since(asked))
+	}
+	b.ReportMetric(float64(first.Milliseconds()), "ms-to-first")
+	b.ReportMetric(float64(caught.Milliseconds()), "ms-to-live")
+	b.ReportMetric(0, "ns/op")
+	v.sub.Close()
+	fx.publication.Close()
+}
+
 // lagsOf drains a format and compares when frames came out with when the frames that they show went
 // in: for video that of the same time, for audio the newest that they hold.
 func lagsOf(b *testing.B, v *viewer, sent map[int64]time.Time, c clip, from media.Time) []time.Duration {

@@ -42,4 +42,9 @@
 // Its arguments are numbers and words of our own; nothing that a user named is among them. It gets
 // pipes only, no network protocols, no files to write, a bounded address space, few threads and a
 // lower claim on the processor than the relay, and it dies with us.
+//
+// It runs as the user that we run as: give the server one of its own. We do not change to another user
+// for it where we are root, as that costs more than it gives: without CAP_SYS_RESOURCE, which
+// containers lack by default, root may not bound the memory of another user's process, and hardware
+// encoders open for the groups of the user that the operator chose. We say so once, at the start.
 package transcoder

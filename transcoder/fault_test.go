@@ -113,6 +113,27 @@ func TestCircuitOpens(t *testing.T) {
 	stop()
 }
 
+// F6: a child that eats memory gets no more than its limit: it fails, is tried again, and left alone
+// for a while; the other format does not notice.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	const hog = "case \"$*\" in *:h=48:*) exec tail /dev/zero;; esac; exec ffmpeg \"$@\"" // keeps a line without end
+	fx := newFixture(t, Config{FFmpeg: script(t, hog), Ladders: onlySmall, Memory: 512 << 20})
+	fx.play(small(t, "4").repeat(10).from(fx.epoch), 1)
+	fx.offered("48p")
+	fx.watch("48p", media.Video)
+	other := fx.watch("32p", media.Video)
+	bystander := fx.worker("32p", func(w Worker) bool { return w.Out > 0 })
+	w := fx.worker("48p", func(w Worker) bool { return w.State == Open })
+	if want := "exit: exit status 1: tail: memory exhausted"; w.Restarts != crashesToOpen || w.Trouble != want {
+		t.Errorf("the circuit opened after %d crashes, the last by %q; want %d and %q", w.Restarts, w.Trouble, crashesToOpen, want)
+	}
+	wantGrid(t, other.until(other.sub.Log().NewestTime()), 2*time.Second)
+	if now := fx.worker("32p", func(Worker) bool { return true }); now.PID != bystander.PID || now.Restarts != 0 {
+		t.Errorf("the other format went from process %d to %d", bystander.PID, now.PID)
+	}
+}
+
 // A child that closes its pipes but lives on, and one that writes nonsense, are ended like any other.
 func TestMisbehavingProcess(t *testing.T) {
 	for _, c := range []struct{ name, then string }{

@@ -105,8 +105,10 @@ func (r *run) push(f *frame.Frame) ending {
 	return endNone
 }
 
-// wait returns the next frame, or why there will be none for this process.
+// wait returns the next frame, or why there will be none for this process. Where sound has stopped it is
+// a frame of silence.
 func (r *run) wait(ctx context.Context, slot *slot) (*frame.Frame, ending) {
+	began := time.Now()
 	for {
 		select {
 		case <-slot.taken:
@@ -114,26 +116,42 @@ func (r *run) wait(ctx context.Context, slot *slot) (*frame.Frame, ending) {
 		default:
 		}
 		if f := r.reader.Next(); f != nil {
-			return f, endNone
+			if r.hear(f) {
+				return f, endNone
+			}
+			continue
 		}
 		if r.reader.Cursor().Ended() {
 			return nil, endSource
 		}
-		idle := time.NewTimer(idleAfter)
-		select {
-		case <-r.reader.Ready():
-		case <-slot.taken:
-		case <-r.collected:
-			idle.Stop()
-			return nil, endExit
-		case <-ctx.Done():
-			idle.Stop()
-			return nil, endExit
-		case <-idle.C:
-			if !r.stream.Live() {
-				return nil, endIdle
-			}
+		if f := r.listen(); f != nil {
+			return f, endNone
 		}
-		idle.Stop()
+		if time.Since(began) > idleAfter && !r.stream.Live() {
+			return nil, endIdle
+		}
+		if end := r.sleep(ctx, slot); end != endNone {
+			return nil, end
+		}
 	}
+}
+
+// sleep waits until there may be something to do.
+func (r *run) sleep(ctx context.Context, slot *slot) ending {
+	limit := idleAfter
+	if r.silent != nil {
+		limit = listenEvery
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-r.reader.Ready():
+	case <-slot.taken:
+	case <-timer.C:
+	case <-r.collected:
+		return endExit
+	case <-ctx.Done():
+		return endExit
+	}
+	return endNone
 }

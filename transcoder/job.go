@@ -31,11 +31,12 @@ type job struct {
 	pending *frame.Frame  // read, but not fed: it needs another run
 	start   media.Time    // where a first run begins
 
-	writer *frame.Writer
-	params media.Params // that writer was made for
-	last   int64        // newest ticks written, or noTicks
-	floor  int64        // audio: ticks before are there to warm the decoder up
-	leapt  bool         // time went back: what was written before says nothing about what comes
+	writer      *frame.Writer
+	params      media.Params // that writer was made for
+	last        int64        // newest ticks written, or noTicks
+	floor       int64        // audio: ticks before are there to warm the decoder up
+	silentStart bool         // the frame to begin with is silence that we made
+	leapt       bool         // time went back: what was written before says nothing about what comes
 
 	breaker breaker
 	account account
@@ -117,6 +118,9 @@ func (j *job) first(ctx context.Context) (*frame.Frame, error) {
 				return nil, err
 			}
 		}
+		if j.stopped(f) {
+			continue
+		}
 		if j.target.Kind == media.Audio || f.Keyframe {
 			return f, nil
 		}
@@ -125,9 +129,12 @@ func (j *job) first(ctx context.Context) (*frame.Frame, error) {
 }
 
 // await reads the next frame. While none comes it asks the publisher for a keyframe now and then, as
-// one that sends them rarely may not know that somebody waits.
+// one that sends them rarely may not know that somebody waits; where sound has stopped it returns silence.
 func (j *job) await(ctx context.Context) (*frame.Frame, error) {
-	const askEvery = time.Second
+	askEvery := time.Second
+	if j.target.Kind == media.Audio {
+		askEvery = quietAfter
+	}
 	if f := j.reader.Next(); f != nil {
 		return f, nil
 	}
@@ -145,6 +152,9 @@ func (j *job) await(ctx context.Context) (*frame.Frame, error) {
 		case errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("the source of %q is gone: %w", j.stream.Name(), err)
 		}
+		if f := j.quiet(); f != nil {
+			return f, nil
+		}
 		j.source.RequestKeyframe()
 	}
 }
@@ -152,7 +162,7 @@ func (j *job) await(ctx context.Context) (*frame.Frame, error) {
 // seek places the reader so that a new run continues where output ended, or, where there was none or
 // it is too long ago, has the segment complete that is being sent now.
 func (j *job) seek() {
-	newest := j.source.NewestTime()
+	newest := j.present()
 	from := newest.Floor(j.t.config.Segment)
 	if next, ok := j.next(); ok && newest.Sub(next) < maxLag && next <= newest {
 		from = next

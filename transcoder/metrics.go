@@ -11,6 +11,7 @@ const (
 	dropAwaitKeyframe = "await-keyframe" // before the first keyframe
 	dropDamaged       = "damaged"        // between a loss and the next keyframe
 	dropUnusable      = "unusable"       // the container cannot carry it
+	dropFilled        = "filled"         // sound so late that silence has taken its place
 	dropRepeated      = "repeated"       // output for a time that has been written
 	dropUnwritable    = "unwritable"     // output that cannot be packetised
 )
@@ -20,6 +21,7 @@ type metrics struct {
 	restarts *prometheus.CounterVec // by reason
 	frames   *prometheus.CounterVec // by direction and kind
 	dropped  *prometheus.CounterVec // by reason
+	silence  prometheus.Counter
 }
 
 func newMetrics() metrics {
@@ -30,6 +32,8 @@ func newMetrics() metrics {
 		restarts: counter("process_ends_total", "FFmpeg processes that ended while their format was wanted, by reason.", "reason"),
 		frames:   counter("frames_total", "Frames fed to FFmpeg (in) and made by it (out).", "direction", "kind"),
 		dropped:  counter("dropped_frames_total", "Frames left out, by reason.", "reason"),
+		silence: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "banyan", Subsystem: "transcoder",
+			Name: "silence_frames_total", Help: "Frames of silence fed to FFmpeg where the source's sound had stopped."}),
 	}
 }
 
@@ -60,6 +64,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	c.t.metrics.restarts.Describe(out)
 	c.t.metrics.frames.Describe(out)
 	c.t.metrics.dropped.Describe(out)
+	c.t.metrics.silence.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -81,4 +86,5 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.t.metrics.restarts.Collect(out)
 	c.t.metrics.frames.Collect(out)
 	c.t.metrics.dropped.Collect(out)
+	c.t.metrics.silence.Collect(out)
 }

@@ -2,12 +2,9 @@ package transcoder
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
@@ -183,30 +180,4 @@ func FuzzReadOutput(f *testing.F) {
 			t.Fatal("the end was not reported")
 		}
 	})
-}
-
-// BenchmarkFirstFrame is the time from a viewer's wish to the first frame of a format of a stream
-// that is live, FFmpeg's start included.
-func BenchmarkFirstFrame(b *testing.B) {
-	c := video(b, media.H264, "1280x720", "30", "3", "-g", "60", "-bf", "0")
-	for b.Loop() {
-		b.StopTimer()
-		fx := newFixture(b, Config{Logger: slog.New(slog.DiscardHandler)})
-		fx.send(c.from(fx.epoch))
-		b.StartTimer()
-		began := time.Now()
-		sub, err := fx.stream.Subscribe("360p", media.Video)
-		if err != nil {
-			b.Fatal(err)
-		}
-		r := frame.NewReader(sub.Log().Cursor(logStart(sub.Log())))
-		if _, err := r.Read(context.Background()); err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/first")
-		b.StopTimer()
-		sub.Close()
-		fx.hub.Close()
-		b.StartTimer()
-	}
 }

@@ -60,6 +60,11 @@ type run struct {
 	in      input
 	newest  media.Time // of what was fed
 	damaged bool       // drop until the next keyframe
+	fill    filler     // audio
+	shown   *log.Log   // audio: the picture beside it, as last looked up; nil for none
+
+	silent      []byte // a frame of silence for the process; nil for video, and where none is known
+	silentTicks int64  // its length
 
 	hung      atomic.Bool
 	collected chan struct{} // closed when the collector has ended and err is set
@@ -68,8 +73,9 @@ type run struct {
 
 // runProcess starts a process, serves it until it ends or has to, and says why.
 func (j *job) runProcess(ctx context.Context, first *frame.Frame, slot *slot) (ending, error) {
-	leapt := j.leapt
-	if j.leapt = false; leapt {
+	leapt, silent := j.leapt, j.silentStart
+	j.leapt, j.silentStart = false, false
+	if leapt {
 		j.last, j.start = noTicks, first.Time()
 	}
 	p, err := j.prepare(first)
@@ -90,6 +96,10 @@ func (j *job) runProcess(ctx context.Context, first *frame.Frame, slot *slot) (e
 		return endFailed, err
 	}
 	r := &run{job: j, plan: p, proc: proc, in: in, started: time.Now(), newest: first.Time(), collected: make(chan struct{})}
+	if j.target.Kind == media.Audio {
+		r.silent, r.silentTicks = silentFrame(p.In)
+		r.begin(first, silent)
+	}
 	r.progress = progress{patience: j.t.config.Patience, grace: r.grace(first), hold: r.hold()}
 	j.account.update(func(w *Worker) { w.PID, w.Params = proc.pid(), p.Out })
 	j.account.enter(Running)

@@ -22,6 +22,7 @@ import (
 
 	"banyan/relay"
 	"banyan/relay/frame"
+	"banyan/relay/log"
 	"banyan/relay/media"
 )
 
@@ -233,9 +234,11 @@ func (w testWriter) Write(b []byte) (int, error) {
 }
 
 // publish claims the stream's name.
-func (fx *fixture) publish() {
+func (fx *fixture) publish() { fx.t.Helper(); fx.publishAs("cup/cam1", "test") }
+
+func (fx *fixture) publishAs(name media.Name, origin string) {
 	fx.t.Helper()
-	p, err := fx.hub.Publish("cup/cam1", "test")
+	p, err := fx.hub.Publish(name, origin)
 	if err != nil {
 		fx.t.Fatal(err)
 	}
@@ -266,7 +269,11 @@ func (fx *fixture) sendFrame(c clip, i int) {
 		w.OnParams = func(media.Params) { fx.publication.Announce() }
 		fx.writers[kind] = w
 	}
-	if err := w.Write(c.frames[i]); err != nil {
+	f := c.frames[i]
+	if f.Arrived == 0 {
+		f.Arrived = media.TimeOf(time.Now())
+	}
+	if err := w.Write(f); err != nil {
 		fx.t.Fatal(err)
 	}
 }
@@ -383,4 +390,15 @@ func wantJPEG(t *testing.T, b []byte, width, height int) {
 	if err != nil || picture.Width != width || picture.Height != height {
 		t.Errorf("%d bytes of a %dx%d picture (%v), want a JPEG of %dx%d", len(b), picture.Width, picture.Height, err, width, height)
 	}
+}
+
+// source is the log of what is published.
+func (fx *fixture) source(kind media.Kind) *log.Log {
+	for _, track := range fx.stream.Published() {
+		if track.ID.Kind == kind {
+			return track.Log
+		}
+	}
+	fx.t.Fatalf("no %v is published", kind)
+	return nil
 }

@@ -3,6 +3,7 @@ package transcoder
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,9 @@ func New(config Config) (*Transcoder, error) {
 	}
 	if config.FFmpeg, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("transcoder: path of FFmpeg: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		config.Logger.Warn("FFmpeg will run as root, as this server does: run the server as a user of its own")
 	}
 	t := &Transcoder{
 		config: config, ladders: ladders,

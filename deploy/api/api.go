@@ -29,8 +29,10 @@ var openapi []byte
 type Config struct {
 	Hub   *relay.Hub
 	Guard *auth.Guard
-	Log   *slog.Logger
-	Node  Node
+	// Revoke takes a token back by its id.
+	Revoke func(id string) error
+	Log    *slog.Logger
+	Node   Node
 	// WebRTC and HLS tell whether a track can be offered by that protocol.
 	WebRTC, HLS func(relay.Track) bool
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
@@ -68,6 +70,7 @@ func (a *api) routes() map[string]http.HandlerFunc {
 		"GET /api/v1/node":                   a.admin(a.node),
 		"GET /api/v1/workers":                a.admin(a.workers),
 		"POST /api/v1/tokens":                a.admin(a.mint),
+		"DELETE /api/v1/tokens/{id}":         a.admin(a.revoke),
 		"GET /api/v1/streams":                a.list,
 		"GET /api/v1/streams/{stream...}":    a.one,
 		"DELETE /api/v1/streams/{stream...}": a.admin(a.kick),
@@ -139,8 +142,23 @@ func (a *api) mint(w http.ResponseWriter, r *http.Request) {
 		problem.Unprocessable(w, err.Error()) // Mint's errors speak of the grant alone
 		return
 	}
+	claims, err := a.Guard.Check(token)
+	if err != nil {
+		a.Log.Error("a token that was just made is not good", "cause", err)
+		problem.Internal(w)
+		return
+	}
 	w.Header().Set("Cache-Control", "no-store")
-	reply(w, http.StatusCreated, map[string]any{"token": token, "expires": time.Now().Add(ttl).UTC().Truncate(time.Second)})
+	reply(w, http.StatusCreated, map[string]any{"token": token, "id": claims.ID, "expires": claims.Expires.UTC()})
+}
+
+// revoke takes a token back. Requests with it are refused from now on; sessions that it has opened go on.
+func (a *api) revoke(w http.ResponseWriter, r *http.Request) {
+	if err := a.Revoke(r.PathValue("id")); err != nil {
+		problem.Unprocessable(w, err.Error())
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (a *api) list(w http.ResponseWriter, r *http.Request) {
@@ -149,18 +167,16 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, err)
 		return
 	}
+	// Asked for any one name, so that a stranger does not learn whether something is live.
+	if _, err := a.Guard.CheckPlay(token, "any"); err != nil && !errors.Is(err, auth.ErrForbidden) {
+		a.refuse(w, r, err)
+		return
+	}
 	streams := []Stream{}
-	all := a.Hub.Streams()
-	for _, s := range all {
-		if _, playErr := a.Guard.CheckPlay(token, s.Name()); playErr != nil {
-			// A token that is good, but not for this stream, hides it; none at all, or a bad one, is told.
-			if !errors.Is(playErr, auth.ErrForbidden) {
-				a.refuse(w, r, playErr)
-				return
-			}
-			continue
+	for _, s := range a.Hub.Streams() {
+		if _, err := a.Guard.CheckPlay(token, s.Name()); err == nil {
+			streams = append(streams, a.describe(s))
 		}
-		streams = append(streams, a.describe(s))
 	}
 	reply(w, http.StatusOK, map[string]any{"streams": streams})
 }

@@ -33,7 +33,13 @@ type bench struct {
 
 func newBench(t *testing.T, play auth.Mode) *bench {
 	t.Helper()
-	guard, err := auth.NewGuard(auth.Config{Secret: []byte(strings.Repeat("s", auth.MinSecretBytes)), Play: play})
+	revoked, err := auth.OpenRevocations(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard, err := auth.NewGuard(auth.Config{
+		Secret: []byte(strings.Repeat("s", auth.MinSecretBytes)), Play: play, Revoked: revoked.Revoked,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +51,7 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	}
 	mux := http.NewServeMux()
 	Register(mux, Config{
-		Hub: b.hub, Guard: guard, Log: log,
+		Hub: b.hub, Guard: guard, Revoke: revoked.Revoke, Log: log,
 		Node:    Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
 		WebRTC:  func(t relay.Track) bool { return t.Params.Codec == media.H264 },
 		Workers: func() []Worker { return []Worker{} },
@@ -150,7 +156,7 @@ func TestRoutesAreClosedByDefault(t *testing.T) {
 		if path == "/api/v1/openapi.json" {
 			continue
 		}
-		path = strings.Replace(path, "{stream...}", "cup/cam1", 1)
+		path = strings.NewReplacer("{stream...}", "cup/cam1", "{id}", "ID").Replace(path)
 		b.ask(method, path, "", "", 401)
 		if strings.HasPrefix(path, "/thumbnails/") || method == "GET" && strings.HasPrefix(path, "/api/v1/streams") {
 			continue
@@ -181,6 +187,25 @@ func TestMint(t *testing.T) {
 	} {
 		b.ask("POST", "/api/v1/tokens", admin, body, want)
 	}
+}
+
+func TestRevoke(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	admin := b.token(auth.Grant{API: true})
+	made := b.ask("POST", "/api/v1/tokens", admin, `{"play":["cup/*"],"ttl":"1h"}`, 201)
+	token, id := made["token"].(string), made["id"].(string)
+	b.ask("GET", "/api/v1/streams/cup/cam2", token, "", 200)
+	b.ask("DELETE", "/api/v1/tokens/"+id, token, "", 403)
+	b.ask("DELETE", "/api/v1/tokens/"+id, admin, "", 204)
+	b.ask("GET", "/api/v1/streams/cup/cam2", token, "", 401)
+	b.ask("DELETE", "/api/v1/tokens/none", admin, "", 422)
+}
+
+func TestStrangersDoNotLearnWhetherSomethingIsLive(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	b.ask("GET", "/api/v1/streams", "", "", 401)
+	b.hub.Close()
+	b.ask("GET", "/api/v1/streams", "", "", 401)
 }
 
 func TestThumbnail(t *testing.T) {

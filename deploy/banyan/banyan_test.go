@@ -55,7 +55,7 @@ func TestTokensThatArePrintedOpenWhatTheySay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guard, err := newGuard(cfg)
+	guard, _, err := newGuard(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,8 @@ func start(t *testing.T, args ...string) *running {
 	n := &running{t: t, addr: map[string]string{}, logs: bufio.NewScanner(reader), stop: stop, ended: make(chan error, 1),
 		client: &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}}
 	args = append([]string{"serve", "--log.format=json", "--data.dir", t.TempDir(),
-		"--http.addr=127.0.0.1:0", "--admin.addr=127.0.0.1:0"}, args...)
+		"--http.addr=127.0.0.1:0", "--admin.addr=127.0.0.1:0", "--rtc.addr=127.0.0.1:0", "--rtsp.addr=127.0.0.1:0",
+		"--rtsp.udp_addr=127.0.0.1:0"}, args...)
 	go func() {
 		err := run(ctx, args, io.Discard, writer)
 		writer.Close()
@@ -243,6 +244,42 @@ func TestServeAnswersAndStops(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", n.addr["admin"]); err == nil {
 		t.Error("the admin door is open after the end")
+	}
+}
+
+// A balancer must be able to see that the node is about to go.
+func TestDrainingShowsOnThePublicDoor(t *testing.T) {
+	n := start(t, "--node.drain=2s")
+	n.stop()
+	for deadline := time.Now().Add(2 * time.Second); ; {
+		status, _, _ := n.get("http", "/readyz")
+		if status == http.StatusServiceUnavailable {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("/readyz says %d while draining, want 503", status)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if status, _, _ := n.get("http", "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz says %d while draining", status)
+	}
+	n.client.CloseIdleConnections()
+	if err := n.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATakenRTPPortStopsTheStart(t *testing.T) {
+	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--admin.addr=", "--rtc.addr=127.0.0.1:0",
+		"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr", taken.LocalAddr().String())
+	if err == nil || !strings.Contains(err.Error(), "rtsp.udp_addr") {
+		t.Errorf("got %v, want an error with the key", err)
 	}
 }
 

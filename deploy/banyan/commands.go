@@ -112,7 +112,7 @@ func (c *tokenCommand) Run(console console) error {
 	if err != nil {
 		return err
 	}
-	guard, err := newGuard(cfg)
+	guard, _, err := newGuard(cfg)
 	if err != nil {
 		return err
 	}
@@ -125,12 +125,19 @@ func (c *tokenCommand) Run(console console) error {
 }
 
 // newGuard makes the guard that serve and token share, so that the one takes what the other prints.
-func newGuard(cfg config.Config) (*auth.Guard, error) {
+func newGuard(cfg config.Config) (*auth.Guard, *auth.Revocations, error) {
 	secret, err := auth.Secret(cfg.Auth.Secret, cfg.Data.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return auth.NewGuard(auth.Config{Secret: secret, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play})
+	revoked, err := auth.OpenRevocations(cfg.Data.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	guard, err := auth.NewGuard(auth.Config{
+		Secret: secret, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play, Revoked: revoked.Revoked,
+	})
+	return guard, revoked, err
 }
 
 type doctorCommand struct {

@@ -106,7 +106,7 @@ func (d *demo) command(ctx context.Context, c demoCamera, output ...string) *exe
 		"-nostdin", "-hide_banner", "-loglevel", "error",
 		"-re", "-f", "lavfi", "-i", c.picture,
 		"-re", "-f", "lavfi", "-i", "sine=frequency=" + strconv.Itoa(c.tone) + ":beep_factor=4:sample_rate=48000",
-		"-map", "0:v", "-map", "1:a", "-vf", clock(string(c.stream), time.Now()),
+		"-map", "0:v", "-map", "1:a", "-vf", clock(string(c.stream)),
 		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline",
 		"-pix_fmt", "yuv420p", "-g", "60", "-b:v", "2000k", "-maxrate", "2000k", "-bufsize", "1000k", "-ac", "2",
 	}
@@ -117,16 +117,16 @@ func (d *demo) command(ctx context.Context, c demoCamera, output ...string) *exe
 	return cmd
 }
 
-// clock burns the stream's name and the time of day into the picture. drawtext can show a timestamp to the
-// millisecond but not the time, so timestamps are moved to the time of day for it, and back.
-func clock(name string, now time.Time) string {
-	now = now.UTC()
-	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
-	offset := strconv.FormatFloat(now.Sub(midnight).Seconds(), 'f', 3, 64)
-	return "setpts=PTS+" + offset + "/TB," +
-		`drawtext=font=DejaVu Sans Mono:text='` + name + `  %{pts\:hms}':fontsize=52:fontcolor=white:` +
+// clock burns the stream's name and the time of day (UTC) into the picture. drawtext shows the time to the second
+// only, but can compute with timestamps: for it, they are counted from midnight before the first frame.
+func clock(name string) string {
+	part := func(expression, digits string) string { return `%{eif\:` + expression + `\:d\:` + digits + `}` }
+	text := name + "  " + part(`mod(floor(t/3600)\,24)`, "2") + `\:` + part(`mod(floor(t/60)\,60)`, "2") + `\:` +
+		part(`mod(floor(t)\,60)`, "2") + "." + part(`mod(floor(t*1000)\,1000)`, "3")
+	return `setpts=PTS+mod(RTCSTART/1000000\,86400)/TB,` +
+		"drawtext=font=DejaVu Sans Mono:text='" + text + "':fontsize=52:fontcolor=white:" +
 		"box=1:boxcolor=black@0.6:boxborderw=18:x=(w-text_w)/2:y=h-150," +
-		"setpts=PTS-" + offset + "/TB"
+		"setpts=PTS-STARTPTS"
 }
 
 // localAddr is where this machine reaches a listener.

@@ -33,9 +33,8 @@ type parts struct {
 	network *rtc.Network // for WHIP and WHEP
 	signal  *wish.Server // their sessions
 
-	whip  *whip.Server
-	rtsp  *rtsp.Server
-	pulls []rtsp.Pull // cameras to fetch
+	whip *whip.Server
+	rtsp *rtsp.Server
 
 	transcoder *transcoder.Transcoder
 
@@ -68,6 +67,12 @@ func (n *node) build() error {
 		if err := part.build(); err != nil {
 			return err
 		}
+	}
+	if !slices.ContainsFunc([]string{"ingest", "transcoder", "edge"}, n.has) {
+		n.log.Warn("this version has no parts for these roles: the node only answers for its health", "roles", n.opt.Roles)
+	}
+	for _, key := range n.cfg.Unused() {
+		n.log.Warn("nothing uses this key yet", "key", key)
 	}
 	n.routeAPI()
 	return n.metrics.Register(&collector{hub: n.parts.hub, rtsp: n.parts.rtsp})
@@ -123,7 +128,7 @@ func (n *node) buildRTSP() (err error) {
 		})
 	}
 	for _, pull := range c.Pull {
-		n.parts.pulls = append(n.parts.pulls, rtsp.Pull{Stream: string(pull.Stream), URL: pull.URL, Transport: pull.Transport})
+		config.Pull = append(config.Pull, rtsp.Pull{Stream: string(pull.Stream), URL: pull.URL, Transport: pull.Transport})
 	}
 	n.parts.rtsp, err = rtsp.New(config)
 	return err
@@ -202,7 +207,7 @@ func (n *node) authorizePlay(r *http.Request, stream media.Name) (user string, e
 
 func (n *node) routeAPI() {
 	config := api.Config{
-		Hub: n.parts.hub, Guard: n.guard, Log: n.log,
+		Hub: n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
 			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.opt.Roles,
 			Started: time.Now().UTC().Truncate(time.Second),
@@ -245,19 +250,17 @@ func (n *node) workers() []api.Worker {
 	return list
 }
 
-// serveParts runs the parts that have a Run until ctx ends or one fails.
+// serveParts runs the parts that have a Run until ctx ends, also where there are none, or until one fails.
 func (n *node) serveParts(ctx context.Context) error {
 	p := &n.parts
 	group, ctx := errgroup.WithContext(ctx)
-	if p.rtsp != nil && (n.cfg.RTSP.Addr != "" || n.cfg.RTSP.TLS.Addr != "") {
+	if p.rtsp != nil {
 		group.Go(func() error { return p.rtsp.Run(ctx) })
-	}
-	for _, pull := range p.pulls {
-		group.Go(func() error { return p.rtsp.Pull(ctx, pull) })
 	}
 	if p.hls != nil {
 		group.Go(func() error { return p.hls.Run(ctx) })
 	}
+	<-ctx.Done()
 	return group.Wait()
 }
 

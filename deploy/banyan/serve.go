@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync/atomic"
+	"time"
 
 	"banyan/deploy/config"
 	"banyan/relay/auth"
@@ -35,6 +36,7 @@ type node struct {
 	opt     options
 	log     *slog.Logger
 	guard   *auth.Guard
+	revoked *auth.Revocations
 	metrics *prometheus.Registry
 
 	public *http.ServeMux // the outside contract, on http.addr and http.tls.addr
@@ -52,7 +54,7 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 		metrics: newMetrics(),
 		public:  http.NewServeMux(), admin: http.NewServeMux(),
 	}
-	if n.guard, err = newGuard(cfg); err != nil {
+	if n.guard, n.revoked, err = newGuard(cfg); err != nil {
 		return err
 	}
 	n.routeHealth()
@@ -73,7 +75,7 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 
 // run starts what was built and ends it in an order that viewers feel least:
 //
-//  1. /readyz turns to 503, so that balancers send nobody new here;
+//  1. /readyz turns to 503 and WHIP and WHEP take no new sessions; after node.drain, in which balancers notice,
 //  2. RTSP and HLS end, which answers the requests that wait for media; the demo cameras stop;
 //  3. the public doors stop accepting, and requests that run may finish within drainTime; what is left is cut;
 //  4. the admin door goes, so that all of this can be watched;
@@ -83,7 +85,7 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	adminCtx, closeAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer closeAdmin()
 	var admin, parts errgroup.Group
-	partsCtx, endParts := context.WithCancel(ctx)
+	partsCtx, endParts := context.WithCancel(context.WithoutCancel(ctx)) // ended below, after the drain
 	defer endParts()
 	parts.Go(func() error {
 		defer endParts()
@@ -99,14 +101,20 @@ func (n *node) run(ctx context.Context, doors doors) error {
 			return door.serve(until)
 		})
 	}
+	n.awaitRTSP(ctx, partsCtx)
 	if n.opt.Demo {
 		n.startDemo(partsCtx, &parts, doors)
 	}
-	n.ready.Store(true)
-	n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
-
-	<-partsCtx.Done()
-	n.ready.Store(false)
+	if partsCtx.Err() == nil {
+		n.ready.Store(true)
+		n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
+	}
+	select {
+	case <-partsCtx.Done(): // a part failed
+	case <-ctx.Done():
+		n.drain(partsCtx)
+		endParts()
+	}
 	n.log.Info("stopping", "within", (drainTime + cutTime).String())
 	err := parts.Wait()
 	closeAdmin()
@@ -115,21 +123,45 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	return err
 }
 
-// startDemo starts the demo cameras once the doors that they push to are open.
+// awaitRTSP waits until the RTSP doors are open, if the node has any: a port that is taken must stop the start.
+func (n *node) awaitRTSP(stop, parts context.Context) {
+	if n.parts.rtsp == nil {
+		return
+	}
+	select {
+	case <-n.parts.rtsp.Listening():
+	case <-stop.Done():
+	case <-parts.Done():
+	}
+}
+
+// drain turns new clients away for as long as balancers are given to notice, unless a part fails meanwhile.
+func (n *node) drain(parts context.Context) {
+	n.ready.Store(false)
+	if n.parts.signal != nil {
+		n.parts.signal.Drain()
+	}
+	if n.cfg.Node.Drain == 0 {
+		return
+	}
+	n.log.Info("draining", "for", n.cfg.Node.Drain.String())
+	select {
+	case <-time.After(n.cfg.Node.Drain):
+	case <-parts.Done():
+	}
+}
+
+// startDemo starts the demo cameras. The doors that they push to are open.
 func (n *node) startDemo(ctx context.Context, group *errgroup.Group, doors doors) {
-	group.Go(func() error {
-		select {
-		case <-n.parts.rtsp.Listening():
-		case <-ctx.Done():
-			return nil
-		}
-		d := demo{
-			ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, log: n.log,
-			rtsp: n.parts.rtsp.Addr(), http: doors.find("http").listener.Addr(),
-		}
-		printDemo(n.opt.Out, "http://"+localAddr(d.http))
-		return d.run(ctx)
-	})
+	if ctx.Err() != nil {
+		return
+	}
+	d := demo{
+		ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, log: n.log,
+		rtsp: n.parts.rtsp.Addr(), http: doors.find("http").listener.Addr(),
+	}
+	printDemo(n.opt.Out, "http://"+localAddr(d.http))
+	group.Go(func() error { return d.run(ctx) })
 }
 
 // openDoors opens every listener that the configuration asks for, or none.
@@ -139,7 +171,7 @@ func (n *node) openDoors() (opened doors, err error) {
 			opened.close()
 		}
 	}()
-	public := publicHandler(n.log, n.public)
+	public := realClient(n.cfg.HTTP.TrustedProxies, publicHandler(n.log, n.public))
 	for _, want := range []struct {
 		name, key, addr string
 		handler         http.Handler

@@ -12,9 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"banyan/deploy/e2e"
 )
@@ -29,6 +32,10 @@ func report(what, aim, format string, values ...any) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	e2e.RemoveBinary()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if len(rows) > 0 {
 		fmt.Printf("\nOn %d cores, FFmpeg and Chromium beside the server:\n", runtime.NumCPU())
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
@@ -119,6 +126,53 @@ func BenchmarkServerDelay(b *testing.B) {
 	p50, p99 := n.Quantile(b, "banyan_whep_delay_seconds", 0.5), n.Quantile(b, "banyan_whep_delay_seconds", 0.99)
 	b.ReportMetric(p99*1000, "ms/p99")
 	report("delay inside the server, WHIP to WHEP, 1 viewer", "p99 ≤ 5 ms", "p50 ≤ %.2g ms, p99 ≤ %.2g ms", p50*1000, p99*1000)
+}
+
+// BenchmarkKilledWorker is what viewers see when the FFmpeg process of their format is killed (CHECKLISTS F4).
+func BenchmarkKilledWorker(b *testing.B) {
+	n := e2e.StartNode(b, "--transcoder.preset", "ultrafast", "--ladder.default", "source,360p,aac")
+	camera(b, n, "cup/cam1", "640x360", "800k")
+	// Few and far between: five crashes within a minute would open the format's circuit, as they should.
+	const tries, pause = 3, 20 * time.Second
+	for _, transport := range []string{"webrtc", "hls"} {
+		b.Run(transport, func(b *testing.B) {
+			browser := e2e.OpenBrowser(b, 800, 600)
+			browser.Open(n.URL("/watch/cup/cam1?format=360p&transport=" + transport))
+			browser.WaitPlaying(transport, 90, 60*time.Second)
+			var gaps []float64
+			for range tries {
+				browser.WatchGaps()
+				for _, pid := range n.Children(b, "libx264") {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+				time.Sleep(pause)
+				browser.WaitPlaying(transport, 30, 60*time.Second)
+				gaps = append(gaps, browser.LargestGap())
+			}
+			slices.Sort(gaps)
+			b.ReportMetric(gaps[tries-1], "ms/largest-gap")
+			report("FFmpeg killed -9, largest gap between pictures, "+transport, "≤ 3000 ms",
+				"median %.0f ms, worst %.0f ms of %d", gaps[tries/2], gaps[tries-1], tries)
+		})
+	}
+}
+
+// BenchmarkViewers is what a WebRTC viewer costs in memory and processor, by plain pion.
+func BenchmarkViewers(b *testing.B) {
+	n := e2e.StartNode(b)
+	camera(b, n, "cup/cam1", "1280x720", "2500k")
+	time.Sleep(13 * time.Second) // until the window is full
+	const viewers, window = 50, 15 * time.Second
+	rss, busy := resident(b, n), usage(b, n, 5*time.Second)
+	stop := e2e.Watch(b, n.URL("/whep/cup/cam1"), viewers)
+	defer stop()
+	time.Sleep(5 * time.Second)
+	cost := usage(b, n, window) - busy
+	memory := (resident(b, n) - rss) / viewers
+	gigabits := 2.56 * viewers / 1000 // per second
+	b.ReportMetric(memory/1e6, "MB/viewer")
+	report(fmt.Sprintf("%d WebRTC viewers of 720p30 at 2.5 Mbit/s, plain pion", viewers), "",
+		"%.2f CPU-s per Gbit, resident %.2f MB a viewer", cost/gigabits, memory/1e6)
 }
 
 // BenchmarkSource is what a 1080p30 source of 4.5 Mbit/s costs our own process.

@@ -15,21 +15,23 @@ import (
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
+	"banyan/transcoder"
 )
 
 // checks are what the check tag of a field can ask for, by name; arguments follow "=". A field may ask for several,
 // joined by ",". Two more are looked at elsewhere: "optional" lets the empty text pass, "some" asks for a list that
 // is not empty.
 var checks = map[string]func(value reflect.Value, argument string) error{
-	"text":   func(v reflect.Value, _ string) error { return checkText(v.String()) },
-	"addr":   func(v reflect.Value, _ string) error { return checkAddr(v.String()) },
-	"label":  func(v reflect.Value, _ string) error { return checkLabel(v.String()) },
-	"ip":     func(v reflect.Value, _ string) error { return checkIP(v.String()) },
-	"secret": func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
-	"format": func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
-	"oneof":  func(v reflect.Value, choices string) error { return checkChoice(v.String(), choices) },
-	"from":   func(v reflect.Value, least string) error { return checkBound(v, least, -1, "at least") },
-	"to":     func(v reflect.Value, most string) error { return checkBound(v, most, +1, "at most") },
+	"text":    func(v reflect.Value, _ string) error { return checkText(v.String()) },
+	"addr":    func(v reflect.Value, _ string) error { return checkAddr(v.String()) },
+	"label":   func(v reflect.Value, _ string) error { return checkLabel(v.String()) },
+	"ip":      func(v reflect.Value, _ string) error { return checkIP(v.String()) },
+	"network": func(v reflect.Value, _ string) error { return checkNetwork(v.String()) },
+	"secret":  func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
+	"format":  func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
+	"oneof":   func(v reflect.Value, choices string) error { return checkChoice(v.String(), choices) },
+	"from":    func(v reflect.Value, least string) error { return checkBound(v, least, -1, "at least") },
+	"to":      func(v reflect.Value, most string) error { return checkBound(v, most, +1, "at most") },
 }
 
 func has(check, name string) bool { return slices.Contains(strings.Split(check, ","), name) }
@@ -97,6 +99,13 @@ func checkIP(s string) error {
 	return nil
 }
 
+func checkNetwork(s string) error {
+	if _, err := netip.ParsePrefix(s); err != nil {
+		return fmt.Errorf("%.80q is not a network: write one such as 10.0.0.0/8, or 192.0.2.7/32 for one machine", s)
+	}
+	return nil
+}
+
 func checkSecret(s string) error {
 	if s != "" && len(s) < auth.MinSecretBytes {
 		return fmt.Errorf("it has %d bytes: write at least %d random ones, such as `openssl rand -hex 32` prints",
@@ -105,17 +114,10 @@ func checkSecret(s string) error {
 	return nil
 }
 
-// ladderFormat is a format that can be made: simulcast layers, formats too, come from publishers only.
-var ladderFormat = regexp.MustCompile(`^(source|opus|aac|[1-9][0-9]{2,3}p)$`)
-
+// checkFormat accepts what the transcoder can make.
 func checkFormat(s string) error {
-	if _, err := media.ParseFormat(s); err != nil {
-		return err
-	}
-	if !ladderFormat.MatchString(s) {
-		return fmt.Errorf("format %q cannot be made: write source, a height such as 720p, opus or aac", s)
-	}
-	return nil
+	_, err := transcoder.ParseTarget(s)
+	return err
 }
 
 func checkChoice(s, choices string) error {
@@ -169,8 +171,9 @@ func (c *Config) check() []error {
 	if c.HLS.Segment%c.HLS.Part != 0 || c.HLS.Part > c.HLS.Segment/2 {
 		mistake("hls.part", "a segment of %v is not two or more whole parts of %v: write a part that divides it", c.HLS.Segment, c.HLS.Part)
 	}
-	if c.HLS.Window < 3*c.HLS.Segment {
-		mistake("hls.window", "%v is less than three segments: write at least %v", c.HLS.Window, 3*c.HLS.Segment)
+	const leastListed = 8 // segments: delta updates need six to skip, and a player two to begin with
+	if least := leastListed * c.HLS.Segment; c.HLS.Window < least {
+		mistake("hls.window", "%v is less than %d segments: write at least %v", c.HLS.Window, leastListed, least)
 	}
 	if c.Ring.Seconds < 2*c.HLS.Segment {
 		mistake("ring.seconds", "%v does not hold two segments of %v: write at least %v", c.Ring.Seconds, c.HLS.Segment, 2*c.HLS.Segment)

@@ -25,19 +25,22 @@ import (
 //	doc      what it means, for `banyan config` and --help
 //	check    which values are good, see checks
 //	secret   "true" if the value is never printed
+//	later    "true" if nothing uses the key yet
 type Config struct {
 	Data struct {
 		Dir string `key:"dir" default:"./data" check:"text" doc:"Directory for what must outlive the process. Made if it is missing."`
 	} `key:"data"`
 
 	Node struct {
-		Name   string `key:"name" default:"" check:"label" doc:"Name of this node, unique in the cluster. Empty: the name of the machine."`
-		Region string `key:"region" default:"local" check:"label" doc:"Where this node stands. Viewers are sent to edges of their region."`
+		Name   string        `key:"name" default:"" check:"label" doc:"Name of this node, unique in the cluster. Empty: the name of the machine."`
+		Region string        `key:"region" default:"local" check:"label" doc:"Where this node stands. Viewers are sent to edges of their region."`
+		Drain  time.Duration `key:"drain" default:"0s" check:"from=0s,to=60s" doc:"How long a node that is told to stop answers /readyz with 503 and takes no new sessions before it closes its doors, so that balancers notice."`
 	} `key:"node"`
 
 	HTTP struct {
-		Addr string `key:"addr" default:":8080" check:"addr" doc:"Address for WHIP, WHEP, HLS, the pages and the API."`
-		TLS  struct {
+		Addr           string   `key:"addr" default:":8080" check:"addr" doc:"Address for WHIP, WHEP, HLS, the pages and the API."`
+		TrustedProxies []string `key:"trusted_proxies" default:"[]" check:"network" doc:"Networks of proxies in front of this node, such as 10.0.0.0/8: their X-Forwarded-For says who the client is. Without it all clients behind a proxy share one client's limits."`
+		TLS            struct {
 			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over HTTPS. Empty: off."`
 			Cert string `key:"cert" default:"" check:"text,optional" doc:"Certificate chain, a PEM file. A new file is taken up without a restart."`
 			Key  string `key:"key" default:"" check:"text,optional" doc:"Private key of the certificate, a PEM file."`
@@ -71,7 +74,7 @@ type Config struct {
 	} `key:"auth"`
 
 	Ladder struct {
-		Default []media.Format `key:"default" default:"[source, 720p, 360p, opus, aac]" check:"format,some" doc:"Formats that are made of each stream: source, a height such as 720p, opus, aac. Never larger than the source."`
+		Default []media.Format `key:"default" default:"[source, 720p, 360p, opus, aac]" check:"format,some" doc:"Formats that are made of each stream: source, a height such as 720p, 1080p60 or 480p-vp8, opus, aac. Never larger than the source."`
 		Streams []LadderRule   `key:"streams" default:"[]" doc:"Other ladders for some streams; the first match holds: a list of {match: \"cup/*\", formats: [source, 1080p, opus, aac], always: true}. With always, formats are made even if nobody reads them."`
 	} `key:"ladder"`
 
@@ -83,7 +86,7 @@ type Config struct {
 	HLS struct {
 		Segment time.Duration `key:"segment" default:"2s" check:"from=1s,to=10s" doc:"Length of an HLS segment in whole seconds, and the distance of keyframes in the formats that are made here."`
 		Part    time.Duration `key:"part" default:"200ms" check:"from=50ms,to=5s" doc:"Length of a part of a segment. Shorter is less delay and more requests. The segment must be a whole number of parts."`
-		Window  time.Duration `key:"window" default:"30s" check:"from=3s,to=1h" doc:"How far back a playlist reaches, at least three segments."`
+		Window  time.Duration `key:"window" default:"30s" check:"from=8s,to=1h" doc:"How far back a playlist reaches, at least eight segments."`
 	} `key:"hls"`
 
 	Transcoder struct {
@@ -91,8 +94,46 @@ type Config struct {
 		Encoder string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
 		Preset  string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
 		Linger  time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
-		Workers int           `key:"workers" default:"32" check:"from=1,to=1024" doc:"The most FFmpeg processes at one time."`
+		Workers int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
 	} `key:"transcoder"`
+
+	// What follows is for parts that are not there yet. The keys are taken, so that one file serves nodes of several
+	// versions; setting one is answered with a warning.
+
+	TURN struct {
+		Addr string `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for STUN and TURN."`
+	} `key:"turn"`
+
+	Cluster struct {
+		Addr string   `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for the gossip of nodes."`
+		Join []string `key:"join" default:"[]" check:"addr" later:"true" doc:"Addresses of nodes to join."`
+		Key  string   `key:"key" default:"" check:"secret" secret:"true" later:"true" doc:"Key that all nodes of the cluster share."`
+	} `key:"cluster"`
+
+	Link struct {
+		Addr string `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for media between nodes, over UDP."`
+	} `key:"link"`
+
+	Redis struct {
+		URL string `key:"url" default:"" check:"text,optional" secret:"true" later:"true" doc:"Redis for the presence of users on many nodes."`
+	} `key:"redis"`
+
+	Kafka struct {
+		Brokers []string `key:"brokers" default:"[]" check:"addr" later:"true" doc:"Kafka for events."`
+	} `key:"kafka"`
+
+	S3 struct {
+		Bucket    string `key:"bucket" default:"" check:"text,optional" later:"true" doc:"Bucket for recordings and files."`
+		Endpoint  string `key:"endpoint" default:"" check:"text,optional" later:"true" doc:"Endpoint of the S3 server. Empty: that of AWS."`
+		Region    string `key:"region" default:"" check:"text,optional" later:"true" doc:"Region of the bucket."`
+		AccessKey string `key:"access_key" default:"" check:"text,optional" secret:"true" later:"true" doc:"Access key."`
+		SecretKey string `key:"secret_key" default:"" check:"text,optional" secret:"true" later:"true" doc:"Secret key."`
+		PathStyle bool   `key:"path_style" default:"false" later:"true" doc:"Put the bucket into the path of URLs, as most servers but AWS want it."`
+	} `key:"s3"`
+
+	Database struct {
+		URL string `key:"url" default:"" check:"text,optional" secret:"true" later:"true" doc:"Database of users. Empty: SQLite in data.dir."`
+	} `key:"database"`
 
 	Log struct {
 		Level  string `key:"level" default:"info" check:"oneof=debug|info|warn|error" doc:"What is logged: debug, info, warn or error, and all that is worse."`

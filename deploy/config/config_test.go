@@ -112,7 +112,9 @@ func TestMistakesStopTheStart(t *testing.T) {
 		want  []string
 	}{
 		{"unknown key", "http: {adr: ':80'}", "", nil, []string{"http.adr", "did you mean http.addr?"}},
-		{"unknown section", "kafka: {brokers: [a]}", "", nil, []string{"kafka.brokers", "banyan config"}},
+		{"proxy without a network", "http: {trusted_proxies: [proxy]}", "", nil, []string{"http.trusted_proxies", "10.0.0.0/8"}},
+		{"format that cannot be made", "ladder: {default: [source, 480p-mp3]}", "", nil, []string{"ladder.default", "480p-mp3"}},
+		{"unknown section", "nats: {brokers: [a]}", "", nil, []string{"nats.brokers", "banyan config"}},
 		{"key without section", "segment: 2s", "", nil, []string{"segment", "hls.segment"}},
 		{"value for a section", "http: 8080", "", nil, []string{"http", "section", "http.addr"}},
 		{"section for a value", "http: {addr: {port: 80}}", "", nil, []string{"http.addr.port"}},
@@ -133,7 +135,7 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"size too small", "ring: {bytes: 10}", "", nil, []string{"ring.bytes", "at least 1MiB"}},
 		{"size overflows", "ring: {bytes: 99999999999GiB}", "", nil, []string{"ring.bytes"}},
 		{"number", "transcoder: {workers: many}", "", nil, []string{"transcoder.workers", "whole number"}},
-		{"number zero", "transcoder: {workers: 0}", "", nil, []string{"transcoder.workers", "at least 1"}},
+		{"number below zero", "transcoder: {workers: -1}", "", nil, []string{"transcoder.workers", "at least 0"}},
 		{"boolean", "rtc: {loopback: perhaps}", "", nil, []string{"rtc.loopback", "true or false"}},
 		{"mode", "auth: {publish: opne}", "", nil, []string{"auth.publish", "token or open"}},
 		{"encoder", "transcoder: {encoder: h264}", "", nil, []string{"transcoder.encoder", "libx264"}},
@@ -167,7 +169,7 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"pulled twice", "rtsp: {pull: [{stream: a, url: 'rtsp://c/x'}, {stream: a, url: 'rtsp://d/x'}]}", "", nil, []string{"rtsp.pull", "item 2", "twice"}},
 		{"parts that do not fit", "hls: {part: 300ms}", "", nil, []string{"hls.part", "whole parts"}},
 		{"segment of half seconds", "hls: {segment: 1500ms, part: 250ms}", "", nil, []string{"hls.segment", "whole number of seconds"}},
-		{"window too short", "hls: {window: 5s}", "", nil, []string{"hls.window", "6s"}},
+		{"window too short", "hls: {window: 10s}", "", nil, []string{"hls.window", "16s"}},
 		{"ring shorter than segments", "ring: {seconds: 3}", "", nil, []string{"ring.seconds", "4s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -319,4 +321,21 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("from %q was written what does not load: %v\n%s", text, err, written.String())
 		}
 	})
+}
+
+func TestKeysOfLaterPartsAreTakenAndTold(t *testing.T) {
+	c, err := config.Load(config.Sources{Env: []string{"BANYAN_REDIS_URL=redis://localhost", "BANYAN_CLUSTER_JOIN=10.0.0.1:7946"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(c.Unused(), " "); got != "cluster.join redis.url" {
+		t.Errorf("told of %q, want the two keys that are set", got)
+	}
+}
+
+func TestDocumentedFormatsAreTaken(t *testing.T) {
+	_, err := config.Load(config.Sources{Flags: map[string]string{"ladder.default": "source,1080p60,480p-vp8,360p-vp9,opus,aac"}})
+	if err != nil {
+		t.Error(err)
+	}
 }

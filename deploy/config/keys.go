@@ -14,6 +14,7 @@ type Key struct {
 	Doc     string
 	Secret  bool
 	Bool    bool // takes true or false, and as a flag no value
+	Later   bool // nothing uses it yet
 
 	check string
 	field []int // index of the field in Config, for reflect
@@ -41,14 +42,34 @@ func keysOf(section reflect.Type, prefix string, index []int) []Key {
 			Name:    name,
 			Env:     EnvPrefix + strings.ToUpper(strings.ReplaceAll(name, ".", "_")),
 			Default: field.Tag.Get("default"),
-			Doc:     field.Tag.Get("doc"),
+			Doc:     doc(field.Tag),
 			Secret:  field.Tag.Get("secret") == "true",
 			Bool:    field.Type.Kind() == reflect.Bool,
+			Later:   field.Tag.Get("later") == "true",
 			check:   field.Tag.Get("check"),
 			field:   at,
 		})
 	}
 	return keys
+}
+
+func doc(tag reflect.StructTag) string {
+	if tag.Get("later") == "true" {
+		return "Not used yet. " + tag.Get("doc")
+	}
+	return tag.Get("doc")
+}
+
+// Unused lists the keys that are set and that nothing uses yet.
+func (c *Config) Unused() []string {
+	var names []string
+	for _, key := range Keys() {
+		if value := reflect.ValueOf(c).Elem().FieldByIndex(key.field); key.Later && !value.IsZero() &&
+			(value.Kind() != reflect.Slice || value.Len() > 0) {
+			names = append(names, key.Name)
+		}
+	}
+	return names
 }
 
 // kubernetesEnv matches the variables that Kubernetes sets in every container for each service of the namespace

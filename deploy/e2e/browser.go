@@ -157,6 +157,32 @@ func (b *Browser) Fill(selector, text string) { b.t.Helper(); b.do(nil, "fill", 
 // Press presses a key.
 func (b *Browser) Press(key string) { b.t.Helper(); b.do(nil, "press", key) }
 
+// WatchGaps begins to note the largest gap between two pictures that the page shows.
+func (b *Browser) WatchGaps() {
+	b.t.Helper()
+	b.Eval(nil, `(() => {
+		const video = document.querySelector("video");
+		window.largestGap = 0;
+		window.lastPicture = performance.now();
+		if (window.watchingGaps) return;
+		window.watchingGaps = true;
+		const shown = (now) => {
+			window.largestGap = Math.max(window.largestGap, now - window.lastPicture);
+			window.lastPicture = now;
+			video.requestVideoFrameCallback(shown);
+		};
+		video.requestVideoFrameCallback(shown);
+	})()`)
+}
+
+// LargestGap is the largest gap since WatchGaps, in milliseconds, the one that lasts included.
+func (b *Browser) LargestGap() float64 {
+	b.t.Helper()
+	var ms float64
+	b.Eval(&ms, `Math.max(window.largestGap, performance.now() - window.lastPicture)`)
+	return ms
+}
+
 // Screenshot takes a picture of the page. It is kept in the folder that E2E_SCREENSHOTS names, if set.
 func (b *Browser) Screenshot(name string) {
 	b.t.Helper()

@@ -16,18 +16,15 @@
 //
 // A Server starts the packagers of all renditions of a stream when the stream is first asked for, which is
 // what starts formats that nobody else reads; they end together when nobody has asked for any of them for
-// a while (ladder.go). A packager reads frames from the
-// oldest keyframe of the log's window, so that the first playlist has a history. Its cutter (cut.go) gives
-// each frame its place by media time: equal parts for video on a regular grid, whole multiples of the part
-// length for audio (grid.go). A part is built once, when its last frame is there: on a regular grid that
-// is known without the frame after. The window (window.go) keeps what is listed and, as the RFC demands,
-// as much again. Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always: a
-// publisher that leaves and returns with equal parameters makes a short segment and gaps, and no
-// discontinuity. Its frames are shown from the beginning of a segment on.
-//
-// A decoder that must be set up anew is another matter: the new epoch waits for the next segment, as a
-// segment has one init section (EXT-X-MAP). As media time goes on, that is no discontinuity either; a
-// change of codec is, and all renditions of the stream show it before the same segment (timeline.go).
+// a while (ladder.go). A packager reads frames from the oldest keyframe of the log's window, so that the
+// first playlist has a history. Its cutter (cut.go) gives each frame its place by media time: equal parts
+// for video on a regular grid, whole multiples of the part length for audio (grid.go). A part is built once,
+// when its last frame is there: on a regular grid that is known without the frame after. The window
+// (window.go) keeps what is listed and, as the RFC demands, as much again. Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always: a
+// publisher that leaves and returns makes a short segment, a discontinuity and gaps. Its frames are shown
+// from the beginning of a segment on. Where a decoder must be set up anew, the new epoch waits for the next
+// segment, as a segment has one init section (EXT-X-MAP), and begins it with a discontinuity. All
+// renditions of a stream show their discontinuities before the same segments (timeline.go).
 //
 // # Waiting
 //

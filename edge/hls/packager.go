@@ -135,10 +135,8 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 	if !f.Discontinuity || p.last == nil || p.last.Equal(f.Params) {
 		return
 	}
-	if p.last.Codec != f.Params.Codec {
-		// Marked with the first frame, as other renditions may show the segment before this one does.
-		p.timeline.mark(max(p.grid.at(f.Time()), p.cutter.msn+1))
-	}
+	// Marked with the first frame, as other renditions may show the segment before this one does.
+	p.timeline.mark(max(p.grid.at(f.Time()), p.cutter.msn+1))
 	if f.Keyframe && p.initFor(f) {
 		p.mapHint = f.Params.Epoch
 	}
@@ -180,6 +178,9 @@ func (p *packager) add(c *cut) bool {
 	if err != nil {
 		p.warn(err)
 		return false
+	}
+	if p.window.breaksBefore(c) {
+		p.timeline.mark(p.window.newest() + 1)
 	}
 	p.timeline.show(c.msn)
 	p.mu.Lock()

@@ -205,27 +205,28 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(r, "DISCONTINUITY") {
-		t.Error("the parameters are equal, so there is no discontinuity")
+	for name, text := range map[string]string{"video": r, "audio": s.listing("cup/cam1/source-audio/", at(7)+".1.mp4")} {
+		for i, segment := range parse(t, text).Segments {
+			if n := parse(t, text).MediaSequence + i - 900000000; segment.Discontinuity != (n == 3) {
+				t.Errorf("%s: segment %d: discontinuity %v; want it behind the segment that broke off only: %s", name, n, segment.Discontinuity, text)
+			}
+		}
 	}
 }
 
-// New parameters need another init section, and no more: media time goes on. Another codec is a
-// discontinuity, in all renditions alike.
+// New parameters need another init section and are a discontinuity, in all renditions alike. Media time
+// goes on.
 func TestNewParameters(t *testing.T) {
-	for _, c := range []struct {
-		codec         media.Codec
-		discontinuity bool
-	}{{media.H264, false}, {media.H265, true}} {
+	for _, codec := range []media.Codec{media.H264, media.H265} {
 		s, first := live(t, 5.5, nil)
 		s.want(200, video+"index.m3u8")
 		s.want(200, "cup/cam1/source-audio/index.m3u8")
 		first.publication.Close()
-		again := newStudio(t, s.hub, "cup/cam1", recordAs(t, c.codec, "160x90"), both)
+		again := newStudio(t, s.hub, "cup/cam1", recordAs(t, codec, "160x90"), both)
 		again.play(second(5.6), second(6.1)) // the first keyframe is at 6
-		eventually(t, "the new codec is noticed, as it is in the 200 ms before audio shows the segment", func() bool {
+		eventually(t, "the change is noticed, as it is in the 200 ms before audio shows the segment", func() bool {
 			marks, _ := s.server.timelines.of("cup/cam1").within(0, 1<<40)
-			return c.discontinuity == (len(marks) == 1)
+			return len(marks) == 1
 		})
 		again.play(second(6.1), second(8.5))
 		v := s.listing(video, at(4)+".1.mp4")
@@ -233,9 +234,9 @@ func TestNewParameters(t *testing.T) {
 		for name, text := range map[string]string{"video": v, "audio": a} {
 			m := parse(t, text)
 			for i, segment := range m.Segments {
-				want := c.discontinuity && m.MediaSequence+i == 900000003
+				want := m.MediaSequence+i == 900000003
 				if segment.Discontinuity != want {
-					t.Errorf("H18: %s, %s: segment %d: discontinuity %v, want %v: %s", c.codec, name, m.MediaSequence+i,
+					t.Errorf("H18: %s, %s: segment %d: discontinuity %v, want %v: %s", codec, name, m.MediaSequence+i,
 						segment.Discontinuity, want, text)
 				}
 				if d := m.Segments[0].DateTime.Add(2 * time.Duration(i) * time.Second); segment.DateTime.Sub(d).Abs() > 30*time.Millisecond {
@@ -251,7 +252,7 @@ func TestNewParameters(t *testing.T) {
 		if n, _ := decode(t, s.want(200, video+name).body+s.want(200, video+at(3)+".mp4").body); n != 60 {
 			t.Errorf("%d pictures of the new kind can be decoded, want 60", n)
 		}
-		if text := s.want(200, "cup/cam1/index.m3u8").body; c.codec == media.H265 && !strings.Contains(text, `CODECS="hvc1.1.6.L`) {
+		if text := s.want(200, "cup/cam1/index.m3u8").body; codec == media.H265 && !strings.Contains(text, `CODECS="hvc1.1.6.L`) {
 			t.Errorf("the new codec is not named: %s", text)
 		}
 	}

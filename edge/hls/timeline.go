@@ -11,10 +11,10 @@ import (
 // segments (RFC 8216bis section 6.2.4): players find the audio that belongs to a picture by counting
 // them. The rendition that something happens to marks the segment; every other then shows the mark, too.
 //
-// Only a change of codec is a discontinuity. The RFC demands one where timestamps or the type of tracks
-// change (section 4.4.4.3), and our timestamps always go on. New parameters of the same codec are told by
-// EXT-X-MAP alone: with a discontinuity hls.js 1.7.4 stalls, and may never recover if a gap goes before,
-// as it sets up its clock anew; without one it plays through.
+// New parameters are a discontinuity, and so is a segment that broke off, as what follows is not where
+// the lengths of segments add up to (section 4.4.4.3). The mark stands right behind it, before the gap if
+// there is one: what comes after the gap is then in its place. hls.js 1.7.4 plays over both; without the
+// marks it looks for the media after a gap in the wrong place, and leaves a hole of a segment now and then.
 //
 // A segment that some rendition has shown without a mark cannot get one any more.
 //

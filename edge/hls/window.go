@@ -118,6 +118,20 @@ func (w *window) advance(c *cut, p plan) {
 	w.segments = append(w.segments, w.open)
 }
 
+// breaksBefore tells whether the segment before that of c, or before the gap that comes before it, is
+// shorter than it should be, so that what follows is not where the lengths of segments add up to.
+func (w *window) breaksBefore(c *cut) bool {
+	last := w.find(w.newest())
+	if last == nil || last.gap || c.msn <= last.msn {
+		return false
+	}
+	var length time.Duration
+	for _, p := range last.parts {
+		length += p.length
+	}
+	return length < w.grid.segment-c.plan.frameTime()*3/2 // whole segments need not end on the grid to a frame
+}
+
 // lead is how many gap segments stand before the first one of a rendition. hls.js takes a playlist
 // without any whole segment for an error, and loads parts only at a place that is at least a part and
 // the open segment behind the first part that is listed; so the gap has parts, too.

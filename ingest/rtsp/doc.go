@@ -11,8 +11,9 @@
 // parameter sets in the description or in the stream are all dealt with in one way, whether the peer
 // pushes or is pulled.
 //
-// The first packets of a track wait 200 ms, so that a publisher that begins with a burst of what it
-// encoded meanwhile is not taken to be ahead of the clock (leadIn).
+// The first packets of a track wait 200 ms, and up to a second while they come unsteadily, so that a
+// publisher that begins with a burst of what it encoded meanwhile is not taken to be ahead of the clock
+// (leadIn).
 //
 // A session ends when the peer tears it down, closes its connection, or is silent for ten seconds; when
 // somebody else publishes under the name; and when its token is no longer valid. The logs go on: their

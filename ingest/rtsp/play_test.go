@@ -171,6 +171,47 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 	}
 }
 
+// TestPlayerIsToldOfItsEnd has a publisher come back with another codec than players were told: they get a BYE (R21).
+func TestPlayerIsToldOfItsEnd(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	u, err := base.ParseURL(n.url("cam"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := gortsplib.TransportTCP
+	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
+	if err := c.Start2(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	session, _, err := c.Describe(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
+		t.Fatal(err)
+	}
+	bye := make(chan struct{}, 1)
+	c.OnPacketRTCPAny(func(_ *description.Media, p rtcp.Packet) {
+		if _, ok := p.(*rtcp.Goodbye); ok {
+			bye <- struct{}{}
+		}
+	})
+	if _, err := c.Play(nil); err != nil {
+		t.Fatal(err)
+	}
+	push(t, n.url("cam"), "tcp", picture, []string{"-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "15"})
+	select {
+	case <-bye:
+	case <-time.After(patience):
+		t.Error("no BYE came")
+	}
+	eventually(t, "the player to be gone", func() bool { return n.server.Stats().Players == 0 })
+}
+
 // silence supplies every stream with a format of Opus packets.
 type silence struct{}
 

@@ -27,6 +27,8 @@ const (
 	queueWait, queueStep = 2 * time.Second, 10 * time.Millisecond
 	// Sender reports come this often (CHECKLISTS R21 asks for 5 s at most).
 	reportPeriod = 4 * time.Second
+	// BYE is given this long to leave the queue.
+	farewell = 500 * time.Millisecond
 )
 
 // player is a session that watches.
@@ -162,6 +164,10 @@ func (s *sender) run(ctx context.Context) {
 	}
 	s.player.logger.Info("a track ended: closing the RTSP player", "track", s.track.subscription.Log().ID().String(), "cause", err)
 	s.write(&rtcp.Goodbye{Sources: []uint32{s.ssrc}})
+	select { // gortsplib throws away what is queued when it closes
+	case <-time.After(farewell):
+	case <-ctx.Done():
+	}
 	s.player.lib.Close()
 }
 

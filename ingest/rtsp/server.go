@@ -241,7 +241,7 @@ func (s *Server) openPlain() (*gortsplib.Server, error) {
 		return nil, err
 	}
 	if err := lib.Start(); err != nil {
-		return nil, fmt.Errorf("listen for RTSP on %s: %w", s.config.Addr, err)
+		return nil, fmt.Errorf("rtsp.addr: listen on %s: %w", s.config.Addr, err)
 	}
 	s.config.Logger.Info("listening for RTSP", "addr", s.addr.String(), "udp", lib.UDPRTPAddress)
 	return lib, nil
@@ -255,7 +255,7 @@ func (s *Server) openTLS() (*gortsplib.Server, error) {
 	lib := s.newLib(s.config.TLSAddr, &s.tlsAddr)
 	lib.TLSConfig = s.config.TLS
 	if err := lib.Start(); err != nil {
-		return nil, fmt.Errorf("listen for RTSPS on %s: %w", s.config.TLSAddr, err)
+		return nil, fmt.Errorf("rtsp.tls.addr: listen on %s: %w", s.config.TLSAddr, err)
 	}
 	s.config.Logger.Info("listening for RTSPS", "addr", s.tlsAddr.String())
 	return lib, nil
@@ -269,7 +269,7 @@ func (s *Server) bindUDP(lib *gortsplib.Server) error {
 	}
 	rtp, rtcp, err := listenPair(s.config.UDPAddr)
 	if err != nil {
-		return fmt.Errorf("listen for RTP on %s: %w", s.config.UDPAddr, err)
+		return fmt.Errorf("rtsp.udp_addr: listen on %s: %w", s.config.UDPAddr, err)
 	}
 	lib.UDPRTPAddress, lib.UDPRTCPAddress = rtp.LocalAddr().String(), rtcp.LocalAddr().String()
 	lib.ListenPacket = func(_, address string) (net.PacketConn, error) {

@@ -3,6 +3,7 @@ package rtsp
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,7 +23,12 @@ import (
 	"banyan/relay/media"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Cameras run in real time and cost little: more at once than there are cores.
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6")
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait of these tests, for a busy machine.
 const patience = 20 * time.Second

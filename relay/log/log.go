@@ -86,7 +86,8 @@ func (t *table) slot(offset int64) *atomic.Pointer[entry] {
 // entry is a packet with its link to the keyframe before it.
 type entry struct {
 	media.Packet
-	prevKey int64 // offset of the keyframe before this one (keyframes only), or noOffset
+	prevKey int64         // offset of the keyframe before this one (keyframes only), or noOffset
+	pause   time.Duration // media time since the packet before, where nobody was sending; zero otherwise
 }
 
 // bell wakes everyone who waits for the next packet.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -421,4 +422,38 @@ func BenchmarkFanOut(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/read")
 		})
 	}
+}
+
+// A publisher that was away for a while has not changed its rates by that.
+func TestRatesLeaveOutPauses(t *testing.T) {
+	l, w := newTestLog(t, Config{Window: 12 * time.Second})
+	away := func(from, to int64, frames time.Duration) {
+		t.Helper()
+		if err := w.Begin(videoParams); err != nil {
+			t.Fatal(err)
+		}
+		for n := from; n < to; n++ {
+			p := packet(n)
+			p.Ticks += int64(frames) * tick
+			if err := w.Write(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(what string) {
+		t.Helper()
+		if s := l.Stats(); math.Abs(s.FrameRate-30) > 0.01 || math.Abs(s.Bitrate-30*64) > 50 {
+			t.Errorf("%s: %v frames and %v bits per second, want 30 and about 1920", what, s.FrameRate, s.Bitrate)
+		}
+	}
+	write(t, w, 0, 90)
+	want("before")
+	away(90, 96, 150) // 5 s later, a fifth of a second
+	want("after a pause")
+	away(96, 150, 180)
+	want("after a second, shorter one")
+	away(150, 420, 180)
+	want("when the first pause has left the window")
+	write(t, w, 600, 1200)
+	want("when all pauses have")
 }

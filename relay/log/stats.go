@@ -40,8 +40,8 @@ type Stats struct {
 	WindowPackets int           // in the window now
 	WindowBytes   int           // bytes that the window takes, overhead included
 	WindowSpan    time.Duration // media time from the oldest packet to the newest
-	Bitrate       float64       // bits per second of payload over the window; zero below half a second
-	FrameRate     float64       // frames per second over the window; zero below half a second
+	Bitrate       float64       // bits per second of payload over the window, pauses apart; zero below half a second
+	FrameRate     float64       // frames per second over the window, pauses apart; zero below half a second
 }
 
 // Stats reads the accounts.
@@ -63,10 +63,14 @@ func (l *Log) Stats() Stats {
 	}
 	s.WindowSpan = l.NewestTime().Sub(oldest.Time())
 	const least = 500 * time.Millisecond // below it a rate says nothing
-	if s.WindowSpan >= least {
-		seconds := s.WindowSpan.Seconds()
+	pauses, paused := l.window.pauses, l.window.paused
+	if oldest.pause > 0 { // lies before the window
+		pauses, paused = pauses-1, paused-oldest.pause
+	}
+	if sending := s.WindowSpan - paused; sending >= least {
+		seconds := sending.Seconds()
 		s.Bitrate = float64(s.WindowBytes-s.WindowPackets*packetOverhead) * 8 / seconds
-		s.FrameRate = float64(l.window.frames-1) / seconds
+		s.FrameRate = float64(l.window.frames-1-pauses) / seconds
 	}
 	return s
 }

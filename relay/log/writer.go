@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"banyan/relay/media"
 )
@@ -31,6 +32,8 @@ type window struct {
 	bytes   int     // in the window, with overhead
 	packets int
 	frames  int
+	pauses  int           // between packets of the window, or right before it
+	paused  time.Duration // their sum
 	epoch   uint32
 }
 
@@ -112,6 +115,7 @@ func (w *Writer) Write(p media.Packet) error {
 func (l *Log) append(p media.Packet) {
 	l.makeRoom(p)
 	e := l.window.entry(p)
+	l.window.pause(e, p.Time().Sub(l.NewestTime()))
 	if p.Has(media.Keyframe) {
 		e.prevKey = l.lastKey.Load()
 	}
@@ -211,7 +215,7 @@ func (l *Log) drop() {
 	l.tail.Store(offset + 1)
 	if e != nil {
 		l.table.Load().slot(offset).Store(nil)
-		l.window.forget(&e.Packet)
+		l.window.forget(e)
 	}
 }
 
@@ -266,7 +270,23 @@ func (w *window) copy(payload []byte) []byte {
 	return room
 }
 
-func (w *window) forget(p *media.Packet) {
+// pause notes the time before e during which nobody was sending: the absence of a publisher, which says
+// nothing of the rates of what is published.
+func (w *window) pause(e *entry, since time.Duration) {
+	const silence = 2 * time.Second // longer than any frame is shown
+	if w.packets > 1 && since > 0 && (e.Has(media.Discontinuity) || since > silence) {
+		e.pause = since
+		w.pauses++
+		w.paused += since
+	}
+}
+
+func (w *window) forget(e *entry) {
+	p := &e.Packet
+	if e.pause > 0 {
+		w.pauses--
+		w.paused -= e.pause
+	}
 	w.bytes -= len(p.Payload) + packetOverhead
 	w.packets--
 	if p.Has(media.FrameEnd) {

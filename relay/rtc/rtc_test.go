@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -201,6 +202,9 @@ func TestRestart(t *testing.T) {
 	accept(t, client, first)
 	wait(t, p.Connected(), "the connection")
 
+	if len(remoteCandidates(p)) == 0 {
+		t.Fatal("the session knows no candidate of the peer")
+	}
 	again := parse(t, offerOf(t, client, &webrtc.OfferOptions{ICERestart: true}), sdp.Publish)
 	fragment := "a=ice-ufrag:" + again.Ufrag + "\r\na=ice-pwd:" + again.Password + "\r\n"
 	for line := range strings.Lines(again.Text) {
@@ -224,6 +228,11 @@ func TestRestart(t *testing.T) {
 	if _, err := sdp.ParseFragment(ours.String()); err != nil {
 		t.Errorf("our own fragment is refused: %v", err)
 	}
+	for _, old := range remoteCandidates(p) { // what was known before the restart is discarded (W22)
+		if !strings.Contains(fragment, fmt.Sprintf(" %d typ host", old)) {
+			t.Errorf("the candidate with port %d, from before the restart, is still there", old)
+		}
+	}
 	answer := ours.Restarted(first)
 	for _, candidate := range ours.Candidates {
 		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
@@ -240,6 +249,16 @@ func TestRestart(t *testing.T) {
 			t.Fatal("no packet arrived after the restart")
 		}
 	}
+}
+
+// remoteCandidates are the ports of the peer's own candidates that the session would check.
+func remoteCandidates(p *Publisher) (ports []int32) {
+	for _, stat := range p.pc.GetStats() {
+		if c, ok := stat.(webrtc.ICECandidateStats); ok && c.Type == webrtc.StatsTypeRemoteCandidate && c.CandidateType == webrtc.ICECandidateTypeHost {
+			ports = append(ports, c.Port)
+		}
+	}
+	return ports
 }
 
 // TestReaping ends sessions that never connect.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"banyan/deploy/config"
@@ -26,7 +27,25 @@ func examinePorts(c config.Config) []Finding {
 			findings = append(findings, examinePort(port.key, port.network, port.addr))
 		}
 	}
+	if c.RTSP.UDPAddr != "" {
+		findings = append(findings, examinePair("rtsp.udp_addr", c.RTSP.UDPAddr))
+	}
 	return findings
+}
+
+// examinePair looks at the port for RTP and the one after it, for RTCP.
+func examinePair(key, addr string) Finding {
+	rtp := examinePort(key, "udp", addr)
+	host, text, err := net.SplitHostPort(addr)
+	port, _ := strconv.Atoi(text)
+	if rtp.Status != OK || err != nil || port == 0 {
+		return rtp
+	}
+	rtcp := examinePort(key, "udp", net.JoinHostPort(host, strconv.Itoa(port+1)))
+	if rtcp.Status != OK {
+		return rtcp
+	}
+	return good(key, "%s/udp and the port after it are free", addr)
 }
 
 func examinePort(key, network, addr string) Finding {

@@ -193,6 +193,7 @@ func TestToleratedOffers(t *testing.T) {
 		{"sendrecv", "a=sendonly", "a=sendrecv"},
 		{"setup active", "setup:actpass", "setup:active"},
 		{"profile-level-id garbage: the payload type is passed over", "profile-level-id=42001f", "profile-level-id=zz"},
+		{"rtcp-mux-only, which RFC 9725 wants beside rtcp-mux", "a=rtcp-mux", "a=rtcp-mux\r\na=rtcp-mux-only"},
 		{"unknown extmap", "a=mid:0", "a=mid:0\r\na=extmap:100 urn:x"},
 		{"candidate with port 65536: passed over", "192.0.2.7 50000", "192.0.2.7 65536"},
 		{"line feeds alone", "\r\n", "\n"},

@@ -120,10 +120,11 @@ class HlsPlayback implements Playback {
       Events.FRAG_LOADED,
       (_, data) => void (this.bytes += data.part === null ? data.frag.stats.loaded : 0),
     );
-    this.hls.on(
-      Events.FRAG_BUFFERED,
-      (_, data) => void (this.bytes += data.part === null ? 0 : data.stats.loaded),
-    );
+    this.hls.on(Events.FRAG_BUFFERED, (_, data) => {
+      this.bytes += data.part === null ? 0 : data.stats.loaded;
+      // A gap is a gap in every level: hls.js would shun those that it met one in for good.
+      for (const level of this.hls.levels) level.fragmentError = 0;
+    });
   }
 
   /** Resolves when the multivariant playlist is read and loading has begun. */
