@@ -46,7 +46,8 @@ func camera(t testing.TB, n *Node, stream string, video ...string) *Process {
 
 // TestDemo is what a newcomer does: start it, open the pages.
 func TestDemo(t *testing.T) {
-	n := StartNode(t, append(small, "--demo")...)
+	// One rung, as two cores have two cameras and a browser to run beside it.
+	n := StartNode(t, "--demo", "--transcoder.preset", "ultrafast", "--ladder.default", "source,720p,opus,aac")
 	for _, stream := range []string{"cup/cam1", "cup/cam2"} {
 		n.WaitLive(t, stream)
 	}
