@@ -19,7 +19,6 @@ var ErrNoPicture = errors.New("the stream has no picture yet: try again in a mom
 
 const (
 	thumbWidth    = 480             // pixels, at most
-	thumbLimit    = 2 * time.Second // for FFmpeg to make one
 	thumbBytes    = 1 << 20         // at most
 	thumbAge      = 5 * time.Second // before another is made
 	maxThumbnails = 2               // made at once
@@ -42,7 +41,7 @@ func (t *Transcoder) Thumbnail(ctx context.Context, s *relay.Stream) ([]byte, er
 			return jpeg, nil // made between the look above and now
 		}
 		// Others wait for it too, so that one of them leaving does not end it; its own limits do.
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*thumbLimit)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*t.config.Grace)
 		defer cancel()
 		return t.makeThumbnail(bounded, s, key)
 	})
@@ -81,7 +80,7 @@ func (t *Transcoder) makeThumbnail(ctx context.Context, s *relay.Stream, key *fr
 		return nil, err
 	}
 	software := limits{memory: t.config.Memory, nice: 10}
-	jpeg, err := runOnce(t.config.FFmpeg, thumbnailArgs(*key.Params, thumbWidth), software, input.Bytes(), thumbLimit, thumbBytes)
+	jpeg, err := runOnce(t.config.FFmpeg, thumbnailArgs(*key.Params, thumbWidth), software, input.Bytes(), t.config.Grace, thumbBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -51,9 +51,6 @@ func build(config Config, probe func(Config, []media.Codec) (map[media.Codec]enc
 	if config.FFmpeg, err = filepath.Abs(path); err != nil {
 		return nil, fmt.Errorf("transcoder: path of FFmpeg: %w", err)
 	}
-	if os.Geteuid() == 0 {
-		config.Logger.Warn("FFmpeg will run as root, as this server does: run the server as a user of its own")
-	}
 	t := &Transcoder{
 		config: config, ladders: ladders,
 		slots:      slots{most: config.MaxProcesses},
@@ -68,6 +65,9 @@ func build(config Config, probe func(Config, []media.Codec) (map[media.Codec]enc
 		if err := config.Metrics.Register(collector{t}); err != nil {
 			return nil, fmt.Errorf("transcoder: register metrics: %w", err)
 		}
+	}
+	if os.Geteuid() == 0 {
+		config.Logger.Warn("FFmpeg will run as root, as this server does: run the server as a user of its own")
 	}
 	return t, nil
 }

@@ -2,6 +2,7 @@ package transcoder
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -304,7 +305,7 @@ func TestJudge(t *testing.T) {
 // Every software encoder works here, as the other tests take for granted.
 func TestProbe(t *testing.T) {
 	t.Parallel()
-	c := Config{Encoder: "libx264", Ladders: []Rule{{Match: "**", Formats: []string{
+	c := Config{Logger: slog.New(slog.DiscardHandler), Encoder: "libx264", Ladders: []Rule{{Match: "**", Formats: []string{
 		"720p", "720p-h265", "720p-vp8", "720p-vp9", "720p-av1", "opus", "aac"}}}}
 	tr, err := New(c)
 	if err != nil {
