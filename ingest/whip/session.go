@@ -20,12 +20,11 @@ import (
 type session struct {
 	*rtc.Publisher // set before made is closed
 
-	server   *Server
-	stream   media.Name
-	kinds    []media.Kind // that were negotiated
-	origin   string       // where the request came from
-	expires  time.Time    // of what the publisher may do; zero for never
-	timeline *ingest.Timeline
+	server  *Server
+	stream  media.Name
+	kinds   []media.Kind // that were negotiated
+	origin  string       // where the request came from
+	expires time.Time    // of what the publisher may do; zero for never
 
 	repairs chan *rtp.Packet // of video; readRepairs sends, never closed
 
@@ -33,12 +32,14 @@ type session struct {
 	claimed chan struct{} // closed by run when publication is set
 	done    chan struct{} // closed by run at its end
 
-	publication *relay.Publication // set before claimed is closed
+	// Set before claimed is closed.
+	publication *relay.Publication
+	timeline    *ingest.Timeline
 }
 
 func newSession(s *Server, r *wish.Request, expires time.Time) *session {
 	x := &session{
-		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires, timeline: ingest.NewTimeline(),
+		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires,
 		repairs: make(chan *rtp.Packet, queuedRepairs),
 		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -110,11 +111,7 @@ func (x *session) claim() error {
 	if err != nil {
 		return err
 	}
-	for _, t := range publication.Stream().Published() {
-		if t.Log != nil {
-			x.timeline.NotBefore(t.Log.NewestTime())
-		}
-	}
+	x.timeline = ingest.Resume(publication.Stream(), time.Now())
 	for _, kind := range x.kinds {
 		if _, err := publication.Source(kind); err != nil { // taken over already
 			publication.Close()
