@@ -409,7 +409,7 @@ func FuzzForwarder(f *testing.F) {
 			t.Fatal(err)
 		}
 		st := cam.forwarder.Stats()
-		if uint64(cam.log.Stats().Packets) != st.Forwarded+st.Inserted {
+		if cam.log.Stats().Packets != st.Forwarded+st.Inserted {
 			t.Fatalf("the log has %d packets, the forwarder counts %+v", cam.log.Stats().Packets, st)
 		}
 	})

@@ -149,8 +149,8 @@ func (g *guest) complain() {
 	}
 	res.Header["Connection"] = base.HeaderValue{"close"}
 	text, err := res.Marshal()
-	if err != nil || g.Conn.SetWriteDeadline(time.Now().Add(time.Second)) != nil {
+	if err != nil || g.SetWriteDeadline(time.Now().Add(time.Second)) != nil {
 		return
 	}
-	_, _ = g.Conn.Write(text) // the connection closes either way
+	_, _ = g.Write(text) // the connection closes either way
 }

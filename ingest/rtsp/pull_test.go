@@ -325,8 +325,7 @@ func TestHostileCameras(t *testing.T) {
 
 func TestRedirectsAreBounded(t *testing.T) {
 	t.Parallel()
-	var c *camera
-	c = newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, redirect("rtsp://"+c.Addr().String()+"/again")) })
+	c := newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, redirect("rtsp://"+c.Addr().String()+"/again")) })
 	attemptAt(t, c, "")
 	if n := c.conns.Load(); n > maxDials {
 		t.Errorf("%d connections were made; want at most %d", n, maxDials)

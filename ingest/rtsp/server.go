@@ -196,14 +196,18 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serve waits for the end of ctx, and then of all connections.
 func serve(ctx context.Context, lib *gortsplib.Server) error {
-	failed := make(chan error, 1)
-	go func() { failed <- lib.Wait() }()
+	var err error // set before ended is closed
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = lib.Wait()
+	}()
 	select {
 	case <-ctx.Done():
 		lib.Close() // ends connections, then sessions; each tells its handler
-		<-failed
+		<-ended
 		return nil
-	case err := <-failed:
+	case <-ended:
 		return fmt.Errorf("accept RTSP connections: %w", err)
 	}
 }

@@ -280,9 +280,10 @@ func TestPublish(t *testing.T) {
 				t.Error("does not begin with a keyframe")
 			}
 			for i, f := range frames[1:] {
-				// At first video is moved by up to a millisecond per frame, until it is in step with audio.
-				if step := f.Ticks - frames[i].Ticks; step < 6000-91 || step > 6000+91 || f.Lost || f.Discontinuity {
-					t.Errorf("frame %d: %d ticks after the one before (want 6000), lost %v, discontinuity %v", i+1, step, f.Lost, f.Discontinuity)
+				// Until it is in step with audio, video is moved by up to a millisecond per frame, or by up to half
+				// of its distance where a busy machine held one of the two back. Package ingest tests it to the tick.
+				if step := f.Ticks - frames[i].Ticks; step < 2900 || step > 12100 || f.Lost || f.Discontinuity {
+					t.Errorf("frame %d: %d ticks after the one before (want about 6000), lost %v, discontinuity %v", i+1, step, f.Lost, f.Discontinuity)
 				}
 			}
 			n.wantDecodable(frames)

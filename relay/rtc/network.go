@@ -98,11 +98,11 @@ func New(config Config) (*Network, error) {
 		n.tcpMux = newTCPMux(&stallListener{Listener: n.tcp, patience: n.config.StallTimeout}, logs)
 	}
 	if err := n.configure(logs); err != nil {
-		n.closeSockets()
+		_ = n.closeSockets() // why it came to this says more
 		return nil, err
 	}
 	if _, err := n.currentCertificate(time.Now()); err != nil {
-		n.closeSockets()
+		_ = n.closeSockets() // why it came to this says more
 		return nil, err
 	}
 	return n, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/opus"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
 )
 
 // sample is an access unit or an audio frame.
@@ -80,7 +81,7 @@ func (s *source) listen(ts *mpegts.Reader, emit func(sample) error) {
 	ts.OnDecodeError(func(error) {})
 	for _, track := range ts.Tracks() {
 		switch track.Codec.(type) {
-		case *mpegts.CodecH264:
+		case *codecs.H264:
 			if s.video {
 				continue
 			}
@@ -88,7 +89,7 @@ func (s *source) listen(ts *mpegts.Reader, emit func(sample) error) {
 			ts.OnDataH264(track, func(pts, _ int64, au [][]byte) error {
 				return emit(sample{video: true, key: h264.IsRandomAccess(au), at: since(clock.Decode(pts)), units: clone(au)})
 			})
-		case *mpegts.CodecOpus:
+		case *codecs.Opus:
 			if s.audio {
 				continue
 			}

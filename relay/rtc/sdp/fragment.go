@@ -138,7 +138,7 @@ func usable(candidate string) bool {
 	return false
 }
 
-// Credentials replaces the ICE credentials and the candidates of an offer's text by those of f: the offer that the
+// Restarted replaces the ICE credentials and the candidates of an offer's text by those of f: the offer that the
 // peer would have sent had it restarted ICE by a new one.
 func (f *Fragment) Restarted(offer string) string {
 	var out strings.Builder

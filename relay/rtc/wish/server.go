@@ -108,7 +108,6 @@ type entry struct {
 	turn          chan struct{} // holds a token; whoever has it may change what follows
 	tag           string        // entity tag of the ICE generation
 	ufrag, secret string        // the peer's
-	gone          bool
 }
 
 // New makes a server without endpoints.

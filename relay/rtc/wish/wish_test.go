@@ -49,12 +49,11 @@ func (s *twin) Restart(context.Context, *sdp.Fragment) (*sdp.Fragment, error) {
 // door is a server with one endpoint, /whip/.
 type door struct {
 	*testing.T
-	server  *Server
-	http    *httptest.Server
-	last    *twin // that was made
-	refuse  error // what Accept answers
-	offer   string
-	noToken bool
+	server *Server
+	http   *httptest.Server
+	last   *twin // that was made
+	refuse error // what Accept answers
+	offer  string
 }
 
 const token = "Bearer ana"
