@@ -2,6 +2,7 @@ package whip
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/pion/rtp"
@@ -9,7 +10,6 @@ import (
 
 	"banyan/ingest"
 	"banyan/relay"
-	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
 	"banyan/relay/rtc/wish"
@@ -22,9 +22,9 @@ type session struct {
 
 	server  *Server
 	stream  media.Name
-	kinds   []media.Kind // that were negotiated
-	origin  string       // where the request came from
-	expires time.Time    // of what the publisher may do; zero for never
+	kinds   []media.Kind                     // that were negotiated
+	origin  string                           // where the request came from
+	expired func(done <-chan struct{}) error // waits until the publisher may no longer; see wish.Request
 
 	repairs chan *rtp.Packet // of video; readRepairs sends, never closed
 
@@ -37,9 +37,9 @@ type session struct {
 	timeline    *ingest.Timeline
 }
 
-func newSession(s *Server, r *wish.Request, expires time.Time) *session {
+func newSession(s *Server, r *wish.Request) *session {
 	x := &session{
-		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires,
+		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expired: r.Expired,
 		repairs: make(chan *rtp.Packet, queuedRepairs),
 		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -77,26 +77,24 @@ func (x *session) run() {
 	defer x.publication.Close()
 	x.server.metrics.sessions.Inc()
 	defer x.server.metrics.sessions.Dec()
-	expired, stop := x.expired()
-	defer stop()
+	expired := make(chan error, 1)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer x.Publisher.Close() // what is watched
+	watch.Go(func() { expired <- x.expired(x.Ending()) })
 	select {
-	case <-expired:
+	case cause := <-expired:
+		if cause == nil { // the session is ending for another reason
+			x.server.metrics.ended(endOf(x.Err()))
+			return
+		}
+		x.server.config.Logger.Info("the publisher's token has run out", "stream", x.stream, "cause", cause)
 		x.server.metrics.ended(endExpired)
 	case <-x.publication.Ended():
 		x.server.metrics.ended(endReplaced)
 	case <-x.Ending():
 		x.server.metrics.ended(endOf(x.Err()))
 	}
-}
-
-// expired fires when the publisher's token no longer holds, on a clock that may be off as far as tokens
-// allow.
-func (x *session) expired() (at <-chan time.Time, stop func() bool) {
-	if x.expires.IsZero() {
-		return nil, func() bool { return true }
-	}
-	timer := time.NewTimer(time.Until(x.expires) + auth.Leeway)
-	return timer.C, timer.Stop
 }
 
 // claim takes the name over, and goes on in media time where the publisher before stopped. It also claims the tracks
