@@ -2,6 +2,7 @@ package whip
 
 import (
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type session struct {
 
 	made    chan struct{} // closed when Publisher is set
 	claimed chan struct{} // closed by run when publication is set
+	broken  chan struct{} // tells run to end the session; capacity 1, never closed
 	done    chan struct{} // closed by run at its end
 
 	// Set before claimed is closed.
@@ -41,7 +43,7 @@ func newSession(s *Server, r *wish.Request) *session {
 	x := &session{
 		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expired: r.Expired,
 		repairs: make(chan *rtp.Packet, queuedRepairs),
-		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
+		made:    make(chan struct{}), claimed: make(chan struct{}), broken: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	for _, m := range r.Offer.Media {
 		x.kinds = append(x.kinds, m.Kind)
@@ -92,6 +94,8 @@ func (x *session) run() {
 		x.server.metrics.ended(endExpired)
 	case <-x.publication.Ended():
 		x.server.metrics.ended(endReplaced)
+	case <-x.broken:
+		x.server.metrics.ended(endOther)
 	case <-x.Ending():
 		x.server.metrics.ended(endOf(x.Err()))
 	}
@@ -146,8 +150,12 @@ func (x *session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 // endOnPanic keeps a mistake of ours that a packet brings to light from ending more than its session.
 func (x *session) endOnPanic() {
 	if cause := recover(); cause != nil {
-		x.server.config.Logger.Error("a publisher's packet broke the session", "stream", x.stream, "cause", cause)
-		go x.Publisher.Close() // it waits for this function to return
+		x.server.config.Logger.Error("a publisher's packet broke the session", "stream", x.stream,
+			"cause", cause, "stack", string(debug.Stack()))
+		select {
+		case x.broken <- struct{}{}: // run ends the session: this function is one of those that it waits for
+		default:
+		}
 	}
 }
 
