@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/relay"
 	"banyan/relay/media"
 )
 
@@ -15,6 +16,9 @@ const (
 	// Frames are sent out of display order by a few frames at most (16 in H.264, at 15 Hz about a
 	// second); a step further back is a leap.
 	leapBack = time.Second
+	// A track that has run this far ahead of the clock, by steps that are none of them a leap, is held there: its
+	// packets count as of their arrival. A file that is sent without pace would take media time along for good.
+	aheadMost = 10 * time.Second
 	// A track whose packets are this late for a whole drift window will not catch up: the publisher
 	// paused and went on where it was.
 	lagging = time.Second
@@ -60,8 +64,8 @@ const (
 // Between corrections the steps of media time equal the steps of the timestamps. What was handed out
 // as newest is never followed by something older, beyond the order in which the publisher sends frames.
 //
-// A publisher that sends faster than real time (a file, unpaced) gets ahead of our clock: its
-// timestamps are taken at their word.
+// A publisher that sends faster than real time (a file, unpaced) gets ahead of our clock, by ten seconds at
+// most. From there on media time goes on with the clock, whatever the timestamps say.
 //
 // Methods of a Timeline and of its Clocks are safe for concurrent use.
 type Timeline struct {
@@ -76,6 +80,25 @@ type Timeline struct {
 
 // NewTimeline makes a timeline for one session of a publisher.
 func NewTimeline() *Timeline { return &Timeline{} }
+
+// believable is how far ahead of the clock a publisher is followed by the next.
+const believable = time.Minute
+
+// Resume makes the timeline of a publisher that takes over s at now: it goes on after the newest media time that was
+// published there before. A publisher that ran far ahead of the clock is not followed: time goes back once, with the
+// new epoch.
+func Resume(s *relay.Stream, now time.Time) *Timeline {
+	t := NewTimeline()
+	for _, track := range s.Published() {
+		if track.Log == nil {
+			continue
+		}
+		if at := track.Log.NewestTime(); at <= media.TimeOf(now.Add(believable)) {
+			t.NotBefore(at)
+		}
+	}
+	return t
+}
 
 // NotBefore makes all tracks begin after at: the newest media time that an earlier publisher wrote
 // under the same name. Call it before the first packet.
@@ -159,10 +182,11 @@ func (c *Clock) Ticks(rtp uint32, arrived time.Time) (ticks int64, jumped bool) 
 	c.noteSpacing(step)
 	c.ext = ext
 	if ext > c.newest {
-		c.advance(ext)
+		c.advance(ext, arrived)
 		c.arrived = arrived
 	}
-	ticks = ext + c.offsetAt(ext)
+	// A frame sent before its place, when time was being held, is not shown after those that it belongs before.
+	ticks = min(ext+c.offsetAt(ext), c.newest+c.segments[len(c.segments)-1].offset)
 	t.measure(c, ticks, arrived)
 	return ticks, false
 }
@@ -251,12 +275,13 @@ func (c *Clock) noteSpacing(step int64) {
 }
 
 // advance applies corrections at a new newest frame.
-func (c *Clock) advance(ext int64) {
+func (c *Clock) advance(ext int64, arrived time.Time) {
 	t := c.timeline
 	if c == t.lead {
 		t.slew(media.DurationOf(ext-c.newest, c.rate))
 	}
 	c.align()
+	c.hold(ext, arrived)
 	c.newest = ext
 	offset := c.anchor + c.shifted()
 	last := &c.segments[len(c.segments)-1]
@@ -285,6 +310,15 @@ func (c *Clock) align() {
 	}
 	c.skew += d
 	c.astray -= d
+}
+
+// hold keeps a track that is far ahead of the clock from getting further ahead. It lets time go on as it passes, so
+// that a track that is ahead for another reason (what was published before it was, our clock was set back) goes on as usual.
+func (c *Clock) hold(ext int64, arrived time.Time) {
+	before := c.newest + c.segments[len(c.segments)-1].offset
+	most := max(before+1, before+media.TicksOf(media.Time(arrived.Sub(c.arrived)), c.rate),
+		media.TicksOf(media.TimeOf(arrived).Add(aheadMost), c.rate))
+	c.anchor -= max(0, ext+c.anchor+c.shifted()-most)
 }
 
 // offsetAt is the offset that was current when the frame at ext was the newest.

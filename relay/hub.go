@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"banyan/relay/log"
@@ -76,6 +77,7 @@ type Hub struct {
 	ctx    context.Context // ends supplies
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // supplies and timers
+	panics atomic.Uint64  // of suppliers
 
 	mu        sync.Mutex // guards all below, and the streams' state
 	streams   map[media.Name]*Stream
@@ -98,6 +100,9 @@ func (h *Hub) AddSupplier(s Supplier) {
 	defer h.mu.Unlock()
 	h.suppliers = append(slices.Clone(h.suppliers), s)
 }
+
+// Panics is how often a supplier broke.
+func (h *Hub) Panics() uint64 { return h.panics.Load() }
 
 // Stream finds a stream that has, or lately had, a publisher.
 func (h *Hub) Stream(name media.Name) (*Stream, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -256,7 +257,7 @@ func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
 	h.config.Logger.Info("format started", "track", id.String())
 	h.wg.Go(func() {
 		defer cancel()
-		err := o.supplier.Supply(ctx, s, o.Offer, writer)
+		err := h.supply(ctx, id, func() error { return o.supplier.Supply(ctx, s, o.Offer, writer) })
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if ctx.Err() == nil {
@@ -265,6 +266,28 @@ func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
 		s.dropLocked(key, t)
 	})
 	return t
+}
+
+// panicPause is how long a track is silent after its supplier has panicked: readers who subscribe again at once would
+// otherwise have it panic again and again, as fast as it can.
+const panicPause = 5 * time.Second
+
+// supply runs a supplier's work. A panic in there costs this track alone.
+func (h *Hub) supply(ctx context.Context, id media.TrackID, work func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			h.panics.Add(1)
+			h.config.Logger.Error("a format's supplier panicked", "track", id.String(), "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			err = fmt.Errorf("its supplier panicked: %v", cause)
+			pause := time.NewTimer(panicPause)
+			defer pause.Stop()
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return work()
 }
 
 // dropLocked ends a supplied track.

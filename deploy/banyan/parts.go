@@ -196,13 +196,12 @@ func (n *node) buildEdge() (err error) {
 }
 
 // authorizePlay decides who may watch a stream over HTTP.
-func (n *node) authorizePlay(r *http.Request, stream media.Name) (user string, err error) {
+func (n *node) authorizePlay(r *http.Request, stream media.Name) (auth.Claims, error) {
 	token, err := auth.Bearer(r)
 	if err != nil {
-		return "", err
+		return auth.Claims{}, err
 	}
-	claims, err := n.guard.CheckPlay(token, stream)
-	return claims.User, err
+	return n.guard.CheckPlay(token, stream)
 }
 
 func (n *node) routeAPI() {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"banyan/relay"
+	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
 	"banyan/relay/rtc/sdp"
@@ -24,7 +25,7 @@ type Config struct {
 	Network *rtc.Network
 	Signal  *wish.Server // keeps the sessions
 	// Authorize says who may watch a stream; see wish.Endpoint.
-	Authorize func(r *http.Request, stream media.Name) (user string, err error)
+	Authorize func(r *http.Request, stream media.Name) (auth.Claims, error)
 	// MaxLag is how far behind live a viewer may fall before it skips to the newest keyframe. If zero, 3 s.
 	MaxLag time.Duration
 	// Metrics gets the counters. If nil, they are counted for nobody.

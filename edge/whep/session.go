@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"banyan/relay"
@@ -53,7 +54,7 @@ func (v *session) open(ctx context.Context, r *wish.Request, tracks []relay.Trac
 		return fmt.Errorf("watch %q: %w", r.Stream, err)
 	}
 	v.Viewer = viewer
-	go v.run(f)
+	go v.run(f, r) // done says when it has ended; whoever closes the session waits for that
 	return nil
 }
 
@@ -68,8 +69,16 @@ func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
 }
 
 // run feeds the viewer until its session ends. Whatever goes wrong in there ends this session alone.
-func (v *session) run(f *feed) {
+func (v *session) run(f *feed, r *wish.Request) {
 	defer close(v.done)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		if err := r.Expired(v.Ending()); err != nil {
+			v.server.config.Logger.Info("viewer's token has run out", "stream", v.stream.Name(), "cause", err)
+			v.Viewer.Close()
+		}
+	})
 	defer v.Viewer.Close()
 	defer f.letGo()
 	defer func() {

@@ -211,6 +211,23 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// TestTokenRunsOut: a session ends with its token, unless by then nobody needs one.
+func TestTokenRunsOut(t *testing.T) {
+	w := newWorld(t)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(5)
+	short, open := newPlayer(w), newPlayer(w)
+	for p, token := range map[*player]string{short: "short", open: "open"} {
+		p.token = token
+		p.watch("/whep/cup/cam1")
+	}
+	w.late.Store(true)
+	w.eventually("the session whose token has run out to end", func() bool { return w.signal.Sessions() == 1 })
+	if response, _ := w.do("PATCH", open.location, "application/trickle-ice-sdpfrag", "", "Authorization", "Bearer open"); response.StatusCode == http.StatusNotFound {
+		t.Error("the wrong session has ended")
+	}
+}
+
 func TestKeyframeRequestReachesTheLog(t *testing.T) {
 	w := newWorld(t)
 	c := w.newCamera("cup/cam1", "baseline")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 
 	"banyan/edge/whep"
 	"banyan/relay"
+	"banyan/relay/auth"
 	"banyan/relay/frame"
 	"banyan/relay/log"
 	"banyan/relay/media"
@@ -41,15 +43,22 @@ type world struct {
 	server  *whep.Server
 	http    *httptest.Server
 	metrics *prometheus.Registry
+	late    atomic.Bool // tokens called "short" no longer hold
 }
 
 // user is who the bearer of a token of these tests is: the token itself. "bad" may not watch.
-func user(r *http.Request, _ media.Name) (string, error) {
+func (w *world) user(r *http.Request, _ media.Name) (auth.Claims, error) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if token == "bad" {
-		return "", &wish.Refusal{Status: http.StatusUnauthorized, Detail: "bad token", Header: http.Header{"Www-Authenticate": {"Bearer"}}}
+		return auth.Claims{}, &wish.Refusal{Status: http.StatusUnauthorized, Detail: "bad token", Header: http.Header{"Www-Authenticate": {"Bearer"}}}
 	}
-	return token, nil
+	if strings.HasPrefix(token, "short") && w.late.Load() {
+		return auth.Claims{}, &wish.Refusal{Status: http.StatusUnauthorized, Detail: "token expired"}
+	}
+	if strings.HasPrefix(token, "short") || token == "open" { // they expire at once
+		return auth.Claims{User: token, Expires: time.Now().Add(-auth.Leeway)}, nil
+	}
+	return auth.Claims{User: token}, nil
 }
 
 func newWorld(t testing.TB) *world {
@@ -68,7 +77,7 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(w.signal.Close)
 	w.server, err = whep.New(whep.Config{
-		Hub: w.hub, Network: w.network, Signal: w.signal, Authorize: user, Metrics: w.metrics, Logger: logger,
+		Hub: w.hub, Network: w.network, Signal: w.signal, Authorize: w.user, Metrics: w.metrics, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

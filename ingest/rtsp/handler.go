@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
 	lib "github.com/bluenviron/gortsplib/v4/pkg/auth"
@@ -346,22 +345,10 @@ func statusOf(err error) base.StatusCode {
 	return base.StatusBadRequest
 }
 
-// watch ends a session when its token has run out.
+// watch ends a session when what its connection has proven no longer holds.
 func (g grant) watch(done <-chan struct{}, logger *slog.Logger, end func()) {
-	if g.check == nil || g.expires.IsZero() {
-		<-done
-		return
-	}
-	timer := time.NewTimer(time.Until(g.expires.Add(auth.Leeway + time.Second)))
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-		if err := g.check(); err != nil {
-			logger.Info("the token has run out", "cause", err)
-			end()
-			return
-		}
-		<-done
+	if err := auth.Watch(done, g.expires, g.check); err != nil {
+		logger.Info("the token has run out", "cause", err)
+		end()
 	}
 }

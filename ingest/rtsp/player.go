@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -158,6 +159,13 @@ var errOtherCodec = errors.New("the track now has another codec or other paramet
 
 // run sends until ctx ends; when the track itself ends, it ends the session.
 func (s *sender) run(ctx context.Context) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			s.player.logger.Error("a packet broke the RTSP player", "track", s.track.subscription.Log().ID().String(),
+				"cause", broken, "stack", string(debug.Stack()))
+			s.player.lib.Close()
+		}
+	}()
 	err := s.sendAll(ctx)
 	if ctx.Err() != nil {
 		return
@@ -248,7 +256,7 @@ func (s *sender) reportAt(packet *media.Packet) {
 	}
 	s.reported = now
 	s.write(&rtcp.SenderReport{
-		SSRC: s.ssrc, NTPTime: ntpOf(packet.Time()), RTPTime: packet.RTPTime(),
+		SSRC: s.ssrc, NTPTime: packet.Time().NTP(), RTPTime: packet.RTPTime(),
 		PacketCount: s.packets, OctetCount: s.octets,
 	})
 }
@@ -256,13 +264,6 @@ func (s *sender) reportAt(packet *media.Packet) {
 // write queues a report; one that finds the queue full is dropped, as the next will do.
 func (s *sender) write(packet rtcp.Packet) {
 	_ = s.player.lib.WritePacketRTCP(s.track.media, packet)
-}
-
-// ntpOf is an instant in the 64-bit format of RFC 3550, section 4.
-func ntpOf(t media.Time) uint64 {
-	const epoch = 2208988800 // seconds from 1900 to 1970
-	seconds, rest := int64(t)/int64(time.Second), int64(t)%int64(time.Second)
-	return uint64(seconds+epoch)<<32 | uint64(rest)<<32/uint64(time.Second)
 }
 
 // sleep waits for d; it tells whether it was not interrupted.

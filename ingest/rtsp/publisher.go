@@ -50,8 +50,7 @@ const (
 
 // listen makes the tracks of sources and takes what the peer sends.
 func (p *publisher) listen(from peer, sources []*source) error {
-	p.timeline = ingest.NewTimeline()
-	p.timeline.NotBefore(newest(p.publication.Stream()))
+	p.timeline = ingest.Resume(p.publication.Stream(), time.Now())
 	for _, s := range sources {
 		t, err := newTrack(p, s)
 		if err != nil {
@@ -63,22 +62,6 @@ func (p *publisher) listen(from peer, sources []*source) error {
 	return nil
 }
 
-// newest is the newest media time that was published under the name before. A publisher that ran far
-// ahead of the clock is not followed there: time goes back once, with the new epoch.
-func newest(s *relay.Stream) media.Time {
-	const believable = time.Minute
-	var at media.Time
-	for _, t := range s.Published() {
-		if t.Log != nil {
-			at = max(at, t.Log.NewestTime())
-		}
-	}
-	if at > media.TimeOf(time.Now().Add(believable)) {
-		return 0
-	}
-	return at
-}
-
 // track is one track of a publisher. Its packets come one after the other, its reports from another
 // goroutine.
 type track struct {
@@ -88,6 +71,9 @@ type track struct {
 	writer    *frame.Writer
 	leadIn    leadIn
 	leapt     bool // the next frame begins an epoch
+
+	begun bool   // next is valid
+	next  uint16 // the sequence number to come
 }
 
 func newTrack(p *publisher, s *source) (*track, error) {
@@ -134,9 +120,13 @@ func (t *track) take(packet *rtp.Packet, now time.Time) {
 func (t *track) publish(packet *rtp.Packet, now, at time.Time) {
 	ticks, jumped := t.clock.Ticks(packet.Timestamp, at)
 	t.leapt = t.leapt || jumped
+	if !t.follows(packet.SequenceNumber) {
+		t.lose()
+	}
 	frames, err := t.source.decode(packet)
 	if err != nil {
-		t.publisher.undecodable.Add(1) // a lost packet, or nonsense; the decoder finds the next frame
+		t.publisher.undecodable.Add(1)
+		t.lose()
 		return
 	}
 	for _, f := range frames {
@@ -150,6 +140,27 @@ func (t *track) publish(packet *rtp.Packet, now, at time.Time) {
 	}
 	if t.publisher.paced {
 		t.pace(ticks)
+	}
+}
+
+// follows tells whether a packet is the next in order. gortsplib has put packets back into order where the network
+// mixes them up; what is missing now will not come.
+func (t *track) follows(sequence uint16) bool {
+	const repeats = 64 // packets back that a publisher over TCP may send again
+	missing := sequence - t.next
+	if t.begun && -missing <= repeats && missing != 0 {
+		return true
+	}
+	follows := !t.begun || missing == 0
+	t.begun, t.next = true, sequence+1
+	return follows
+}
+
+// lose gives up the frame that is being put together, and tells all readers that something is missing.
+func (t *track) lose() {
+	t.writer.Lost()
+	if err := t.source.restart(); err != nil { // it worked once, with the same parameters
+		t.publisher.fail(fmt.Errorf("decode %s: %w", t.source.params.Codec, err))
 	}
 }
 

@@ -28,6 +28,13 @@ type source struct {
 	format format.Format
 	params media.Params // as announced; parameter sets and size may still be missing
 	decode depacketizer
+	fresh  func() (depacketizer, error) // makes another one for decode
+}
+
+// restart makes decode forget the frame that it is putting together.
+func (s *source) restart() (err error) {
+	s.decode, err = s.fresh()
+	return err
 }
 
 // depacketizer joins the payloads of RTP packets to frames; none where more packets are needed.
@@ -75,37 +82,40 @@ func newSource(m *description.Media, f format.Format) (*source, error) {
 	switch f := f.(type) {
 	case *format.H264:
 		s.params = video(media.H264, f.SPS, f.PPS)
-		s.decode, err = decoder(f.CreateDecoder, (*rtph264.Decoder).Decode, rtph264.ErrMorePacketsNeeded)
+		s.fresh = decoder(f.CreateDecoder, (*rtph264.Decoder).Decode, rtph264.ErrMorePacketsNeeded)
 	case *format.H265:
 		s.params = video(media.H265, f.VPS, f.SPS, f.PPS)
-		s.decode, err = decoder(f.CreateDecoder, (*rtph265.Decoder).Decode, rtph265.ErrMorePacketsNeeded)
+		s.fresh = decoder(f.CreateDecoder, (*rtph265.Decoder).Decode, rtph265.ErrMorePacketsNeeded)
 	case *format.AV1:
 		s.params = video(media.AV1)
-		s.decode, err = decoder(f.CreateDecoder, (*rtpav1.Decoder).Decode, rtpav1.ErrMorePacketsNeeded)
+		s.fresh = decoder(f.CreateDecoder, (*rtpav1.Decoder).Decode, rtpav1.ErrMorePacketsNeeded)
 	case *format.VP8:
 		s.params = video(media.VP8)
-		s.decode, err = decoder(f.CreateDecoder, whole((*rtpvp8.Decoder).Decode), rtpvp8.ErrMorePacketsNeeded)
+		s.fresh = decoder(f.CreateDecoder, whole((*rtpvp8.Decoder).Decode), rtpvp8.ErrMorePacketsNeeded)
 	case *format.VP9:
 		s.params = video(media.VP9)
-		s.decode, err = decoder(f.CreateDecoder, whole((*rtpvp9.Decoder).Decode), rtpvp9.ErrMorePacketsNeeded)
+		s.fresh = decoder(f.CreateDecoder, whole((*rtpvp9.Decoder).Decode), rtpvp9.ErrMorePacketsNeeded)
 	case *format.Opus:
 		s.params = media.Params{Codec: media.Opus, ClockRate: 48000, SampleRate: 48000, Channels: f.ChannelCount}
-		s.decode = payload
+		s.fresh = payloads
 	case *format.G711:
 		s.params = media.Params{Codec: media.PCMA, ClockRate: f.SampleRate, SampleRate: f.SampleRate, Channels: f.ChannelCount}
 		if f.MULaw {
 			s.params.Codec = media.PCMU
 		}
-		s.decode = payload
+		s.fresh = payloads
 	case *format.MPEG4Audio:
 		if s.params, err = aac(f.Config); err == nil {
-			s.decode, err = decoder(f.CreateDecoder, (*rtpmpeg4audio.Decoder).Decode, rtpmpeg4audio.ErrMorePacketsNeeded)
-			s.decode = oneByOne(s.decode)
+			s.fresh = decoder(f.CreateDecoder, (*rtpmpeg4audio.Decoder).Decode, rtpmpeg4audio.ErrMorePacketsNeeded)
+			s.fresh = oneByOne(s.fresh)
 		}
 	case *format.MPEG4AudioLATM:
 		err = s.latm(f)
 	default:
 		err = errCodec
+	}
+	if err == nil {
+		err = s.restart()
 	}
 	if err == nil && (s.params.ClockRate <= 0 || s.params.ClockRate > 1e6) {
 		err = fmt.Errorf("a clock rate of %d Hz makes no sense", s.params.ClockRate)
@@ -160,41 +170,49 @@ func (s *source) latm(f *format.MPEG4AudioLATM) error {
 	if s.params, err = aac(f.StreamMuxConfig.Programs[0].Layers[0].AudioSpecificConfig); err != nil {
 		return err
 	}
-	elements, err := decoder(f.CreateDecoder, whole((*rtpfragmented.Decoder).Decode), rtpfragmented.ErrMorePacketsNeeded)
-	s.decode = func(p *rtp.Packet) ([]frameUnits, error) {
-		frames, err := elements(p)
-		if err != nil || len(frames) == 0 {
-			return nil, err
-		}
-		element := mpeg4audio.AudioMuxElement{StreamMuxConfig: f.StreamMuxConfig}
-		if err := element.Unmarshal(frames[0].units[0]); err != nil {
-			return nil, err
-		}
-		var out []frameUnits
-		for i, subframe := range element.Payloads {
-			out = append(out, frameUnits{int64(i) * mpeg4audio.SamplesPerAccessUnit, [][]byte{subframe[0][0]}})
-		}
-		return out, nil
+	elements := decoder(f.CreateDecoder, whole((*rtpfragmented.Decoder).Decode), rtpfragmented.ErrMorePacketsNeeded)
+	s.fresh = func() (depacketizer, error) {
+		decode, err := elements()
+		return func(p *rtp.Packet) ([]frameUnits, error) { return subframes(decode, p, f.StreamMuxConfig) }, err
 	}
-	return err
+	return nil
 }
 
-// decoder makes a depacketizer of one of gortsplib's, for which "more packets are needed" is an error.
-func decoder[D any](create func() (D, error), decode func(D, *rtp.Packet) ([][]byte, error), more error) (depacketizer, error) {
-	d, err := create()
-	if err != nil {
+// subframes takes the frames out of a LATM element, where a packet completes one.
+func subframes(decode depacketizer, p *rtp.Packet, config *mpeg4audio.StreamMuxConfig) ([]frameUnits, error) {
+	frames, err := decode(p)
+	if err != nil || len(frames) == 0 {
 		return nil, err
 	}
-	return func(p *rtp.Packet) ([]frameUnits, error) {
-		units, err := decode(d, p)
-		if errors.Is(err, more) {
-			return nil, nil
-		}
+	element := mpeg4audio.AudioMuxElement{StreamMuxConfig: config}
+	if err := element.Unmarshal(frames[0].units[0]); err != nil {
+		return nil, err
+	}
+	var out []frameUnits
+	for i, subframe := range element.Payloads {
+		out = append(out, frameUnits{int64(i) * mpeg4audio.SamplesPerAccessUnit, [][]byte{subframe[0][0]}})
+	}
+	return out, nil
+}
+
+// decoder makes depacketizers of one of gortsplib's, for which "more packets are needed" is an error.
+func decoder[D any](create func() (D, error), decode func(D, *rtp.Packet) ([][]byte, error), more error) func() (depacketizer, error) {
+	return func() (depacketizer, error) {
+		d, err := create()
 		if err != nil {
 			return nil, err
 		}
-		return []frameUnits{{units: units}}, nil
-	}, nil
+		return func(p *rtp.Packet) ([]frameUnits, error) {
+			units, err := decode(d, p)
+			if errors.Is(err, more) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			return []frameUnits{{units: units}}, nil
+		}, nil
+	}
 }
 
 // whole adapts a decoder whose frames are one unit.
@@ -206,19 +224,24 @@ func whole[D any](decode func(D, *rtp.Packet) ([]byte, error)) func(D, *rtp.Pack
 }
 
 // oneByOne makes a frame of each access unit of an AAC packet.
-func oneByOne(decode depacketizer) depacketizer {
-	return func(p *rtp.Packet) ([]frameUnits, error) {
-		joined, err := decode(p)
-		if err != nil || len(joined) == 0 {
-			return nil, err
-		}
-		var out []frameUnits
-		for i, unit := range joined[0].units {
-			out = append(out, frameUnits{int64(i) * mpeg4audio.SamplesPerAccessUnit, [][]byte{unit}})
-		}
-		return out, nil
+func oneByOne(fresh func() (depacketizer, error)) func() (depacketizer, error) {
+	return func() (depacketizer, error) {
+		decode, err := fresh()
+		return func(p *rtp.Packet) ([]frameUnits, error) {
+			joined, err := decode(p)
+			if err != nil || len(joined) == 0 {
+				return nil, err
+			}
+			var out []frameUnits
+			for i, unit := range joined[0].units {
+				out = append(out, frameUnits{int64(i) * mpeg4audio.SamplesPerAccessUnit, [][]byte{unit}})
+			}
+			return out, nil
+		}, err
 	}
 }
+
+func payloads() (depacketizer, error) { return payload, nil }
 
 // payload is for codecs whose packets are frames.
 func payload(p *rtp.Packet) ([]frameUnits, error) {

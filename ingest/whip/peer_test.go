@@ -300,3 +300,24 @@ func TestRestore(t *testing.T) {
 		}
 	}
 }
+
+// TestPanicEndsTheSessionAlone: what a packet may bring to light costs its publisher the session, and nobody else.
+func TestPanicEndsTheSessionAlone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, rtc.Config{})
+	s := n.connect(t)
+	s.until("the stream", n.live)
+	n.server.mu.Lock()
+	var x *session
+	for x = range n.server.sessions {
+	}
+	n.server.mu.Unlock()
+	for range 3 { // as several goroutines may break at once
+		func() {
+			defer x.endOnPanic()
+			panic("a packet that nobody thought of")
+		}()
+	}
+	n.poll("the session to end", func() bool { return n.metric("banyan_whip_sessions_ended_total", "other") == 1 })
+	n.connect(t).until("another publisher", n.live)
+}

@@ -2,6 +2,8 @@ package whip
 
 import (
 	"errors"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/pion/rtp"
@@ -9,7 +11,6 @@ import (
 
 	"banyan/ingest"
 	"banyan/relay"
-	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
 	"banyan/relay/rtc/wish"
@@ -20,27 +21,29 @@ import (
 type session struct {
 	*rtc.Publisher // set before made is closed
 
-	server   *Server
-	stream   media.Name
-	kinds    []media.Kind // that were negotiated
-	origin   string       // where the request came from
-	expires  time.Time    // of what the publisher may do; zero for never
-	timeline *ingest.Timeline
+	server  *Server
+	stream  media.Name
+	kinds   []media.Kind                     // that were negotiated
+	origin  string                           // where the request came from
+	expired func(done <-chan struct{}) error // waits until the publisher may no longer; see wish.Request
 
 	repairs chan *rtp.Packet // of video; readRepairs sends, never closed
 
 	made    chan struct{} // closed when Publisher is set
 	claimed chan struct{} // closed by run when publication is set
+	broken  chan struct{} // tells run to end the session; capacity 1, never closed
 	done    chan struct{} // closed by run at its end
 
-	publication *relay.Publication // set before claimed is closed
+	// Set before claimed is closed.
+	publication *relay.Publication
+	timeline    *ingest.Timeline
 }
 
-func newSession(s *Server, r *wish.Request, expires time.Time) *session {
+func newSession(s *Server, r *wish.Request) *session {
 	x := &session{
-		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expires: expires, timeline: ingest.NewTimeline(),
+		server: s, stream: r.Stream, origin: r.HTTP.RemoteAddr, expired: r.Expired,
 		repairs: make(chan *rtp.Packet, queuedRepairs),
-		made:    make(chan struct{}), claimed: make(chan struct{}), done: make(chan struct{}),
+		made:    make(chan struct{}), claimed: make(chan struct{}), broken: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	for _, m := range r.Offer.Media {
 		x.kinds = append(x.kinds, m.Kind)
@@ -76,26 +79,26 @@ func (x *session) run() {
 	defer x.publication.Close()
 	x.server.metrics.sessions.Inc()
 	defer x.server.metrics.sessions.Dec()
-	expired, stop := x.expired()
-	defer stop()
+	expired := make(chan error, 1)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer x.Publisher.Close() // what is watched
+	watch.Go(func() { expired <- x.expired(x.Ending()) })
 	select {
-	case <-expired:
+	case cause := <-expired:
+		if cause == nil { // the session is ending for another reason
+			x.server.metrics.ended(endOf(x.Err()))
+			return
+		}
+		x.server.config.Logger.Info("the publisher's token has run out", "stream", x.stream, "cause", cause)
 		x.server.metrics.ended(endExpired)
 	case <-x.publication.Ended():
 		x.server.metrics.ended(endReplaced)
+	case <-x.broken:
+		x.server.metrics.ended(endOther)
 	case <-x.Ending():
 		x.server.metrics.ended(endOf(x.Err()))
 	}
-}
-
-// expired fires when the publisher's token no longer holds, on a clock that may be off as far as tokens
-// allow.
-func (x *session) expired() (at <-chan time.Time, stop func() bool) {
-	if x.expires.IsZero() {
-		return nil, func() bool { return true }
-	}
-	timer := time.NewTimer(time.Until(x.expires) + auth.Leeway)
-	return timer.C, timer.Stop
 }
 
 // claim takes the name over, and goes on in media time where the publisher before stopped. It also claims the tracks
@@ -110,11 +113,7 @@ func (x *session) claim() error {
 	if err != nil {
 		return err
 	}
-	for _, t := range publication.Stream().Published() {
-		if t.Log != nil {
-			x.timeline.NotBefore(t.Log.NewestTime())
-		}
-	}
+	x.timeline = ingest.Resume(publication.Stream(), time.Now())
 	for _, kind := range x.kinds {
 		if _, err := publication.Source(kind); err != nil { // taken over already
 			publication.Close()
@@ -151,8 +150,12 @@ func (x *session) onTrack(remote *webrtc.TrackRemote, receiver *webrtc.RTPReceiv
 // endOnPanic keeps a mistake of ours that a packet brings to light from ending more than its session.
 func (x *session) endOnPanic() {
 	if cause := recover(); cause != nil {
-		x.server.config.Logger.Error("a publisher's packet broke the session", "stream", x.stream, "cause", cause)
-		go x.Publisher.Close() // it waits for this function to return
+		x.server.config.Logger.Error("a publisher's packet broke the session", "stream", x.stream,
+			"cause", cause, "stack", string(debug.Stack()))
+		select {
+		case x.broken <- struct{}{}: // run ends the session: this function is one of those that it waits for
+		default:
+		}
 	}
 }
 

@@ -227,15 +227,18 @@ func (t *track) changeCodec(to webrtc.PayloadType, now time.Time) {
 
 // readReports gives the publisher's sender reports to the clock, until the session ends.
 func (t *track) readReports() {
-	for {
+	defer t.session.endOnPanic()
+	for failed := 0; failed < readErrors; {
 		packets, _, err := t.receiver.ReadRTCP()
 		now := time.Now()
 		if err != nil {
-			if !isEnd(err) && !t.isEnded() { // a packet that cannot be parsed
-				continue
+			if isEnd(err) || t.isEnded() {
+				return
 			}
-			return
+			failed++ // a packet that cannot be parsed
+			continue
 		}
+		failed = 0
 		for _, packet := range packets {
 			if report, ok := packet.(*rtcp.SenderReport); ok && report.SSRC == uint32(t.remote.SSRC()) {
 				t.clock.SenderReport(report.NTPTime, report.RTPTime, now)
@@ -255,6 +258,7 @@ func (t *track) isEnded() bool {
 
 // requestKeyframes passes wishes for keyframes on, ours and the readers', merged.
 func (t *track) requestKeyframes() {
+	defer t.session.endOnPanic()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -76,14 +76,14 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for session := range s.sessions {
-		go session.Close() // together: each takes as long as its peer's alert; wg waits for them
+		s.wg.Go(session.Close) // together: each takes as long as its peer's alert
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
 }
 
 // authorize checks the bearer token of a request.
-func (s *Server) authorize(r *http.Request, stream media.Name) (user string, err error) {
+func (s *Server) authorize(r *http.Request, stream media.Name) (auth.Claims, error) {
 	claims, err := s.check(r, stream)
 	switch {
 	case errors.Is(err, auth.ErrForbidden):
@@ -91,7 +91,7 @@ func (s *Server) authorize(r *http.Request, stream media.Name) (user string, err
 	case err != nil:
 		s.metrics.refused(refusedToken)
 	}
-	return claims.User, err
+	return claims, err
 }
 
 func (s *Server) check(r *http.Request, stream media.Name) (auth.Claims, error) {
@@ -111,11 +111,7 @@ var errClosing = &wish.Refusal{
 
 // accept makes a session of an offer.
 func (s *Server) accept(ctx context.Context, r *wish.Request) (wish.Session, error) {
-	claims, err := s.check(r.HTTP, r.Stream) // again, for how long it holds
-	if err != nil {
-		return nil, err
-	}
-	x := newSession(s, r, claims.Expires)
+	x := newSession(s, r)
 	publisher, err := s.config.Network.NewPublisher(ctx, rtc.PeerConfig{Offer: r.Offer, Stream: r.Stream}, x.onTrack)
 	if err != nil {
 		s.metrics.refused(refusedOffer)

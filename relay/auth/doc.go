@@ -29,8 +29,10 @@
 //
 // # Sessions
 //
-// A session id ([NewID]) names a session and is no credential (CHECKLISTS S9). Whoever made a session with a token
-// is its owner, and [Guard.CheckOwner] lets only a good token of the same subject touch it.
+// A session id names a session and is no credential (CHECKLISTS S9). Whoever made a session with a token is its owner:
+// package relay/rtc/wish, which keeps the sessions of WHIP and WHEP, lets only a good token of the same subject touch
+// it, and an RTSP session belongs to its connection. A session lasts no longer than the grant that it was made with:
+// whoever runs it gives [Watch] the Expires of its Claims.
 //
 // The package also keeps secrets out of logs, see [Redact]. It knows no HTTP routes, no sessions and no streams
 // beyond their names, and imports only relay/media.

@@ -191,23 +191,6 @@ func (g *Guard) CheckAPI(token string) (Claims, error) {
 	return claims, nil
 }
 
-// CheckOwner says whether the holder of token may touch a session that was made by owner, the User of the Claims it
-// was made with. A session that was made without a token has no owner, and its unguessable id is all there is.
-// The role decides before that whether the token still allows the session's stream.
-func (g *Guard) CheckOwner(token, owner string) error {
-	if owner == "" {
-		return nil
-	}
-	claims, err := g.claims(token)
-	if err != nil {
-		return err
-	}
-	if claims.User != owner {
-		return forbidden("touch somebody else's session", "")
-	}
-	return nil
-}
-
 func (g *Guard) claims(token string) (Claims, error) {
 	if token == "" {
 		return Claims{}, noToken()

@@ -67,35 +67,6 @@ func TestRightsDoNotSpillOver(t *testing.T) {
 	}
 }
 
-func TestASessionIDIsNoCredential(t *testing.T) {
-	guard := newGuard(t)
-	grant := auth.Grant{User: "ana", Publish: []string{"cup/*"}}
-	first, renewed := mint(t, guard, grant), mint(t, guard, grant)
-	other := mint(t, guard, auth.Grant{User: "bob", Publish: []string{"cup/*"}})
-	claims, err := guard.CheckPublish(first, cam1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := guard.CheckOwner(renewed, claims.User); err != nil {
-		t.Errorf("the owner with a newer token: %v", err)
-	}
-	if err := guard.CheckOwner(other, claims.User); !errors.Is(err, auth.ErrForbidden) {
-		t.Errorf("somebody else: got %v, want %v", err, auth.ErrForbidden)
-	}
-	if err := guard.CheckOwner("", claims.User); !errors.Is(err, auth.ErrNoToken) {
-		t.Errorf("nobody: got %v, want %v", err, auth.ErrNoToken)
-	}
-	if err := guard.CheckOwner("", ""); err != nil {
-		t.Errorf("a session without an owner: %v", err)
-	}
-
-	// Two tokens without users are two people.
-	a, _ := guard.CheckAPI(mint(t, guard, auth.Grant{API: true}))
-	if err := guard.CheckOwner(mint(t, guard, auth.Grant{API: true}), a.User); !errors.Is(err, auth.ErrForbidden) {
-		t.Errorf("two nameless tokens: got %v, want %v", err, auth.ErrForbidden)
-	}
-}
-
 func TestBearerTakesTheSchemeInAnyCase(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", nil)
 	r.Header.Set("Authorization", "bearer  a.b.c ")

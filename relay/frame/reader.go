@@ -10,9 +10,6 @@ import (
 	"banyan/relay/media"
 )
 
-// aacSamples is how many samples an AAC-LC access unit has.
-const aacSamples = 1024
-
 // Reader reads the frames of a track from a log. It is owned by one goroutine. A frame of which a
 // packet is missing is left out, and the next one says so (Frame.Lost).
 type Reader struct {
@@ -117,7 +114,7 @@ func (r *Reader) emit(p *media.Packet, units [][]byte) {
 	}
 	r.queue = r.queue[:0]
 	for i, unit := range units {
-		f.Ticks, f.Units = p.Ticks+int64(i)*aacSamples, [][]byte{unit}
+		f.Ticks, f.Units = p.Ticks+int64(i)*media.AACFrame, [][]byte{unit}
 		r.queue = append(r.queue, f)
 		f.Discontinuity, f.Lost = false, false
 	}

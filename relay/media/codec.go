@@ -54,3 +54,10 @@ func (c Codec) Kind() Kind {
 
 // VideoClockRate is the RTP clock rate of every video payload format, in Hz.
 const VideoClockRate = 90000
+
+// How many samples a frame of audio has: by definition in AAC-LC (ISO/IEC 14496-3), and in Opus, whose frames may have
+// other lengths, where nobody asked for another (20 ms at 48 kHz, RFC 6716 section 2.1.4).
+const (
+	AACFrame  = 1024
+	OpusFrame = 960
+)

@@ -103,3 +103,18 @@ func TestFloor(t *testing.T) {
 		}
 	}
 }
+
+func TestNTP(t *testing.T) {
+	for _, c := range []struct {
+		at   time.Time
+		want uint64
+	}{
+		{time.Unix(0, 0), 2208988800 << 32},
+		{time.Unix(1, 500_000_000), 2208988801<<32 | 1<<31},
+		{time.Unix(-1, 750_000_000), 2208988799<<32 | 3<<30},
+	} {
+		if got := TimeOf(c.at).NTP(); got != c.want {
+			t.Errorf("%v is %#x, want %#x", c.at.UTC(), got, c.want)
+		}
+	}
+}

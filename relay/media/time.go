@@ -17,6 +17,13 @@ func (t Time) Add(d time.Duration) Time { return t + Time(d) }
 // Sub is the duration from u to t.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 
+// NTP is t in the 64-bit format of RTCP: seconds since 1900 and a binary fraction (RFC 3550 section 4).
+func (t Time) NTP() uint64 {
+	const epochs = 2208988800 // seconds from 1900 to 1970
+	s, ns := floorDiv(int64(t), int64(time.Second))
+	return uint64(s+epochs)<<32 | uint64(ns)<<32/uint64(time.Second)
+}
+
 // Floor is the last whole multiple of d at or before t, counted from the Unix epoch.
 func (t Time) Floor(d time.Duration) Time {
 	step := Time(d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -169,6 +170,15 @@ func (p *Peer) handle(f func()) {
 	defer p.mu.Unlock()
 	if p.cause == nil {
 		p.handlers.Go(f)
+	}
+}
+
+// endOnPanic, deferred, keeps a mistake of ours that a packet brings to light from ending more than its session.
+func (p *Peer) endOnPanic() {
+	if cause := recover(); cause != nil {
+		p.network.config.Logger.Error("a peer's packet broke the session", "stream", p.config.Stream, "role", p.config.Role,
+			"cause", cause, "stack", string(debug.Stack()))
+		p.end(fmt.Errorf("a packet broke it: %v", cause))
 	}
 }
 

@@ -126,6 +126,7 @@ func (v *Viewer) KeyframeWanted() <-chan struct{} { return v.keyframe }
 
 // readReports reads RTCP until the session ends, and sends again what the peer reports as lost.
 func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
+	defer v.endOnPanic()
 	failures := 0
 	for {
 		packets, _, err := sender.ReadRTCP()
@@ -188,7 +189,7 @@ func (v *Viewer) Report(now media.Time) error {
 		}
 		err := v.pc.WriteRTCP([]rtcp.Packet{
 			&rtcp.SenderReport{
-				SSRC: uint32(t.ssrc), NTPTime: ntp(now), RTPTime: t.timeline.At(now),
+				SSRC: uint32(t.ssrc), NTPTime: now.NTP(), RTPTime: t.timeline.At(now),
 				PacketCount: t.packets, OctetCount: t.octets,
 			},
 			&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
@@ -201,13 +202,6 @@ func (v *Viewer) Report(now media.Time) error {
 		}
 	}
 	return nil
-}
-
-// ntp is t as an NTP timestamp (RFC 5905 section 6): seconds since 1900 and a binary fraction.
-func ntp(t media.Time) uint64 {
-	const epochs = 2208988800 // seconds from 1900 to 1970
-	s, ns := uint64(t)/uint64(time.Second), uint64(t)%uint64(time.Second)
-	return (s+epochs)<<32 | ns<<32/uint64(time.Second)
 }
 
 // streamID joins the tracks of a session: it names their media stream and is their CNAME, without which a browser

@@ -291,3 +291,15 @@ func TestReplay(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 }
+
+// TestPanicEndsTheSessionAlone: what a packet may bring to light costs its viewer the session, and nobody else.
+func TestPanicEndsTheSessionAlone(t *testing.T) {
+	n := newTestNetwork(t, Config{})
+	v, _, _ := watch(t, n)
+	func() {
+		defer v.endOnPanic()
+		panic("a packet that nobody thought of")
+	}()
+	wait(t, v.Done(), "the end of the session")
+	_, _, _ = watch(t, n)
+}

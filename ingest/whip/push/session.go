@@ -14,6 +14,8 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"banyan/relay/media"
 )
 
 const (
@@ -318,7 +320,7 @@ func (t *track) send(s *session, at time.Duration, packets []*rtp.Packet) error 
 // report tells which wall-clock time the timestamp of a sample stands for (RFC 3550, section 6.4.1).
 func (t *track) report(s *session, at time.Duration) error {
 	err := s.pc.WriteRTCP([]rtcp.Packet{&rtcp.SenderReport{
-		SSRC: uint32(t.sender.GetParameters().Encodings[0].SSRC), NTPTime: ntp(s.anchor.Add(at)),
+		SSRC: uint32(t.sender.GetParameters().Encodings[0].SSRC), NTPTime: media.TimeOf(s.anchor.Add(at)).NTP(),
 		RTPTime: t.header.Timestamp, PacketCount: t.packets, OctetCount: t.octets,
 	}})
 	if err != nil {
@@ -334,12 +336,6 @@ func ticks(d time.Duration, rate int) uint32 {
 		whole, rest = whole-1, rest+int64(time.Second)
 	}
 	return uint32(whole*int64(rate) + (rest*int64(rate)+int64(time.Second)/2)/int64(time.Second))
-}
-
-// ntp is t in the 64-bit format of RFC 3550, section 4.
-func ntp(t time.Time) uint64 {
-	const epochs = 2208988800 // seconds from 1900 to 1970
-	return uint64(t.Unix()+epochs)<<32 | uint64(t.Nanosecond())<<32/uint64(time.Second)
 }
 
 // readReports reads what the server reports, on which retransmission rests, until the connection ends.

@@ -58,7 +58,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 		problem.NotFound(w, "The address names no stream: "+err.Error()+".")
 		return
 	}
-	user, err := e.Authorize(r, stream)
+	claims, err := e.Authorize(r, stream)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -78,14 +78,14 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), setUpPatience)
 	defer cancel()
-	session, err := e.Accept(ctx, &Request{Stream: stream, Offer: offer, User: user, HTTP: r})
+	session, err := e.Accept(ctx, &Request{Stream: stream, Offer: offer, HTTP: r, claims: claims, again: e.asker(r, stream)})
 	if err != nil {
 		s.release(client)
 		s.fail(w, r, err)
 		return
 	}
 	entry := &entry{
-		endpoint: e, stream: stream, user: user, host: client, session: session,
+		endpoint: e, stream: stream, user: claims.User, host: client, session: session,
 		ufrag: offer.Ufrag, secret: offer.Password,
 	}
 	for _, m := range offer.Media {
@@ -98,6 +98,15 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 		return
 	}
 	s.created(w, entry)
+}
+
+// asker asks Authorize again about a request, of which it keeps no more than the head.
+func (e *Endpoint) asker(r *http.Request, stream media.Name) func() error {
+	head := &http.Request{Method: r.Method, URL: r.URL, Header: r.Header, Host: r.Host, RemoteAddr: r.RemoteAddr}
+	return func() error {
+		_, err := e.Authorize(head, stream)
+		return err
+	}
 }
 
 // created answers 201.

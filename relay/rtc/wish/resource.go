@@ -63,12 +63,12 @@ func gone(w http.ResponseWriter) {
 
 // owned lets only the user that made the session touch it.
 func (s *Server) owned(w http.ResponseWriter, r *http.Request, e *entry) bool {
-	user, err := e.endpoint.Authorize(r, e.stream)
+	claims, err := e.endpoint.Authorize(r, e.stream)
 	if err != nil {
 		s.fail(w, r, err)
 		return false
 	}
-	if e.user != "" && user != e.user {
+	if e.user != "" && claims.User != e.user {
 		problem.Forbidden(w, "This session belongs to somebody else. Use the token that it was made with.")
 		return false
 	}

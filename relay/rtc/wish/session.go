@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc/sdp"
 )
@@ -27,8 +28,16 @@ type Session interface {
 type Request struct {
 	Stream media.Name
 	Offer  *sdp.Offer
-	User   string        // whom Authorize named
 	HTTP   *http.Request // for the query; its body is read already
+
+	claims auth.Claims  // what Authorize found
+	again  func() error // asks Authorize again
+}
+
+// Expired waits until what Authorize granted has run out, and says why; nil when done is closed first. Whoever makes
+// a Session runs it beside, and ends the session.
+func (r *Request) Expired(done <-chan struct{}) error {
+	return auth.Watch(done, r.claims.Expires, r.again)
 }
 
 // Endpoint describes one door.
@@ -37,9 +46,10 @@ type Endpoint struct {
 	Name string
 	// Role is what a peer that comes here wants.
 	Role sdp.Role
-	// Authorize says who the client is, "" for nobody in particular, or an error, which should be a
-	// problem.Answerer. It is asked at POST, and again at each PATCH and DELETE of the sessions made here.
-	Authorize func(r *http.Request, stream media.Name) (user string, err error)
+	// Authorize says who the client is (Claims.User, "" for nobody in particular) and for how long it may
+	// (Claims.Expires), or an error, which should be a problem.Answerer. It is asked at POST, again at each PATCH and
+	// DELETE of the sessions made here, and when the time is over.
+	Authorize func(r *http.Request, stream media.Name) (auth.Claims, error)
 	// Accept makes a session. An error that is a problem.Answerer (see Refusal) is told to the client; any other
 	// is logged and answered 500. ctx ends when the client has gone or the server's patience.
 	Accept func(ctx context.Context, r *Request) (Session, error)

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc/sdp"
 )
@@ -69,14 +70,14 @@ func newDoor(t *testing.T, config Config) *door {
 	mux := http.NewServeMux()
 	mux.Handle("/whip/", d.server.Endpoint(Endpoint{
 		Name: "whip", Role: sdp.Publish,
-		Authorize: func(r *http.Request, stream media.Name) (string, error) {
+		Authorize: func(r *http.Request, stream media.Name) (auth.Claims, error) {
 			switch r.Header.Get("Authorization") {
 			case "":
-				return "", &Refusal{Status: 401, Detail: "no token", Header: http.Header{"Www-Authenticate": {"Bearer"}}}
+				return auth.Claims{}, &Refusal{Status: 401, Detail: "no token", Header: http.Header{"Www-Authenticate": {"Bearer"}}}
 			case "Bearer scoped":
-				return "", &Refusal{Status: 403, Detail: "wrong scope"}
+				return auth.Claims{}, &Refusal{Status: 403, Detail: "wrong scope"}
 			}
-			return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), nil
+			return auth.Claims{User: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}, nil
 		},
 		Accept: func(context.Context, *Request) (Session, error) {
 			if d.refuse != nil {
