@@ -82,8 +82,8 @@ func newTSInput(w io.Writer, p media.Params, base int64) (*tsInput, error) {
 
 // aacConfig is the configuration that ADTS headers can express: LC, with SBR left for the decoder to
 // find in the stream.
-func aacConfig(p media.Params) (mpeg4audio.Config, error) {
-	var config mpeg4audio.Config
+func aacConfig(p media.Params) (mpeg4audio.AudioSpecificConfig, error) {
+	var config mpeg4audio.AudioSpecificConfig
 	if len(p.Sets) == 0 {
 		return config, errors.New("an AAC source without AudioSpecificConfig cannot be transcoded")
 	}

@@ -196,9 +196,9 @@ func (r *run) emit(f frame.Frame) error {
 	if errors.Is(err, log.ErrReplaced) {
 		return err
 	}
-	if err != nil {
+	if err != nil { // this frame alone
 		r.drop(dropUnwritable)
-		return nil
+		return nil //nolint:nilerr // it is counted, and the next one may do
 	}
 	r.last = f.Ticks
 	r.account.made(media.TimeAt(f.Ticks, r.plan.Out.ClockRate))

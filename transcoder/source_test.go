@@ -197,9 +197,7 @@ type fixture struct {
 	watched     chan struct{}
 	once        sync.Once       // closes watched
 	playing     []chan struct{} // closed when a clip has ended
-
-	mu      sync.Mutex
-	writers map[media.Kind]*frame.Writer
+	writers     map[media.Kind]*frame.Writer
 }
 
 func newFixture(t testing.TB, c Config) *fixture {

@@ -23,9 +23,10 @@ func TestBreaker(t *testing.T) {
 		return b.wait(now)
 	}
 	within := func(got, want time.Duration) bool { return got >= want && got <= want+want/5 }
-	for i, want := range []time.Duration{100, 200, 400, 800} {
-		if got := crash(time.Second); !within(got, want*time.Millisecond) || b.open {
-			t.Errorf("after crash %d: wait %v, open %v; want about %v and closed", i+1, got, b.open, want*time.Millisecond)
+	for i, ms := range []int{100, 200, 400, 800} {
+		want := time.Duration(ms) * time.Millisecond
+		if got := crash(time.Second); !within(got, want) || b.open {
+			t.Errorf("after crash %d: wait %v, open %v; want about %v and closed", i+1, got, b.open, want)
 		}
 	}
 	if got := crash(time.Second); !within(got, openFor) || !b.open {

@@ -159,9 +159,14 @@ func (l *lastLine) Write(p []byte) (int, error) {
 
 // printDemo tells a newcomer what to open.
 func printDemo(w io.Writer, base string) {
-	fmt.Fprintf(w, "\n  Banyan is running with two demo cameras. Open:\n\n    %-44s all streams\n", base+"/")
+	var b strings.Builder
+	line := func(path, what string) { fmt.Fprintf(&b, "    %-46s %s\n", base+path, what) }
+	b.WriteString("\n  Banyan is running with two demo cameras. Open:\n\n")
+	line("/", "all streams")
 	for _, c := range demoCameras {
-		fmt.Fprintf(w, "    %-44s watch %s\n", base+"/watch/"+string(c.stream), c.stream)
+		line("/watch/"+string(c.stream), "watch "+string(c.stream))
 	}
-	fmt.Fprintf(w, "    %-44s publish your own camera\n\n  Make a token to publish with: bin/banyan token --publish 'cup/*'\n  Stop with Ctrl-C.\n\n", base+"/publish/")
+	line("/publish/", "publish your own camera")
+	b.WriteString("\n  Make a token to publish with: bin/banyan token --publish 'cup/*'\n  Stop with Ctrl-C.\n\n")
+	_, _ = io.WriteString(w, b.String()) // nobody reads it, if this fails
 }

@@ -87,7 +87,7 @@ func postOffer(url, offer string) (answer string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer r.Body.Close() //nolint:errcheck // read to its end
+	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
 	if err == nil && r.StatusCode != http.StatusCreated {
 		err = fmt.Errorf("POST %s: %s: %s", url, r.Status, body)

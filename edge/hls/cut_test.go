@@ -50,7 +50,7 @@ func TestPlanVideo(t *testing.T) {
 func TestPartLengths(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, Aligned: true}
-		step := 0.0
+		var step float64
 		if rapid.Bool().Draw(t, "audio") {
 			p.Codec = rapid.SampledFrom([]media.Codec{media.AAC, media.Opus}).Draw(t, "codec")
 			p.ClockRate = 48000

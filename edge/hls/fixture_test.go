@@ -124,7 +124,7 @@ func (c *clip) readSounds(path string) error {
 	for _, p := range packets {
 		c.sounds = append(c.sounds, p.AU)
 	}
-	config := mpeg4audio.AudioSpecificConfig{Type: packets[0].Type, SampleRate: packets[0].SampleRate, ChannelCount: packets[0].ChannelCount}
+	config := mpeg4audio.AudioSpecificConfig{Type: packets[0].Type, SampleRate: packets[0].SampleRate, ChannelConfig: packets[0].ChannelConfig}
 	c.config, err = config.Marshal()
 	return err
 }

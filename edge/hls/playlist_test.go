@@ -211,8 +211,10 @@ func TestTimelineIsTheSameForAll(t *testing.T) {
 	if line.mark(5) || line.mark(3) {
 		t.Error("a segment that was shown without a mark got one")
 	}
-	if !line.mark(6) || !line.mark(6) {
-		t.Error("a segment to come got no mark")
+	for range 2 { // by two renditions
+		if !line.mark(6) {
+			t.Error("a segment to come got no mark")
+		}
 	}
 	line.show(8)
 	line.mark(9)

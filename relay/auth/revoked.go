@@ -39,7 +39,7 @@ func OpenRevocations(dir string) (*Revocations, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read revoked tokens: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan() && len(r.ids) < maxRevoked; {
 		if id := lines.Text(); tokenID.MatchString(id) {
 			r.ids[id] = struct{}{}
