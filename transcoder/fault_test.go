@@ -123,9 +123,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	fx.watch("48p", media.Video)
 	other := fx.watch("32p", media.Video)
 	bystander := fx.worker("32p", func(w Worker) bool { return w.Out > 0 })
-	w := fx.worker("48p", func(w Worker) bool { return w.State == Open })
-	if want := "memory exhausted"; w.Restarts != crashesToOpen || !strings.Contains(w.Trouble, want) {
-		t.Errorf("the circuit opened after %d crashes, the last by %q; want %d and %q", w.Restarts, w.Trouble, crashesToOpen, want)
+	// One that dies while it is being fed may be seen to be killed instead: its pipe breaks first.
+	fx.worker("48p", func(w Worker) bool { return strings.Contains(w.Trouble, "memory exhausted") })
+	if w := fx.worker("48p", func(w Worker) bool { return w.State == Open }); w.Restarts != crashesToOpen {
+		t.Errorf("the circuit opened after %d crashes, the last by %q; want %d", w.Restarts, w.Trouble, crashesToOpen)
 	}
 	wantGrid(t, other.until(other.sub.Log().NewestTime()), 2*time.Second)
 	if now := fx.worker("32p", func(Worker) bool { return true }); now.PID != bystander.PID || now.Restarts != 0 {

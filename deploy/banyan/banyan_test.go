@@ -289,7 +289,8 @@ func TestATakenPortStopsTheStartWithItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr", "127.0.0.1:0", "--admin.addr", taken.Addr().String())
+	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--rtc.addr=127.0.0.1:0",
+		"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr=127.0.0.1:0", "--admin.addr", taken.Addr().String())
 	if err == nil || !strings.Contains(err.Error(), "admin.addr") || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %v", err)
 	}

@@ -23,7 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func healthy(t *testing.T, changes ...string) config.Config {
 	t.Helper()
 	flags := map[string]string{
-		"http.addr": "127.0.0.1:0", "admin.addr": "127.0.0.1:0", "rtsp.addr": "127.0.0.1:0", "rtc.addr": "127.0.0.1:0",
+		"http.addr": "127.0.0.1:0", "admin.addr": "127.0.0.1:0", "rtsp.addr": "127.0.0.1:0", "rtsp.udp_addr": "127.0.0.1:0",
+		"rtc.addr": "127.0.0.1:0",
 		"data.dir": filepath.Join(t.TempDir(), "a", "b"),
 	}
 	for i := 0; i < len(changes); i += 2 {
