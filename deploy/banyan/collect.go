@@ -23,6 +23,8 @@ var (
 	streamLive    = describe("stream_live", "1 while the stream has a publisher.", "stream")
 	streamViewers = describe("stream_viewers", "People who watch.", "stream", "transport")
 
+	supplyPanics = describe("supply_panics_total", "Times that making a format broke us; each is in the log with its stack.")
+
 	trackPackets = describe("track_packets_total", "RTP packets published.", "stream", "format", "kind")
 	trackBytes   = describe("track_payload_bytes_total", "Bytes of RTP payload published.", "stream", "format", "kind")
 	trackHoles   = describe("track_holes_total", "Packets missing when they were due.", "stream", "format", "kind")
@@ -48,6 +50,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
+	counter(supplyPanics, c.hub.Panics())
 	for _, s := range c.hub.Streams() {
 		name := string(s.Name())
 		live := 0.0
