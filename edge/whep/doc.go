@@ -4,9 +4,15 @@
 //	POST /whep/{stream}?format=720p    the same, in this format instead of the one that fits best
 //	POST /sessions/{id}/layer          {"format":"360p"} or {"format":"auto"}: change without renegotiation
 //
-// A stream that is not live is answered 409 with Retry-After. What package wish says of the HTTP side holds here;
-// the server-first mode with counter-offers is not implemented: a viewer whose offer fits nothing gets 422 and a
-// sentence.
+// A stream that is not live is answered 409 with Retry-After. What package wish says of the HTTP side holds here.
+//
+// # Counter-offers
+//
+// A viewer whose offer has no codec in which the stream can be had gets 406 and an offer of what there is, sendonly,
+// made as if it took everything that is carried. It answers by PATCH of the session within 30 s, from a new peer
+// connection or one whose own offer was rolled back, and may refuse m-lines and codecs in that answer. The formats that
+// were offered are subscribed to in the meantime, so they are running when the answer comes. What no answer could help,
+// a format that the stream lacks or B-frames, is 422 and a sentence.
 //
 // # What a viewer gets
 //

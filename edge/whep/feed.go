@@ -46,9 +46,7 @@ func newFeed(v *session) *feed { return &feed{session: v, stream: v.stream} }
 func (f *feed) run() error {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
-	for _, l := range f.lanes {
-		l.connect(f.session.Track(l.kind))
-	}
+	f.connect()
 	f.retarget()
 	for {
 		busy, err := f.drain()
@@ -60,6 +58,20 @@ func (f *feed) run() error {
 			return err
 		}
 	}
+}
+
+// connect gives each lane its track. An answer to our own offer may have refused some, or some of their codecs.
+func (f *feed) connect() {
+	f.lanes = slices.DeleteFunc(f.lanes, func(l *lane) bool {
+		track := f.session.Track(l.kind)
+		if track == nil {
+			l.letGo()
+			return true
+		}
+		l.codecs = track.Codecs()
+		l.connect(track)
+		return false
+	})
 }
 
 // drain sends a turn of every lane and tells whether there is more.

@@ -15,7 +15,7 @@ import (
 type lane struct {
 	feed   *feed
 	kind   media.Kind
-	codecs []sdp.Codec // that were negotiated
+	codecs []sdp.Codec // that were negotiated, or while not connected, may be
 	track  *rtc.Track  // nil until connected
 
 	switcher rtc.Switcher

@@ -24,6 +24,7 @@ type metrics struct {
 	forwarded prometheus.Counter // wishes for a keyframe
 	merged    prometheus.Counter
 	refused   *prometheus.CounterVec
+	counters  prometheus.Counter // offers of ours
 
 	// Packets that viewers asked for again.
 	repaired, overShare, irreparable prometheus.Counter
@@ -47,6 +48,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}),
 		switches: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_switches_total", Help: "Changes of a WHEP viewer from one format or log to another."}),
 		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that could not be written to a WHEP viewer's connection."}),
+		counters: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_counter_offers_total", Help: "WHEP offers that nothing of the stream fits, and that were answered by an offer of what there is."}),
 		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
 		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
 		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),
@@ -57,7 +59,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.bytes[kind] = bytes.WithLabelValues(kind.String())
 		m.skipped[kind] = skipped.WithLabelValues(kind.String())
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, repairs, m.refused} {
+	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, repairs, m.refused, m.counters} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of WHEP: %w", err)
 		}

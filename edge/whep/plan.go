@@ -139,6 +139,17 @@ func negotiable(tracks []relay.Track, m *sdp.Media, format media.Format) []sdp.C
 	return picked
 }
 
+// everything is the offer of a peer that takes whatever the stream has: what a counter-offer is chosen from.
+func everything(tracks []relay.Track) *sdp.Offer {
+	var kinds []media.Kind
+	for _, kind := range media.Kinds {
+		if slices.ContainsFunc(tracks, func(t relay.Track) bool { return t.ID.Kind == kind }) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return sdp.Everything(kinds...)
+}
+
 func first(t relay.Track, format media.Format) int {
 	if t.ID.Format == format {
 		return 0

@@ -28,6 +28,9 @@ type Config struct {
 	Authorize func(r *http.Request, stream media.Name) (auth.Claims, error)
 	// MaxLag is how far behind live a viewer may fall before it skips to the newest keyframe. If zero, 3 s.
 	MaxLag time.Duration
+	// AnswerTimeout is how long a viewer may take to answer an offer of ours. If zero, the 30 s of the draft, which
+	// viewers count on.
+	AnswerTimeout time.Duration
 	// Metrics gets the counters. If nil, they are counted for nobody.
 	Metrics prometheus.Registerer
 	// Logger gets what is our own fault. If nil, slog.Default().
@@ -107,12 +110,17 @@ func (s *Server) accept(ctx context.Context, r *wish.Request) (*session, error) 
 		return nil, &wish.Refusal{Status: http.StatusBadRequest, Detail: "?format= is not valid: " + err.Error() + "."}
 	}
 	stream, tracks, err := s.look(ctx, r, wanted)
+	var counter *sdp.Offer
+	if errors.Is(err, errUndecoded) {
+		counter = everything(tracks)
+		err = answerable(tracks, counter, wanted, false)
+	}
 	if err != nil {
 		s.metrics.refused.WithLabelValues(reason(err)).Inc()
 		return nil, refusal(err, tracks, wanted)
 	}
 	v := newSession(s, stream, wanted)
-	switch err := v.open(ctx, r, tracks); {
+	switch err := v.open(ctx, r, counter, tracks); {
 	case errors.Is(err, rtc.ErrClosed):
 		return nil, stopping()
 	case err != nil:
@@ -121,6 +129,9 @@ func (s *Server) accept(ctx context.Context, r *wish.Request) (*session, error) 
 	if !s.adopt(v) {
 		v.Close()
 		return nil, stopping()
+	}
+	if counter != nil {
+		s.metrics.counters.Inc()
 	}
 	return v, nil
 }

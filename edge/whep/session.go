@@ -15,7 +15,7 @@ import (
 	"banyan/relay/rtc/wish"
 )
 
-// session is one viewer: a connection and the feed that fills it. It implements wish.Session.
+// session is one viewer: a connection and the feed that fills it. It implements wish.Offerer.
 type session struct {
 	*rtc.Viewer // nil until open
 
@@ -33,11 +33,17 @@ func newSession(s *Server, stream *relay.Stream, wanted media.Format) *session {
 }
 
 // open negotiates and starts the feed. Subscribing comes before negotiating, so that formats on demand start while
-// the peers connect.
-func (v *session) open(ctx context.Context, r *wish.Request, tracks []relay.Track) error {
-	config := rtc.ViewerConfig{PeerConfig: rtc.PeerConfig{Offer: r.Offer, Stream: r.Stream}}
-	for i := range r.Offer.Media {
-		m := &r.Offer.Media[i]
+// the peers connect. With a counter, that is what the peer is offered from; else its own offer is answered.
+func (v *session) open(ctx context.Context, r *wish.Request, counter *sdp.Offer, tracks []relay.Track) error {
+	config := rtc.ViewerConfig{PeerConfig: rtc.PeerConfig{
+		Offer: r.Offer, Stream: r.Stream, AnswerTimeout: v.server.config.AnswerTimeout,
+	}}
+	offer, connect := r.Offer, v.server.config.Network.NewViewer
+	if counter != nil {
+		offer, connect = counter, v.server.config.Network.OfferViewer
+	}
+	for i := range offer.Media {
+		m := &offer.Media[i]
 		format, _ := choose(tracks, m.Kind, m.Codecs, *v.wanted.Load())
 		config.Codecs = append(config.Codecs, negotiable(tracks, m, format)...)
 	}
@@ -48,7 +54,7 @@ func (v *session) open(ctx context.Context, r *wish.Request, tracks []relay.Trac
 		}
 	}
 	f.retarget()
-	viewer, err := v.server.config.Network.NewViewer(ctx, config)
+	viewer, err := connect(ctx, config)
 	if err != nil {
 		f.letGo()
 		return fmt.Errorf("watch %q: %w", r.Stream, err)

@@ -313,7 +313,6 @@ func TestRefusals(t *testing.T) {
 		{"its publisher has left", "/whep/cup/gone", nil, nil, 409},
 		{"unknown format", "/whep/cup/cam1?format=4k", nil, nil, 422},
 		{"bad format", "/whep/cup/cam1?format=-i", nil, nil, 400},
-		{"nothing that decodes it", "/whep/cup/cam1", []offerOption{onlyVP8}, nil, 422},
 		{"B-frames", "/whep/cup/b", nil, nil, 422},
 		{"bad token", "/whep/cup/cam1", nil, []string{"Authorization", "Bearer bad"}, 401},
 	} {

@@ -61,7 +61,7 @@ func (w *world) user(r *http.Request, _ media.Name) (auth.Claims, error) {
 	return auth.Claims{User: token}, nil
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{TB: t, metrics: prometheus.NewRegistry()}
@@ -76,9 +76,13 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.signal.Close)
-	w.server, err = whep.New(whep.Config{
+	config := whep.Config{
 		Hub: w.hub, Network: w.network, Signal: w.signal, Authorize: w.user, Metrics: w.metrics, Logger: logger,
-	})
+	}
+	for _, o := range options {
+		o(&config)
+	}
+	w.server, err = whep.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,14 +279,20 @@ type offerSettings struct {
 	kinds  []webrtc.RTPCodecType
 }
 
-func onlyVP8(s *offerSettings) {
-	s.engine = func(e *webrtc.MediaEngine) error {
-		return e.RegisterCodec(webrtc.RTPCodecParameters{
-			RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, PayloadType: 96,
-		}, webrtc.RTPCodecTypeVideo)
+// only offers a single codec.
+func only(mime string, rate uint32, kind webrtc.RTPCodecType, fmtp ...string) offerOption {
+	return func(s *offerSettings) {
+		s.engine = func(e *webrtc.MediaEngine) error {
+			return e.RegisterCodec(webrtc.RTPCodecParameters{
+				RTPCodecCapability: webrtc.RTPCodecCapability{MimeType: mime, ClockRate: rate, SDPFmtpLine: strings.Join(fmtp, ";")}, PayloadType: 96,
+			}, kind)
+		}
+		s.kinds = []webrtc.RTPCodecType{kind}
 	}
-	s.kinds = []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo}
 }
+
+// fresh has nothing to offer and waits for an offer.
+func fresh(s *offerSettings) { s.kinds = nil }
 
 func newPlayer(w *world, options ...offerOption) *player {
 	w.Helper()

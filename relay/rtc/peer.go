@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,9 @@ import (
 
 // PeerConfig describes a session.
 type PeerConfig struct {
-	Offer *sdp.Offer // what the peer offers
+	Offer *sdp.Offer // what the peer offers; nil where it is to answer an offer of ours
+	// AnswerTimeout is how long the peer may take to answer our offer. If zero, 30 s (draft-ietf-wish-whep-03).
+	AnswerTimeout time.Duration
 	// Stream and Role ("publisher", "viewer") are for log lines.
 	Stream media.Name
 	Role   string
@@ -28,6 +31,7 @@ type PeerConfig struct {
 var (
 	ErrHangup  = errors.New("it was closed here")
 	ErrTimeout = errors.New("the connection was not made in time")
+	ErrSilence = errors.New("the peer did not answer the offer in time")
 	ErrLost    = errors.New("the peer fell silent")
 	ErrLeft    = errors.New("the peer closed the connection")
 	ErrStuck   = errors.New("the peer reads nothing of what it is sent")
@@ -44,7 +48,7 @@ type Peer struct {
 	network   *Network
 	config    PeerConfig
 	pc        *webrtc.PeerConnection
-	answered  chan struct{} // closed when the first answer is made; never sent to
+	answered  chan struct{} // closed when the first answer, either side's, is in use; never sent to
 	connected chan struct{} // closed when media can flow; never sent to
 	ending    chan struct{} // closed when the session is to end; never sent to
 	done      chan struct{} // closed when everything of the session has ended
@@ -55,7 +59,7 @@ type Peer struct {
 
 	mu     sync.Mutex // guards all below
 	answer string
-	offer  string // the text that the stack was given last
+	offer  string // the peer's text that the stack was given last, be it an answer: an ICE restart edits it
 	cause  error
 }
 
@@ -112,10 +116,7 @@ func (p *Peer) run(begun time.Time) {
 	defer p.network.letGo(p)
 	log := p.network.config.Logger.With("stream", p.config.Stream, "role", p.config.Role)
 
-	select {
-	case <-p.answered: // whoever negotiates has a context of its own
-	case <-p.ending:
-	}
+	p.awaitAnswer()
 	timer := time.NewTimer(p.network.config.ConnectTimeout)
 	defer timer.Stop()
 	select {
@@ -130,6 +131,23 @@ func (p *Peer) run(begun time.Time) {
 	_ = p.pc.GracefulClose() // its errors are about a peer that is gone anyway
 	p.handlers.Wait()
 	log.Info("session ended", "peer", peer, "cause", p.Err(), "lasted", time.Since(begun).Round(time.Millisecond))
+}
+
+// awaitAnswer waits for the first answer, or for the end.
+func (p *Peer) awaitAnswer() {
+	var late <-chan time.Time // whoever answers has a context of its own
+	if p.config.Offer == nil {
+		const patience = 30 * time.Second
+		timer := time.NewTimer(cmp.Or(p.config.AnswerTimeout, patience))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-p.answered:
+	case <-late:
+		p.end(ErrSilence)
+	case <-p.ending:
+	}
 }
 
 // end asks the session to end, once, for the given cause.
@@ -208,7 +226,7 @@ func (p *Peer) RemoteAddr() string {
 	return ""
 }
 
-// Answer is the answer to the offer, with all candidates.
+// Answer is the answer to the peer's offer, with all candidates; "" where there was none.
 func (p *Peer) Answer() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -229,25 +247,35 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	if err != nil {
 		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
 	}
+	if err := p.describe(ctx, answer); err != nil {
+		return err
+	}
+	p.candidates = 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
+	select {
+	case <-p.answered: // once more, for an ICE restart
+	default:
+		close(p.answered)
+	}
+	return nil
+}
+
+// describe makes ours the local description, and waits until all candidates are in it.
+func (p *Peer) describe(ctx context.Context, ours webrtc.SessionDescription) error {
 	gathered := webrtc.GatheringCompletePromise(p.pc)
-	if err := p.pc.SetLocalDescription(answer); err != nil {
-		return fmt.Errorf("use the answer: %w", err)
+	if err := p.pc.SetLocalDescription(ours); err != nil {
+		return fmt.Errorf("use our %s: %w", ours.Type, err)
 	}
 	select {
 	case <-gathered:
+		return nil
 	case <-p.ending:
 		return p.Err()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	p.candidates = 0
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.answer == "" {
-		close(p.answered)
-	}
-	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
-	return nil
 }
 
 // Trickle adds candidates of the peer. Those that cannot be used are dropped silently (RFC 9725 section 4.3.2).

@@ -168,6 +168,10 @@ func TestRepair(t *testing.T) {
 			if !bytes.Equal(again, dropped) {
 				t.Error("the repair differs from the packet that was lost")
 			}
+			deadline := time.Now().Add(patience10) // a packet is counted once it is written: it may arrive before
+			for track.Repairs().Sent == 0 && time.Now().Before(deadline) {
+				time.Sleep(time.Millisecond)
+			}
 			if r := track.Repairs(); r.Sent == 0 || r.Missing != 0 {
 				t.Errorf("the accounts are %+v, want a packet sent again and none missing", r)
 			}

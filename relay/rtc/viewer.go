@@ -25,14 +25,15 @@ import (
 type ViewerConfig struct {
 	PeerConfig
 	// Codecs are those of the offer that may be sent, per kind the preferred one first. A kind without any is
-	// refused in the answer.
+	// refused in the answer, or left out of an offer of ours.
 	Codecs []sdp.Codec
 }
 
 // Viewer is a session whose peer receives.
 type Viewer struct {
 	*Peer
-	tracks   []*Track
+	ours     *sdp.Offer    // that the peer is to answer; nil where it made the offer
+	tracks   []*Track      // those negotiated; while not answered, those offered
 	keyframe chan struct{} // the peer's wish for a keyframe; capacity 1, never closed
 	progress progress
 }
@@ -40,6 +41,13 @@ type Viewer struct {
 // NewViewer answers the offer of a peer that receives, sendonly. Losses that the peer reports are repaired by
 // themselves. Send on its tracks after Await, and Report once a second.
 func (n *Network) NewViewer(ctx context.Context, config ViewerConfig) (*Viewer, error) {
+	return n.newViewer(ctx, config, (*Viewer).open)
+}
+
+// newViewer makes a session whose first description is made by open.
+func (n *Network) newViewer(ctx context.Context, config ViewerConfig,
+	open func(*Viewer, context.Context, ViewerConfig) error,
+) (*Viewer, error) {
 	if config.Role == "" {
 		config.Role = "viewer"
 	}
@@ -57,7 +65,7 @@ func (n *Network) NewViewer(ctx context.Context, config ViewerConfig) (*Viewer, 
 		return nil, err
 	}
 	v := &Viewer{Peer: peer, keyframe: make(chan struct{}, 1)}
-	if err := v.open(ctx, config); err != nil {
+	if err := open(v, ctx, config); err != nil {
 		peer.Close()
 		return nil, err
 	}
@@ -67,28 +75,39 @@ func (n *Network) NewViewer(ctx context.Context, config ViewerConfig) (*Viewer, 
 // open makes the tracks and negotiates them.
 func (v *Viewer) open(ctx context.Context, config ViewerConfig) error {
 	for _, m := range config.Offer.Media {
-		ours := ofKind(config.Codecs, m.Kind)
-		if len(ours) == 0 {
-			continue
+		if err := v.add(m.Kind, config.Codecs); err != nil {
+			return err
 		}
-		track := newTrack(m.Kind, ours)
-		transceiver, err := v.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{
-			Direction: webrtc.RTPTransceiverDirectionSendonly,
-		})
-		if err != nil {
-			return fmt.Errorf("add a %v track: %w", m.Kind, err)
-		}
-		v.tracks = append(v.tracks, track)
-		v.handle(func() { v.readReports(track, transceiver.Sender()) })
 	}
-	return v.negotiate(ctx, config.Offer.Text, func() error {
-		for _, t := range v.tracks {
-			if err := prefer(v.pc, t.codecs, feedbackOf(t.codecs, viewerVideo, viewerAudio), false); err != nil {
-				return err
-			}
-		}
+	return v.negotiate(ctx, config.Offer.Text, v.prefer)
+}
+
+// add adds a track of a kind, if any of the codecs is of it.
+func (v *Viewer) add(kind media.Kind, codecs []sdp.Codec) error {
+	ours := ofKind(codecs, kind)
+	if len(ours) == 0 {
 		return nil
+	}
+	track := newTrack(kind, ours)
+	transceiver, err := v.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{
+		Direction: webrtc.RTPTransceiverDirectionSendonly,
 	})
+	if err != nil {
+		return fmt.Errorf("add a %v track: %w", kind, err)
+	}
+	v.tracks = append(v.tracks, track)
+	v.handle(func() { v.readReports(track, transceiver.Sender()) })
+	return nil
+}
+
+// prefer makes the description to come list codecs in our order.
+func (v *Viewer) prefer() error {
+	for _, t := range v.tracks {
+		if err := prefer(v.pc, t.codecs, feedbackOf(t.codecs, viewerVideo, viewerAudio), false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
@@ -97,6 +116,11 @@ func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
 
 // Await returns when media can flow, or with an error when the session ends first, as it does when it takes too long.
 func (v *Viewer) Await() error {
+	select {
+	case <-v.answered: // an answer may refuse tracks
+	case <-v.Ending():
+		return v.Err()
+	}
 	ready := []<-chan struct{}{v.Connected()}
 	for _, t := range v.tracks {
 		ready = append(ready, t.bound)
@@ -111,7 +135,7 @@ func (v *Viewer) Await() error {
 	return nil
 }
 
-// Track is the track of a kind, or nil where none was negotiated.
+// Track is the track of a kind, or nil where none was negotiated. Ask after Await.
 func (v *Viewer) Track(kind media.Kind) *Track {
 	for _, t := range v.tracks {
 		if t.kind == kind {
@@ -210,8 +234,11 @@ const streamID = "banyan"
 
 // Track is what a viewer gets of one kind. Its sending methods are owned by one goroutine.
 type Track struct {
-	kind   media.Kind
-	codecs []sdp.Codec
+	kind    media.Kind
+	offered []sdp.Codec // that may be negotiated
+	codecs  []sdp.Codec // that are, once Await has returned
+
+	refusable bool // by the peer's answer; set before it is asked for
 
 	// Set by the stack, which then closes bound.
 	ssrc   webrtc.SSRC
@@ -232,7 +259,7 @@ type Track struct {
 
 func newTrack(kind media.Kind, codecs []sdp.Codec) *Track {
 	return &Track{
-		kind: kind, codecs: codecs, bound: make(chan struct{}),
+		kind: kind, offered: codecs, codecs: codecs, bound: make(chan struct{}),
 		timeline: NewTimeline(codecs[0].ClockRate, uint16(rand.Uint32N(1<<15)), rand.Uint32()),
 	}
 }
@@ -294,13 +321,16 @@ func (t *Track) PayloadType(p *media.Params) (uint8, error) {
 // Bind implements webrtc.TrackLocal.
 func (t *Track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	for _, negotiated := range c.CodecParameters() {
-		for _, ours := range t.codecs {
+		for _, ours := range t.offered {
 			if uint8(negotiated.PayloadType) == ours.PayloadType {
 				t.ssrc, t.writer = c.SSRC(), c.WriteStream()
 				t.bind.Do(func() { close(t.bound) })
 				return negotiated, nil
 			}
 		}
+	}
+	if t.refusable { // the stack binds what the peer refused, too; nothing is ever sent on it
+		return parameters(t.offered[0], nil), nil
 	}
 	return webrtc.RTPCodecParameters{}, ErrNotNegotiated
 }

@@ -1,5 +1,5 @@
-// Package sdp reads what WebRTC peers send, strictly: session descriptions that offer media (ParseOffer) and the
-// fragments that trickle candidates or restart ICE (ParseFragment).
+// Package sdp reads what WebRTC peers send, strictly: session descriptions that offer media (ParseOffer) or answer
+// an offer of ours (ParseAnswer), and the fragments that trickle candidates or restart ICE (ParseFragment).
 //
 // Everything that a stranger sends passes here before the WebRTC stack sees it. What is refused is refused with a
 // sentence that says what to change; what is let through has bounded sizes and counts, one bundled transport, one

@@ -63,7 +63,7 @@ type Offer struct {
 type Media struct {
 	MID    string
 	Kind   media.Kind
-	Codecs []Codec // those that Banyan can carry, in the peer's order of preference; never empty
+	Codecs []Codec // those that Banyan can carry, in the peer's order of preference; empty only of a peer that plays
 }
 
 // Of is the m-line of a kind, or nil. An offer has at most one of each.
@@ -78,28 +78,37 @@ func (o *Offer) Of(kind media.Kind) *Media {
 
 // ParseOffer checks the offer of a peer with the given role. Errors are of type *Error.
 func ParseOffer(text string, role Role) (*Offer, error) {
-	if err := checkText(text, MaxBytes); err != nil {
+	d, err := parse(text)
+	if err != nil {
 		return nil, err
-	}
-	var d pion.SessionDescription
-	if err := d.UnmarshalString(text); err != nil {
-		return nil, bad("This is not a session description (RFC 8866). Send the SDP of your peer connection's offer as it is.")
-	}
-	if len(d.MediaDescriptions) == 0 {
-		return nil, bad("The offer has no media. Add a video or an audio track before you make it.")
-	}
-	if len(d.MediaDescriptions) > maxMedia {
-		return nil, bad("The offer has %d m-lines. Send at most one for video and one for audio.", len(d.MediaDescriptions))
 	}
 	o := &Offer{Text: sanitise(text)}
 	for _, check := range []func(*Offer, *pion.SessionDescription, Role) error{
 		checkMedia, checkMIDs, checkBundle, checkStreams, checkICE, checkFingerprint, checkSetup,
 	} {
-		if err := check(o, &d, role); err != nil {
+		if err := check(o, d, role); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
+}
+
+// parse reads the lines of a description that has media.
+func parse(text string) (*pion.SessionDescription, error) {
+	if err := checkText(text, MaxBytes); err != nil {
+		return nil, err
+	}
+	d := &pion.SessionDescription{}
+	if err := d.UnmarshalString(text); err != nil {
+		return nil, bad("This is not a session description (RFC 8866). Send the SDP of your peer connection as it is.")
+	}
+	if len(d.MediaDescriptions) == 0 {
+		return nil, bad("The description has no media. Add a video or an audio track before you make it.")
+	}
+	if len(d.MediaDescriptions) > maxMedia {
+		return nil, bad("The description has %d m-lines. Send at most one for video and one for audio.", len(d.MediaDescriptions))
+	}
+	return d, nil
 }
 
 func checkText(text string, most int) error {
@@ -133,27 +142,36 @@ func checkMedia(o *Offer, d *pion.SessionDescription, role Role) error {
 		if o.Of(kind) != nil {
 			return unable("The offer has more than one %v m-line. Send one; publish further tracks as streams of their own.", kind)
 		}
-		if !slices.Contains(m.MediaName.Protos, "SAVPF") || !slices.Contains(m.MediaName.Protos, "TLS") {
-			return bad("An m-line has the transport %.40q. Use UDP/TLS/RTP/SAVPF, which is what WebRTC peers write.",
-				strings.Join(m.MediaName.Protos, "/"))
-		}
 		if err := checkDirection(d, m, role); err != nil {
 			return err
 		}
-		if err := checkAttributes(m); err != nil {
-			return err
-		}
-		codecs, err := readCodecs(m, kind)
+		line, err := readMedia(m, kind)
 		if err != nil {
 			return err
 		}
-		if len(codecs) == 0 {
+		if len(line.Codecs) == 0 && role == Publish { // who plays may be made another offer
 			return unable("The %v m-line offers no codec that is carried here. Offer one of: %s.", kind, names(kind))
 		}
-		mid, _ := m.Attribute("mid")
-		o.Media = append(o.Media, Media{MID: mid, Kind: kind, Codecs: codecs})
+		o.Media = append(o.Media, line)
 	}
 	return nil
+}
+
+// readMedia reads an m-line of the given kind.
+func readMedia(m *pion.MediaDescription, kind media.Kind) (Media, error) {
+	if !slices.Contains(m.MediaName.Protos, "SAVPF") || !slices.Contains(m.MediaName.Protos, "TLS") {
+		return Media{}, bad("An m-line has the transport %.40q. Use UDP/TLS/RTP/SAVPF, which is what WebRTC peers write.",
+			strings.Join(m.MediaName.Protos, "/"))
+	}
+	if err := checkAttributes(m); err != nil {
+		return Media{}, err
+	}
+	codecs, err := readCodecs(m, kind)
+	if err != nil {
+		return Media{}, err
+	}
+	mid, _ := m.Attribute("mid")
+	return Media{MID: mid, Kind: kind, Codecs: codecs}, nil
 }
 
 func kindOf(name string) media.Kind {
@@ -167,6 +185,15 @@ func kindOf(name string) media.Kind {
 }
 
 func checkDirection(d *pion.SessionDescription, m *pion.MediaDescription, role Role) error {
+	direction := directionOf(d, m)
+	want := map[Role]string{Publish: "sendonly", Play: "recvonly"}[role]
+	if direction != want && direction != "sendrecv" {
+		return unable("The %s m-line is %s. Make it %s.", m.MediaName.Media, direction, want)
+	}
+	return nil
+}
+
+func directionOf(d *pion.SessionDescription, m *pion.MediaDescription) string {
 	direction := "sendrecv" // RFC 8866 section 6.7: the default
 	for _, attributes := range [][]pion.Attribute{d.Attributes, m.Attributes} {
 		for _, a := range attributes {
@@ -176,11 +203,7 @@ func checkDirection(d *pion.SessionDescription, m *pion.MediaDescription, role R
 			}
 		}
 	}
-	want := map[Role]string{Publish: "sendonly", Play: "recvonly"}[role]
-	if direction != want && direction != "sendrecv" {
-		return unable("The %s m-line is %s. Make it %s.", m.MediaName.Media, direction, want)
-	}
-	return nil
+	return direction
 }
 
 // checkAttributes checks what nobody needs to understand but a hostile peer may misuse.
@@ -311,7 +334,7 @@ func checkBundle(o *Offer, d *pion.SessionDescription, _ Role) error {
 	for _, a := range d.Attributes {
 		if fields := strings.Fields(a.Value); a.Key == "group" && len(fields) > 0 && fields[0] == "BUNDLE" {
 			if len(bundled) > 0 {
-				return bad("The offer has two BUNDLE groups. Put all m-lines into one (bundlePolicy \"max-bundle\").")
+				return bad("The description has two BUNDLE groups. Put all m-lines into one (bundlePolicy \"max-bundle\").")
 			}
 			for _, mid := range fields[1:] {
 				bundled[mid] = true
@@ -324,7 +347,7 @@ func checkBundle(o *Offer, d *pion.SessionDescription, _ Role) error {
 		}
 	}
 	if len(bundled) > len(o.Media) {
-		return bad("The BUNDLE group names an m-line that is not there. Name the offer's own mids.")
+		return bad("The BUNDLE group names an m-line that is not there. Name the mids that are in use.")
 	}
 	return nil
 }
@@ -370,7 +393,7 @@ func transportValues(d *pion.SessionDescription, key string) []string {
 func checkICE(o *Offer, d *pion.SessionDescription, _ Role) error {
 	ufrags, passwords := transportValues(d, "ice-ufrag"), transportValues(d, "ice-pwd")
 	if len(ufrags) != 1 || len(passwords) != 1 {
-		return bad("The offer needs exactly one a=ice-ufrag and one a=ice-pwd, the same in all m-lines.")
+		return bad("The description needs exactly one a=ice-ufrag and one a=ice-pwd, the same in all m-lines.")
 	}
 	if err := checkCredentials(ufrags[0], passwords[0]); err != nil {
 		return err
@@ -401,7 +424,7 @@ var digests = map[string]int{"sha-256": 32, "sha-384": 48, "sha-512": 64}
 func checkFingerprint(_ *Offer, d *pion.SessionDescription, _ Role) error {
 	prints := transportValues(d, "fingerprint")
 	if len(prints) != 1 {
-		return bad("The offer has %d different a=fingerprint lines. Send exactly one, that of your DTLS certificate.", len(prints))
+		return bad("The description has %d different a=fingerprint lines. Send exactly one, that of your DTLS certificate.", len(prints))
 	}
 	hash, value, _ := strings.Cut(prints[0], " ")
 	size := digests[strings.ToLower(hash)]

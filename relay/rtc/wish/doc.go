@@ -20,10 +20,14 @@
 // The protocol in one picture:
 //
 //	POST /whep/cup/cam1   offer      →  201 answer, Location: /sessions/{id}, ETag: "a", Link: ice-servers, extensions
+//	                                 →  or 406 and an offer of ours, with the same headers, where theirs cannot be met
+//	PATCH /sessions/{id}  answer to our offer                →  204, within 30 s of the 406
 //	PATCH /sessions/{id}  If-Match: "a", candidates          →  204
 //	PATCH /sessions/{id}  If-Match: "*", new ice-ufrag, -pwd →  200 our new ones, ETag: "b"
 //	DELETE /sessions/{id}                                    →  200; the session's resources are free when it is sent
 //
-// What is not done: WHEP's counter-offers (its server-first mode). An offer that cannot be met is answered 4xx with
-// a sentence, and a PATCH with application/sdp by 415.
+// The 406 is WHEP's counter-offer, its server-first mode: Accept returned an Offerer. Such a session counts against all
+// bounds from the start. It is there to be answered and to be deleted; answers that are broken (400) or do not fit the
+// offer (422) leave it so until its time is over, and candidates before the answer, or a second answer, are in conflict
+// with its state (409). Where there is no such offer, a PATCH with application/sdp is answered 415.
 package wish

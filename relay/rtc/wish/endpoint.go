@@ -86,10 +86,11 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 	}
 	entry := &entry{
 		endpoint: e, stream: stream, user: claims.User, host: client, session: session,
-		ufrag: offer.Ufrag, secret: offer.Password,
 	}
-	for _, m := range offer.Media {
-		entry.mids = append(entry.mids, m.MID)
+	if o, ok := session.(Offerer); ok && o.Offer() != nil {
+		entry.ours = o.Offer()
+	} else {
+		entry.speaksFor(offer.Media, offer.Ufrag, offer.Password)
 	}
 	if !s.enter(entry) {
 		session.Close()
@@ -109,14 +110,14 @@ func (e *Endpoint) asker(r *http.Request, stream media.Name) func() error {
 	}
 }
 
-// created answers 201.
+// created answers 201, or 406 with an offer of ours (draft-ietf-wish-whep-03, section 4.2.2).
 func (s *Server) created(w http.ResponseWriter, e *entry) {
 	location := "/sessions/" + e.id
 	header := w.Header()
 	header.Set("Content-Type", typeSDP)
 	header.Set("Location", location)
 	header.Set("ETag", e.tag)
-	header.Set("Accept-Patch", typeFragment)
+	header.Set("Accept-Patch", e.patches())
 	header.Set("Cache-Control", "no-store")
 	for _, x := range e.endpoint.Extensions {
 		header.Add("Link", fmt.Sprintf("<%s/%s>; rel=%q", location, x.Name, x.Rel))
@@ -126,10 +127,21 @@ func (s *Server) created(w http.ResponseWriter, e *entry) {
 			header.Add("Link", server.link())
 		}
 	}
-	answer := e.session.Answer()
-	header.Set("Content-Length", strconv.Itoa(len(answer)))
-	w.WriteHeader(http.StatusCreated)
-	_, _ = io.WriteString(w, answer) // a client that is gone is reaped: its ICE never completes
+	status, text := http.StatusCreated, e.session.Answer()
+	if e.ours != nil {
+		status, text = http.StatusNotAcceptable, e.ours.Text
+	}
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // a client that is gone is reaped: its ICE never completes
+}
+
+// patches lists the types of bodies that PATCH takes.
+func (e *entry) patches() string {
+	if e.ours != nil {
+		return typeSDP + ", " + typeFragment
+	}
+	return typeFragment
 }
 
 // link writes the server as a header (RFC 9725 section 4.6).

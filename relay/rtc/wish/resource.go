@@ -1,6 +1,7 @@
 package wish
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -92,8 +93,12 @@ func (s *Server) delete(w http.ResponseWriter, e *entry) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// patch adds candidates, or restarts ICE.
+// patch answers our offer, adds candidates, or restarts ICE.
 func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
+	if e.ours != nil && isType(r.Header, typeSDP) {
+		s.conclude(w, r, e)
+		return
+	}
 	text, ok := s.readBody(w, r, typeFragment, sdp.MaxFragmentBytes)
 	if !ok {
 		return
@@ -103,13 +108,12 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
 		s.fail(w, r, err)
 		return
 	}
-	select { // one at a time, in the order in which they come
-	case <-e.turn:
-		defer func() { e.turn <- struct{}{} }()
-	case <-e.session.Done():
-		gone(w)
+	if !e.take(w, r) {
 		return
-	case <-r.Context().Done():
+	}
+	defer e.give()
+	if e.ours != nil && !e.concluded {
+		problem.Conflict(w, "The offer of this session is not answered yet. Send your answer first, as "+typeSDP+".")
 		return
 	}
 	if !matches(w, r.Header.Values("If-Match"), e.tag) {
@@ -120,6 +124,51 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
 		return
 	}
 	s.restart(w, r, e, f)
+}
+
+// take waits for the session's turn, or answers why it does not come: changes are made one at a time, in the order in
+// which they come. Who has it gives it back.
+func (e *entry) take(w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case <-e.turn:
+		return true
+	case <-e.session.Done():
+		gone(w)
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+func (e *entry) give() { e.turn <- struct{}{} }
+
+// conclude takes the answer to our offer. It needs no If-Match: there is only one answer, whatever the ICE generation.
+func (s *Server) conclude(w http.ResponseWriter, r *http.Request, e *entry) {
+	text, ok := s.readBody(w, r, typeSDP, sdp.MaxBytes)
+	if !ok || !e.take(w, r) {
+		return
+	}
+	defer e.give()
+	if e.concluded {
+		problem.Conflict(w, "The offer of this session is answered already. Make a new session with POST to change what was agreed.")
+		return
+	}
+	answer, err := sdp.ParseAnswer(text, e.ours)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	var mistake *sdp.Error
+	switch err := e.session.(Offerer).Conclude(answer); {
+	case errors.As(err, &mistake):
+		s.fail(w, r, err)
+		return
+	case err != nil:
+		gone(w)
+		return
+	}
+	e.concluded = true
+	e.speaksFor(answer.Media, answer.Ufrag, answer.Password)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *Server) trickle(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
 )
 
 // Config bounds a server. Zero means default.
@@ -102,12 +103,14 @@ type entry struct {
 	stream   media.Name
 	user     string
 	host     netip.Addr
-	mids     []string
 	session  Session
+	ours     *sdp.Offer // that the peer is to answer; nil where it made the offer
 
 	turn          chan struct{} // holds a token; whoever has it may change what follows
 	tag           string        // entity tag of the ICE generation
+	mids          []string      // of the m-lines in use
 	ufrag, secret string        // the peer's
+	concluded     bool          // ours is answered
 }
 
 // New makes a server without endpoints.
@@ -190,6 +193,14 @@ func (s *Server) release(host netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.releaseLocked(host)
+}
+
+// speaksFor notes who the peer of the session is, in the words of its offer or answer.
+func (e *entry) speaksFor(lines []sdp.Media, ufrag, secret string) {
+	e.ufrag, e.secret, e.mids = ufrag, secret, nil
+	for _, m := range lines {
+		e.mids = append(e.mids, m.MID)
+	}
 }
 
 // enter puts a session into the table, where it stays until it is over.

@@ -24,6 +24,17 @@ type Session interface {
 	Close()
 }
 
+// Offerer is a Session that may have been made of an offer that cannot be met: it makes one of its own, which the peer
+// answers (WHEP's counter-offer). It ends by itself when the peer takes too long. rtc.Viewer is most of one.
+type Offerer interface {
+	Session
+	// Offer is our offer, with all candidates; nil where the session has an Answer instead.
+	Offer() *sdp.Offer
+	// Conclude takes the peer's answer. After an error of type *sdp.Error the session waits for a better one; after
+	// any other it is over. It is called no more once it succeeded, and never together with Trickle and Restart.
+	Conclude(a *sdp.Answer) error
+}
+
 // Request is an offer that passed every check that needs no media.
 type Request struct {
 	Stream media.Name

@@ -28,6 +28,10 @@ type twin struct {
 	once     sync.Once
 	trickled chan *sdp.Fragment
 	fail     error // of Restart
+
+	ours      *sdp.Offer // a counter-offer; nil for none
+	concluded []error    // what the next calls of Conclude return
+	answers   int        // that Conclude took
 }
 
 func newTwin() *twin {
@@ -37,6 +41,18 @@ func newTwin() *twin {
 func (s *twin) Answer() string        { return "v=0\r\n" }
 func (s *twin) Done() <-chan struct{} { return s.done }
 func (s *twin) Close()                { s.once.Do(func() { close(s.done) }) }
+
+func (s *twin) Offer() *sdp.Offer { return s.ours }
+
+func (s *twin) Conclude(*sdp.Answer) error { // without a lock: the server lets one in at a time
+	if len(s.concluded) > 0 {
+		err := s.concluded[0]
+		s.concluded = s.concluded[1:]
+		return err
+	}
+	s.answers++
+	return nil
+}
 
 func (s *twin) Trickle(f *sdp.Fragment) error {
 	s.trickled <- f
@@ -54,6 +70,7 @@ type door struct {
 	http   *httptest.Server
 	last   *twin // that was made
 	refuse error // what Accept answers
+	ours   *sdp.Offer
 	offer  string
 }
 
@@ -84,6 +101,7 @@ func newDoor(t *testing.T, config Config) *door {
 				return nil, d.refuse
 			}
 			d.last = newTwin()
+			d.last.ours = d.ours
 			return d.last, nil
 		},
 		Extensions: []Extension{{Name: "echo", Rel: "urn:test:echo", Serve: func(w http.ResponseWriter, r *http.Request, _ Session) {
@@ -120,6 +138,16 @@ func (d *door) do(method, path, body string, header ...string) (*http.Response, 
 			r.Header.Add(header[i], header[i+1])
 		}
 	}
+	response, text := d.send(r)
+	if response.StatusCode >= 400 {
+		d.checkProblem(method+" "+path, response, []byte(text))
+	}
+	return response, text
+}
+
+// send sends a request and reads the answer.
+func (d *door) send(r *http.Request) (*http.Response, string) {
+	d.Helper()
 	response, err := d.http.Client().Do(r)
 	if err != nil {
 		d.Fatal(err)
@@ -128,9 +156,6 @@ func (d *door) do(method, path, body string, header ...string) (*http.Response, 
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		d.Fatal(err)
-	}
-	if response.StatusCode >= 400 {
-		d.checkProblem(method+" "+path, response, text)
 	}
 	return response, string(text)
 }
