@@ -278,7 +278,7 @@ func TestATakenRTPPortStopsTheStart(t *testing.T) {
 	defer taken.Close()
 	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--admin.addr=", "--rtc.addr=127.0.0.1:0",
 		"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr", taken.LocalAddr().String())
-	if err == nil || !strings.Contains(err.Error(), "rtsp.udp_addr") {
+	if err == nil || !strings.Contains(err.Error(), "rtsp.udp_addr") || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %v, want an error with the key", err)
 	}
 }

@@ -97,6 +97,14 @@ func explainListen(addr string, err error) error {
 	return fmt.Errorf("cannot listen on %s: %w", addr, err)
 }
 
+// explainBusy says what to do about a port of WebRTC or RTSP that is taken; the error names its key already.
+func explainBusy(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: another program uses it, or a Banyan that runs already: stop that one, or choose another address", err)
+	}
+	return err
+}
+
 func (d *door) isLoopback() bool {
 	addr, err := netip.ParseAddrPort(d.listener.Addr().String())
 	return err == nil && addr.Addr().IsLoopback()

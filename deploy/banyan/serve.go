@@ -49,6 +49,7 @@ type node struct {
 
 // serve runs a node until ctx ends or a part fails, and returns when all it has started has ended.
 func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger) (err error) {
+	defer func() { err = explainBusy(err) }()
 	n := &node{
 		cfg: cfg, opt: opt, log: log.With("node", cfg.Node.Name),
 		metrics: newMetrics(),
