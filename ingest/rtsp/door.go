@@ -98,6 +98,13 @@ func (g *guest) completed() {
 	g.bytes.Store(0)
 }
 
+// flow lifts the bounds on requests, and the deadline of the last one: media comes now, and over UDP another
+// request may never come. It is called while a request is answered, when nobody reads.
+func (g *guest) flow() {
+	g.flowing.Store(true)
+	_ = g.Conn.SetReadDeadline(time.Time{}) // it fails on a connection that has ended, which the next read tells
+}
+
 // Read keeps to the deadline of the request, which gortsplib knows nothing of.
 func (g *guest) Read(p []byte) (int, error) {
 	if g.flowing.Load() {

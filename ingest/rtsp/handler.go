@@ -269,7 +269,7 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return answer(statusOf(err), err.Error()), nil
 	}
 	c.phase = recordingMedia
-	c.guest.flowing.Store(true)
+	c.guest.flow()
 	return ok(), nil
 }
 
@@ -285,7 +285,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return h.refuse(c, err)
 	}
 	c.phase = playing
-	c.guest.flowing.Store(true)
+	c.guest.flow()
 	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
 	return res, nil

@@ -69,6 +69,22 @@ func TestPlayToFFprobe(t *testing.T) {
 	eventually(t, "players to be gone", func() bool { return n.server.Stats().Players == 0 })
 }
 
+// Over UDP no request may come for long once media flows: the time that requests have is no bound on sessions.
+func TestSessionsOverUDPOutliveTheRequestTimeout(t *testing.T) {
+	t.Parallel()
+	const timeout = 1500 * time.Millisecond
+	n := newNode(t, func(c *Config) { c.RequestTimeout = timeout })
+	push(t, n.url("cup/cam1"), "udp", picture, tone, x264(), []string{"-c:a", "aac"})
+	n.track("cup/cam1", media.Video)
+	n.track("cup/cam1", media.Audio)
+	if got := probe(t, n.url("cup/cam1"), "udp", 20); got["h264"] < 35 { // of 45 in three seconds: twice the timeout
+		t.Errorf("a player read %v in 3 s; want about 45 frames of h264", got)
+	}
+	if s := n.server.Stats(); s.Publishers != 1 || strings.Count(n.logs.String(), "publisher came") != 1 {
+		t.Errorf("the publisher did not stay: %+v", s)
+	}
+}
+
 func TestPlayDecodesWithoutErrors(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)

@@ -264,8 +264,7 @@ func (a *attempt) flow() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, g := range a.conns {
-		g.flowing.Store(true)
-		_ = g.Conn.SetReadDeadline(time.Time{})
+		g.flow()
 	}
 }
 
