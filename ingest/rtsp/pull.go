@@ -294,10 +294,10 @@ func (a *attempt) play(ctx context.Context, client *gortsplib.Client, sources []
 	if err := pub.listen(client, sources); err != nil {
 		return err
 	}
+	a.flow() // before PLAY is sent: the first burst may come with its answer
 	if _, err := client.Play(nil); err != nil {
 		return fmt.Errorf("play: %w", err)
 	}
-	a.flow()
 	p.logger.Info("pulling", "ignored_tracks", ignored)
 	p.server.counters.publishers.Add(1)
 	defer p.server.counters.publishers.Add(-1)
