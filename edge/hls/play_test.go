@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -333,6 +334,7 @@ type onDemand struct {
 	from  media.Time
 	mute  bool // gives nothing
 	asked chan struct{}
+	hold  chan struct{} // if not nil, nothing is written before it is closed
 }
 
 func (d *onDemand) Offers(*relay.Stream) []relay.Offer {
@@ -342,6 +344,9 @@ func (d *onDemand) Offers(*relay.Stream) []relay.Offer {
 
 func (d *onDemand) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w *log.Writer) error {
 	d.asked <- struct{}{}
+	if d.hold != nil {
+		<-d.hold
+	}
 	if !d.mute {
 		video, err := frame.NewWriter(w, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Aligned: true})
 		if err != nil {
@@ -358,7 +363,9 @@ func (d *onDemand) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, w
 
 func TestFormatStartsOnDemand(t *testing.T) {
 	s := newStage(t, func(c *Config) { c.Settle = time.Millisecond }) // no source will tell what it is
-	d := &onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 1)}
+	d := &onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 1), hold: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(d.hold) }) // it tells nothing of itself before
+	t.Cleanup(release)
 	s.hub.AddSupplier(d)
 	if _, err := s.hub.Publish("cup/cam1", "test"); err != nil {
 		t.Fatal(err)
@@ -367,6 +374,7 @@ func TestFormatStartsOnDemand(t *testing.T) {
 	if !strings.Contains(m, `CODECS="avc1.640015"`) || !strings.Contains(m, "RESOLUTION=320x180") || !strings.Contains(m, "BANDWIDTH=500000,AVERAGE-BANDWIDTH=400000") {
 		t.Errorf("a format on offer is not described as expected: %s", m)
 	}
+	release()
 	<-d.asked // players may go to any variant at any time, so all of them start
 	if r := s.want(200, "cup/cam1/180p-video/index.m3u8"); !strings.Contains(r.body, at(0)+".0.mp4") {
 		t.Errorf("the first playlist: %s", r.body)
