@@ -192,12 +192,34 @@ func (c *cutter) segmentOf(f *frame.Frame) int64 {
 // within. Only the first segment of all may begin late, so that a format which has just been started is
 // seen at once.
 func (c *cutter) resumes(f *frame.Frame, k int64) bool {
+	return c.silentBefore(f) && (k == c.msn || c.late(f, k))
+}
+
+// silentBefore tells whether there was a silence between f and the frame before it.
+func (c *cutter) silentBefore(f *frame.Frame) bool {
 	const silence = 500 * time.Millisecond
-	if c.msn == noSegment || media.DurationOf(f.Ticks-c.newest, c.plan.rate) < silence {
-		return false
+	return c.msn != noSegment && f.Params == c.params && media.DurationOf(f.Ticks-c.newest, c.plan.rate) >= silence
+}
+
+// late tells whether f comes when segment k has begun already.
+func (c *cutter) late(f *frame.Frame, k int64) bool {
+	return f.Time().Sub(c.grid.start(k)) > c.plan.frameTime()*3/2
+}
+
+// brokeOff tells whether f comes after a silence that cut the segment in work short, and what the first
+// segment is that has media again.
+func (c *cutter) brokeOff(f *frame.Frame) (first int64, broke bool) {
+	if !c.silentBefore(f) {
+		return 0, false
 	}
-	late := f.Time().Sub(c.grid.start(k))
-	return k == c.msn || late > c.plan.frameTime()*3/2
+	end := media.TimeAt(c.newest, c.plan.rate).Add(c.plan.frameTime())
+	if c.grid.start(c.msn+1).Sub(end) < c.plan.frameTime()*3/2 {
+		return 0, false
+	}
+	if first = c.segmentOf(f); c.resumes(f, first) {
+		first++
+	}
+	return first, true
 }
 
 // decodable tells whether f leads on from what is there: a segment begins with a keyframe, and nothing

@@ -133,6 +133,9 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 		p.logger.Warn("media time went back: numbering starts over", "stream", p.stream, "rendition", p.id.String())
 		p.restart()
 	}
+	if first, broke := p.cutter.brokeOff(f); broke && !p.timeline.mark(p.cutter.msn+1) {
+		p.timeline.mark(first) // other renditions went on without a break
+	}
 	if !f.Discontinuity || p.last == nil || p.last.Equal(f.Params) {
 		return
 	}

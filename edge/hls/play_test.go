@@ -215,6 +215,38 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 	}
 }
 
+// Where one rendition breaks off and another goes on, both show a discontinuity where the first comes back:
+// otherwise its players would count its times from the short segment on, and lose the sound's.
+func TestPictureStopsAndSoundGoesOn(t *testing.T) {
+	for name, back := range map[string]float64{"within a segment": 11.2, "at a segment's beginning": 12} {
+		t.Run(name, func(t *testing.T) {
+			s, on := live(t, 5.5, nil)
+			s.want(200, video+"index.m3u8")
+			s.want(200, "cup/cam1/source-audio/index.m3u8")
+			picture := on.video
+			on.video = nil
+			on.play(second(5.5), second(back))
+			s.listing("cup/cam1/source-audio/", at(5)+".1.mp4") // shown without a mark
+			on.video = picture
+			on.play(second(back), second(back+0.1))
+			eventually(t, "the break is noticed, as it is before sound shows the segment", func() bool {
+				marks, _ := s.server.timelines.of("cup/cam1").within(0, 1<<40)
+				return len(marks) == 1
+			})
+			on.play(second(back+0.1), second(14.5))
+			for name, text := range map[string]string{"video": s.listing(video, at(7)+".1.mp4"),
+				"audio": s.listing("cup/cam1/source-audio/", at(7)+".1.mp4")} {
+				m := parse(t, text)
+				for i, segment := range m.Segments {
+					if n := m.MediaSequence + i - 900000000; segment.Discontinuity != (n == 6) {
+						t.Errorf("%s: segment %d: discontinuity %v; want it where the picture comes back only: %s", name, n, segment.Discontinuity, text)
+					}
+				}
+			}
+		})
+	}
+}
+
 // New parameters need another init section and are a discontinuity, in all renditions alike. Media time
 // goes on.
 func TestNewParameters(t *testing.T) {

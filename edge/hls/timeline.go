@@ -13,8 +13,10 @@ import (
 //
 // New parameters are a discontinuity, and so is a segment that broke off, as what follows is not where
 // the lengths of segments add up to (section 4.4.4.3). The mark stands right behind it, before the gap if
-// there is one: what comes after the gap is then in its place. hls.js 1.7.4 plays over both; without the
-// marks it looks for the media after a gap in the wrong place, and leaves a hole of a segment now and then.
+// there is one: what comes after the gap is then in its place. Where another rendition went on without a
+// break, as sound does while a camera's picture is away, and has shown what comes right behind already,
+// the mark stands where the media comes back. A player that sees no mark at all takes the two renditions
+// to be apart by what the segment lacks.
 //
 // A segment that some rendition has shown without a mark cannot get one any more.
 //

@@ -9,6 +9,7 @@ class Playhead {
   now = 0;
   latency: number;
   age = 0.1;
+  unbroken = 30;
   jumps = 0;
   rates = new Set<number>();
   private readonly follower = new Follower(0);
@@ -21,12 +22,13 @@ class Playhead {
   }
 
   stall(): void {
-    this.follower.stalled(this.now, this.age);
+    this.follower.stalled();
   }
 
   play(ms: number): this {
     for (const end = this.now + ms; this.now < end; this.now += tickMs) {
-      const place: Place = { latency: this.latency, target, ahead: Math.max(0, this.latency - this.spare), age: this.age };
+      const { latency, age, unbroken } = this;
+      const place: Place = { latency, target, ahead: Math.max(0, latency - this.spare), age, unbroken };
       const move = this.follower.follow(this.now, place);
       this.rates.add(move.rate);
       if (move.jumpTo !== undefined) {
@@ -63,6 +65,13 @@ describe("follower", () => {
     expect(head.latency).toBeCloseTo(target, 1);
   });
 
+  it("jumps sooner where playback has come to a halt", () => {
+    const head = new Playhead(target + 0.6, target + 0.6);
+    head.play(600);
+    expect(head.jumps).toBe(0);
+    expect(head.play(300).jumps).toBe(1);
+  });
+
   it("jumps at once when the publisher is back", () => {
     const head = new Playhead(0.7).play(1000);
     head.age = 5;
@@ -73,11 +82,21 @@ describe("follower", () => {
     expect(head.play(10_000).jumps).toBe(1);
   });
 
+  it("waits for enough media behind the gap that the publisher left", () => {
+    const head = new Playhead(0.7).play(1000);
+    head.age = 5;
+    head.play(5000);
+    head.latency = 6;
+    head.age = 0;
+    for (head.unbroken = 0; head.unbroken < target; head.unbroken += 0.2) expect(head.play(2 * tickMs).jumps).toBe(0);
+    expect(head.play(tickMs).jumps).toBe(1);
+  });
+
   it("does not jump again while a jump takes its time", () => {
     const follower = new Follower(0);
     let jumps = 0;
     for (let now = 0; now <= 5000; now += tickMs) {
-      if (follower.follow(now, { latency: 30, target, ahead: 1, age: 0 }).jumpTo !== undefined) jumps++;
+      if (follower.follow(now, { latency: 30, target, ahead: 1, age: 0, unbroken: 30 }).jumpTo !== undefined) jumps++;
     }
     expect(jumps).toBe(2); // at 2 s, and two seconds later as it was of no use
   });
@@ -94,9 +113,11 @@ describe("follower", () => {
 
   it("does not take an absent publisher for a bad line", () => {
     const head = new Playhead(target);
+    head.age = 1; // the buffer runs dry before the publisher counts as away
+    head.stall();
+    head.play(200);
     head.age = 4;
     head.play(500);
-    head.stall();
     head.age = 0;
     head.latency = target + 0.2;
     head.play(3000);

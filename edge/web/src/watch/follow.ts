@@ -17,6 +17,8 @@ export interface Place {
   ahead: number;
   /** Since the playlist last listed something new. */
   age: number;
+  /** How far back from the newest media there is no gap. */
+  unbroken: number;
 }
 
 export interface Move {
@@ -33,10 +35,15 @@ const endAt = 0.02;
 /** What must be left in the buffer to play faster. */
 const reserve = 0.3;
 /** Further behind than this for so long is not worth catching up with by speed. */
-const farBehind = 1.5;
-const farForMs = 2000;
+const far = { behind: 1.5, forMs: 2000 };
+/** The same where playback has come to a halt: there is nothing to lose by a jump. */
+const halted = { behind: 0.5, forMs: 700 };
+/** With less than this in the buffer playback halts. */
+const dry = 0.1;
 /** A playlist that has listed nothing for so long is waiting for its publisher, and the edge is not where it was. */
 const staleAge = 1.2;
+/** A playlist that has listed something within this time is being written. */
+const freshAge = 0.5;
 /** A break in playback moves the target back, and each calm half minute forward again. */
 const step = 0.2;
 const mostExtra = 2;
@@ -50,31 +57,27 @@ export class Follower {
   private farSince: number | null = null;
   private jumped = -Infinity;
   private away = false;
+  private broke = false;
   private fast = false;
 
   constructor(now: number) {
     this.calmSince = now;
   }
 
-  /** Playback broke off for lack of media. While the publisher is away that says nothing about the line. */
-  stalled(now: number, age: number): void {
-    if (this.away || age > staleAge) return;
-    this.extra = Math.min(this.extra + step, mostExtra);
-    this.calmSince = now;
+  /** Playback broke off for lack of media. Whether the line is to blame shows with what the playlist lists next. */
+  stalled(): void {
+    this.broke = true;
   }
 
   follow(now: number, place: Place): Move {
-    if (now - this.calmSince > calmMs) {
-      this.extra = Math.max(0, this.extra - step);
-      this.calmSince = now;
-    }
+    this.judge(now, place.age);
     if (place.age > staleAge) {
       this.away = true;
       return this.steady();
     }
     const target = place.target + this.extra;
     const behind = place.latency - target;
-    if (this.shouldJump(now, behind)) {
+    if (this.shouldJump(now, behind, place.ahead) && place.age + place.unbroken >= target) {
       this.jumped = now;
       this.farSince = null;
       return { ...this.steady(), jumpTo: target };
@@ -82,15 +85,30 @@ export class Follower {
     return { rate: this.rate(behind, place.ahead) };
   }
 
-  private shouldJump(now: number, behind: number): boolean {
-    if (behind <= farBehind) {
+  /** Moves the target: back after a break that the line made, forward in calm times. */
+  private judge(now: number, age: number): void {
+    if (this.broke && age > staleAge) this.broke = false; // the publisher was away
+    if (this.broke && age < freshAge) {
+      this.broke = false;
+      this.extra = Math.min(this.extra + step, mostExtra);
+      this.calmSince = now;
+    }
+    if (now - this.calmSince > calmMs) {
+      this.extra = Math.max(0, this.extra - step);
+      this.calmSince = now;
+    }
+  }
+
+  private shouldJump(now: number, behind: number, ahead: number): boolean {
+    const limit = ahead < dry ? halted : far;
+    if (behind <= limit.behind) {
       this.away = false;
       this.farSince = null;
       return false;
     }
     this.farSince ??= now;
     // When the publisher is back there is nothing left to catch up with.
-    const patience = this.away ? 0 : farForMs;
+    const patience = this.away ? 0 : limit.forMs;
     return now - this.farSince >= patience && now - this.jumped >= settleMs;
   }
 

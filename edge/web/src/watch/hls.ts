@@ -5,7 +5,7 @@
  */
 
 import type Hls from "hls.js";
-import type { ErrorData, FragBufferedData, HlsConfig } from "hls.js";
+import type { ErrorData, FragBufferedData, HlsConfig, LevelDetails } from "hls.js";
 import type { Format } from "../shared/api.ts";
 import { nativeHls } from "../shared/formats.ts";
 import { parseProblem, retryAfter } from "../shared/problem.ts";
@@ -14,6 +14,7 @@ import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 import { formatOfLevel, levelFor } from "./levels.ts";
 import { Follower } from "./follow.ts";
+import { patientLoader } from "./patience.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 
 export interface HlsOptions extends PlaybackOptions {
@@ -54,7 +55,7 @@ function rootOf(stream: string): string {
   return `/hls/${stream}/`;
 }
 
-function configuration(token: string): Partial<HlsConfig> {
+function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
   const headers = Object.entries(authorization(token));
   return {
     lowLatencyMode: true,
@@ -62,7 +63,9 @@ function configuration(token: string): Partial<HlsConfig> {
     // liveSyncDuration is left unset. Our Follower keeps it, not hls.js.
     maxLiveSyncPlaybackRate: 1,
     liveSyncOnStallIncrease: 0,
-    backBufferLength: 15,
+    // The browser itself drops what was played when it needs the room. Where hls.js 1.7.4 does so in the
+    // middle of a segment, it forgets which of the segment's parts it has, and then may not find the next one.
+    backBufferLength: Infinity,
     // fMP4 needs no remuxing, so a worker would only add a copy.
     enableWorker: false,
     // Begin at the quality of an ordinary line, not with a test download.
@@ -73,6 +76,16 @@ function configuration(token: string): Partial<HlsConfig> {
     // The player retries the first playlist itself: it knows why it failed.
     manifestLoadPolicy: {
       default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null },
+    },
+    pLoader: patientLoader(library),
+    // hls.js waits that long at every gap, too: the pause that a publisher made would last a second more.
+    fragLoadPolicy: {
+      default: {
+        maxTimeToFirstByteMs: 10_000,
+        maxLoadTimeMs: 60_000,
+        timeoutRetry: { maxNumRetry: 4, retryDelayMs: 0, maxRetryDelayMs: 0 },
+        errorRetry: { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000, backoff: "exponential" },
+      },
     },
     xhrSetup: (request) => {
       for (const [name, value] of headers) request.setRequestHeader(name, value);
@@ -91,6 +104,14 @@ function bufferedAhead({ buffered, currentTime }: HTMLVideoElement): number {
     }
   }
   return 0;
+}
+
+/** Seconds back from the newest media to the nearest gap, or to the oldest that is listed. */
+function unbroken({ edge, fragments, fragmentHint, partList }: LevelDetails): number {
+  const broken = (partList ?? []).findLast(({ gap }) => gap);
+  const segments = fragmentHint === undefined ? fragments : [...fragments, fragmentHint];
+  const gap = segments.findLast(({ gap }) => gap);
+  return edge - Math.max(segments[0]?.start ?? edge, broken?.end ?? -Infinity, gap?.end ?? -Infinity);
 }
 
 /** Whether what was buffered is a whole segment of the picture, or the last part of one. */
@@ -126,7 +147,7 @@ class HlsPlayback implements Playback {
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
-    this.hls = new library(configuration(options.token));
+    this.hls = new library(configuration(library, options.token));
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
     this.hls.on(
@@ -231,6 +252,7 @@ class HlsPlayback implements Playback {
       target: hls.targetLatency,
       ahead: bufferedAhead(video),
       age,
+      unbroken: unbroken(details),
     });
     if (video.playbackRate !== move.rate) video.playbackRate = move.rate;
     if (move.jumpTo !== undefined) video.currentTime = edge + age - move.jumpTo;
@@ -257,7 +279,7 @@ class HlsPlayback implements Playback {
     const { ErrorDetails, ErrorTypes } = this.library;
     if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) {
       this.freezes++;
-      this.follower.stalled(performance.now(), this.hls.latestLevelDetails?.age ?? 0);
+      this.follower.stalled();
     }
     if (!data.fatal) return;
     if (data.type === ErrorTypes.MEDIA_ERROR && !this.recovered) {

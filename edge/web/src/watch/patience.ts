@@ -1,0 +1,41 @@
+/**
+ * A loader of playlists that waits for as long as the server holds a blocking
+ * request back. hls.js gives up after three parts or most of a segment, and
+ * then asks once a second only until something new is listed: a viewer would
+ * see the publisher come back up to a second later than it did.
+ */
+
+import type Hls from "hls.js";
+import type { PlaylistLoaderConstructor, PlaylistLoaderContext } from "hls.js";
+
+/** The server answers blocking requests within that many target durations, with 503 if need be. */
+const heldTargets = 3;
+/** For the line, on top. */
+const lineMs = 2000;
+
+/** How long an answer may take: longer than hls.js would wait, where the request is a blocking one. */
+export function patience({ deliveryDirectives, levelOrTrack }: Waiting, defaultMs: number): number {
+  const details = levelOrTrack?.details;
+  if (deliveryDirectives?.msn === undefined || !details) return defaultMs;
+  return Math.max(defaultMs, heldTargets * details.targetduration * 1000 + lineMs);
+}
+
+/** What patience looks at in the context of a request. */
+export interface Waiting {
+  deliveryDirectives: { msn?: number } | null;
+  levelOrTrack: { details?: { targetduration: number } | null } | null;
+}
+
+/** The library's own loader with patience. */
+export function patientLoader(library: typeof Hls): PlaylistLoaderConstructor {
+  const Loader = library.DefaultConfig.loader;
+  class PatientLoader extends Loader {
+    override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
+      const { loadPolicy } = config;
+      const maxTimeToFirstByteMs = patience(context as PlaylistLoaderContext, loadPolicy.maxTimeToFirstByteMs);
+      const maxLoadTimeMs = Math.max(loadPolicy.maxLoadTimeMs, maxTimeToFirstByteMs);
+      super.load(context, { ...config, loadPolicy: { ...loadPolicy, maxTimeToFirstByteMs, maxLoadTimeMs } }, callbacks);
+    }
+  }
+  return PatientLoader as unknown as PlaylistLoaderConstructor; // the loader of DefaultConfig serves every kind
+}
