@@ -187,40 +187,19 @@ func (c *cutter) segmentOf(f *frame.Frame) int64 {
 	return max(c.grid.at(t.Add(-slack)), c.msn)
 }
 
-// resumes tells whether f comes after a silence and not at the beginning of a segment. Such a segment is
-// left as short as it is, or out altogether: hls.js 1.7.4 may wait for ever at a segment that has gaps
-// within. Only the first segment of all may begin late, so that a format which has just been started is
-// seen at once.
+// resumes tells whether f comes after a silence and not at the beginning of a segment. What is left of that
+// segment is left out: hls.js 1.7.4 may wait for ever at a segment that has gaps within. Only the first
+// segment of all may begin late, so that a format which has just been started is seen at once.
 func (c *cutter) resumes(f *frame.Frame, k int64) bool {
-	return c.silentBefore(f) && (k == c.msn || c.late(f, k))
+	if c.msn == noSegment || media.DurationOf(f.Ticks-c.newest, c.plan.rate) < silence {
+		return false
+	}
+	late := f.Time().Sub(c.grid.start(k))
+	return k == c.msn || late > c.plan.frameTime()*3/2
 }
 
-// silentBefore tells whether there was a silence between f and the frame before it.
-func (c *cutter) silentBefore(f *frame.Frame) bool {
-	const silence = 500 * time.Millisecond
-	return c.msn != noSegment && f.Params == c.params && media.DurationOf(f.Ticks-c.newest, c.plan.rate) >= silence
-}
-
-// late tells whether f comes when segment k has begun already.
-func (c *cutter) late(f *frame.Frame, k int64) bool {
-	return f.Time().Sub(c.grid.start(k)) > c.plan.frameTime()*3/2
-}
-
-// brokeOff tells whether f comes after a silence that cut the segment in work short, and what the first
-// segment is that has media again.
-func (c *cutter) brokeOff(f *frame.Frame) (first int64, broke bool) {
-	if !c.silentBefore(f) {
-		return 0, false
-	}
-	end := media.TimeAt(c.newest, c.plan.rate).Add(c.plan.frameTime())
-	if c.grid.start(c.msn+1).Sub(end) < c.plan.frameTime()*3/2 {
-		return 0, false
-	}
-	if first = c.segmentOf(f); c.resumes(f, first) {
-		first++
-	}
-	return first, true
-}
+// silence is how long a track must lack frames to count as away.
+const silence = 500 * time.Millisecond
 
 // decodable tells whether f leads on from what is there: a segment begins with a keyframe, and nothing
 // that follows a loss can be shown before the next one.
@@ -281,7 +260,7 @@ func (c *cutter) flush(next int64, last bool) []cut {
 }
 
 // durations gives each frame the time until the next. The last one of a part gets the nominal length
-// where the next is not known, or is so far away that something is missing between.
+// where the next is not known, or is so far away that the track was away between.
 func (c *cutter) durations(next int64) []int64 {
 	nominal := int64(math.Round(c.plan.frame))
 	d := make([]int64, len(c.frames))
@@ -289,7 +268,7 @@ func (c *cutter) durations(next int64) []int64 {
 		d[i] = nominal
 		if i+1 < len(c.frames) {
 			d[i] = max(1, c.frames[i+1].Ticks-f.Ticks)
-		} else if gap := next - f.Ticks; gap > 0 && gap < 2*nominal {
+		} else if gap := next - f.Ticks; gap > 0 && media.DurationOf(gap, c.plan.rate) < silence {
 			d[i] = gap
 		}
 	}

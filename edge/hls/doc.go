@@ -20,11 +20,14 @@
 // first playlist has a history. Its cutter (cut.go) gives each frame its place by media time: equal parts
 // for video on a regular grid, whole multiples of the part length for audio (grid.go). A part is built once,
 // when its last frame is there: on a regular grid that is known without the frame after. The window
-// (window.go) keeps what is listed and, as the RFC demands, as much again. Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always: a
-// publisher that leaves and returns makes a short segment, a discontinuity and gaps. Its frames are shown
-// from the beginning of a segment on. Where a decoder must be set up anew, the new epoch waits for the next
+// (window.go) keeps what is listed and, as the RFC demands, as much again.
+//
+// Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always, and so is one that
+// broke off: a publisher that leaves and returns leaves gaps and nothing else, and its frames are shown from
+// the beginning of a segment on. Where a decoder must be set up anew, the new epoch waits for the next
 // segment, as a segment has one init section (EXT-X-MAP), and begins it with a discontinuity. All
-// renditions of a stream show their discontinuities before the same segments (timeline.go).
+// renditions of a stream show their discontinuities before the same segments (timeline.go), and between
+// them each has the same length.
 //
 // # Waiting
 //

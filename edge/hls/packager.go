@@ -133,9 +133,6 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 		p.logger.Warn("media time went back: numbering starts over", "stream", p.stream, "rendition", p.id.String())
 		p.restart()
 	}
-	if first, broke := p.cutter.brokeOff(f); broke && !p.timeline.mark(p.cutter.msn+1) {
-		p.timeline.mark(first) // other renditions went on without a break
-	}
 	if !f.Discontinuity || p.last == nil || p.last.Equal(f.Params) {
 		return
 	}
@@ -182,9 +179,6 @@ func (p *packager) add(c *cut) bool {
 	if err != nil {
 		p.warn(err)
 		return false
-	}
-	if p.window.breaksBefore(c) {
-		p.timeline.mark(p.window.newest() + 1)
 	}
 	p.timeline.show(c.msn)
 	p.mu.Lock()
@@ -237,12 +231,12 @@ func (p *packager) file(r *resource) []byte {
 	}
 	s := p.window.find(r.msn)
 	switch {
-	case s == nil || s.gap:
+	case s == nil:
 		return nil
 	case r.kind == segmentFile:
-		return s.data
+		return s.data // of one that broke off what there is of it, for players that know no gaps
 	case r.part < len(s.parts):
-		return s.parts[r.part].data
+		return s.parts[r.part].data // nil for a gap
 	}
 	return nil
 }
@@ -254,7 +248,7 @@ func (p *packager) bitrate() (peak, mean int) {
 	var bytes int
 	var length time.Duration
 	for _, s := range p.window.segments {
-		if s.data == nil || s.length < p.grid.segment/2 {
+		if s.data == nil || s.gap {
 			continue
 		}
 		bytes += len(s.data)

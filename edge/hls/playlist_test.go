@@ -141,6 +141,9 @@ func TestPlaylistOfPartsAlone(t *testing.T) {
 	if len(m.Parts) != 6 || !m.Parts[3].Gap || m.Parts[4].Gap {
 		t.Errorf("want four gaps before the two parts that are there: %s", l.text(0))
 	}
+	for i := 6; i < 10; i++ {
+		f.part(3, i)
+	}
 	f.whole(4)
 	m = parse(t, f.listing().text(0))
 	if m.Segments[0].Gap || m.MediaSequence != 900000003 {
@@ -159,14 +162,24 @@ func TestSilenceBecomesGaps(t *testing.T) {
 	for _, s := range m.Segments {
 		gaps = append(gaps, s.Gap)
 	}
-	if want := []bool{false, false, true}; !slices.Equal(gaps, want) {
+	if want := []bool{false, true, true}; !slices.Equal(gaps, want) {
 		t.Errorf("gaps %v, want %v", gaps, want)
 	}
-	if n := len(m.Segments[1].Parts); n != 1 || m.Segments[1].Duration != 200*time.Millisecond {
-		t.Errorf("the segment that broke off has %d parts and lasts %v", n, m.Segments[1].Duration)
+	broken := m.Segments[1]
+	if len(broken.Parts) != 10 || broken.Parts[0].Gap || !broken.Parts[1].Gap || broken.Duration != 2*time.Second {
+		t.Errorf("the segment that broke off has %d parts and lasts %v: %s", len(broken.Parts), broken.Duration, l.text(0))
+	}
+	if s := f.window.find(900000001); string(s.data) != "media" {
+		t.Errorf("what there is of the segment that broke off is %q", s.data)
 	}
 	if strings.Contains(l.text(0), "DISCONTINUITY") {
 		t.Error("a pause with equal parameters is no discontinuity")
+	}
+	f.part(3, 7) // the rest was lost, which is no reason to do without what is there
+	f.part(4, 0)
+	m = parse(t, f.listing().text(0))
+	if s := m.Segments[3]; s.Gap || s.Duration != 2*time.Second || len(s.Parts) != 8 {
+		t.Errorf("the segment whose end was lost: gap %v, %v, %d parts", s.Gap, s.Duration, len(s.Parts))
 	}
 	f.part(1000, 0) // an hour later nothing of that can be listed
 	if m := parse(t, f.listing().text(0)); len(m.Segments) != 1 || m.MediaSequence != 900000999 {

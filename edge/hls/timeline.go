@@ -11,12 +11,8 @@ import (
 // segments (RFC 8216bis section 6.2.4): players find the audio that belongs to a picture by counting
 // them. The rendition that something happens to marks the segment; every other then shows the mark, too.
 //
-// New parameters are a discontinuity, and so is a segment that broke off, as what follows is not where
-// the lengths of segments add up to (section 4.4.4.3). The mark stands right behind it, before the gap if
-// there is one: what comes after the gap is then in its place. Where another rendition went on without a
-// break, as sound does while a camera's picture is away, and has shown what comes right behind already,
-// the mark stands where the media comes back. A player that sees no mark at all takes the two renditions
-// to be apart by what the segment lacks.
+// New parameters are the only discontinuity. A track that was away leaves gaps, but what it shows before
+// and after them stands where the lengths of segments add up to, in every rendition alike.
 //
 // A segment that some rendition has shown without a mark cannot get one any more.
 //

@@ -22,8 +22,9 @@ type segment struct {
 	date   media.Time // of its first frame; of the grid for a gap
 	parts  []part
 	length time.Duration
-	data   []byte // all parts in a row, once closed; nil for a gap
-	gap    bool   // nothing of it exists
+	data   []byte // all parts in a row, once closed; nil where there are none
+	gap    bool   // it is not there as a whole: nothing of it exists, or it broke off
+	plan   plan   // of its newest part
 }
 
 // windowConfig bounds a window.
@@ -91,6 +92,7 @@ func (w *window) add(c *cut, data []byte) bool {
 			s.date = c.frames[0].Time()
 		}
 	}
+	s.plan = p
 	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.frames[0].Keyframe})
 	w.bytes += len(data)
 	w.target = max(w.target, p.target)
@@ -118,20 +120,6 @@ func (w *window) advance(c *cut, p plan) {
 	w.segments = append(w.segments, w.open)
 }
 
-// breaksBefore tells whether the segment before that of c, or before the gap that comes before it, is
-// shorter than it should be, so that what follows is not where the lengths of segments add up to.
-func (w *window) breaksBefore(c *cut) bool {
-	last := w.find(w.newest())
-	if last == nil || last.gap || c.msn <= last.msn {
-		return false
-	}
-	var length time.Duration
-	for _, p := range last.parts {
-		length += p.length
-	}
-	return length < w.grid.segment-c.plan.frameTime()*3/2 // whole segments need not end on the grid to a frame
-}
-
 // lead is how many gap segments stand before the first one of a rendition. hls.js takes a playlist
 // without any whole segment for an error, and loads parts only at a place that is at least a part and
 // the open segment behind the first part that is listed; so the gap has parts, too.
@@ -139,23 +127,46 @@ const lead = 1
 
 // gap is a segment of which nothing exists.
 func (w *window) gap(k int64, p plan) *segment {
-	s := &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true}
-	for left := w.grid.segment; left > p.length/4; left -= p.length {
-		s.parts = append(s.parts, part{length: min(p.length, left), gap: true})
-	}
-	return s
+	return &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true, parts: gaps(w.grid.segment, p)}
 }
 
-// close ends the open segment. One that broke off is short; the date of the next tells by how much.
+// gaps are the parts that stand for a time in which there is nothing.
+func gaps(left time.Duration, p plan) (list []part) {
+	for ; left > p.length/4; left -= p.length {
+		list = append(list, part{length: min(p.length, left), gap: true})
+	}
+	return list
+}
+
+// complete makes an open segment as long as it is to be, so that the lengths of segments add up to the
+// same in all renditions. Where the track broke off the segment is a gap from then on: who has its parts
+// already plays them, and nobody waits for the rest. Where only frames at its end were lost, nothing shows
+// but its length.
+func (w *window) complete(s *segment) {
+	for _, part := range s.parts {
+		s.length += part.length
+	}
+	missing := w.grid.segment - s.length
+	switch {
+	case missing < s.plan.frameTime()*3/2: // whole segments need not end on the grid to a frame
+		return
+	case missing >= silence:
+		s.gap = true
+		s.parts = append(s.parts, gaps(missing, s.plan)...)
+	}
+	s.length = w.grid.segment
+}
+
+// close ends the open segment.
 func (w *window) close() {
 	s := w.open
 	if s == nil {
 		return
 	}
 	w.open = nil
+	w.complete(s)
 	size := 0
 	for _, part := range s.parts {
-		s.length += part.length
 		size += len(part.data)
 	}
 	// One buffer serves the segment and its parts, so that neither is held twice. Playlists that list the
