@@ -148,8 +148,8 @@ func TestAnswer(t *testing.T) {
 		t.Fatalf("the answer has %d sections, want two bundled m-lines:\n%s", len(sections), r.body)
 	}
 	for _, m := range sections[1:] {
-		if !strings.Contains(m, "a=recvonly\r\n") || !strings.Contains(m, "a=rtcp-mux\r\n") { // W3, W8
-			t.Errorf("an m-line is not recvonly with rtcp-mux:\n%s", m)
+		if !strings.Contains(m, "a=recvonly\r\n") || !strings.Contains(m, "a=rtcp-mux\r\n") || !strings.Contains(m, "a=rtcp-mux-only\r\n") { // W3, W8
+			t.Errorf("an m-line is not recvonly with rtcp-mux and rtcp-mux-only:\n%s", m)
 		}
 		if !regexp.MustCompile(`a=setup:(active|passive)\r\n`).MatchString(m) { // W10
 			t.Errorf("an m-line does not choose its DTLS role:\n%s", m)
@@ -241,10 +241,16 @@ func TestOffersTaken(t *testing.T) {
 		{"simulcast is left out (W11)", strings.Replace(good, "a=sendonly\r\n",
 			"a=sendonly\r\na=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n", 1)},
 		{"mDNS candidate is not used (W20)", strings.Replace(good, "a=setup:", "a=candidate:1 1 udp 2130706431 abc.local 5000 typ host\r\na=setup:", 1)},
+		{"a MediaStream for each track (W9)", strings.Replace(good, "a=msid:camera video", "a=msid:screen video", 1)},
+		{"tracks in no MediaStream (W9)", strings.ReplaceAll(good, "a=msid:camera ", "a=msid:- ")},
+		{"tracks without msid (W9)", regexp.MustCompile(`a=(ssrc:\d+ )?msid:.*\r\n`).ReplaceAllString(good, "")},
 		{"active (W10)", strings.ReplaceAll(good, "a=setup:actpass", "a=setup:active")},
 		{"sprop-parameter-sets that are none", strings.ReplaceAll(good, "packetization-mode=1", "packetization-mode=1;sprop-parameter-sets=%%,AAAA,")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.offer == good {
+				t.Fatal("the offer is as it was")
+			}
 			r := n.post(token, c.offer)
 			if r.status != http.StatusCreated {
 				t.Fatalf("answered %d: %s", r.status, r.body)
