@@ -78,7 +78,8 @@ func TestCounterOffer(t *testing.T) {
 			camera := w.newCamera("cup/cam1", "baseline")
 			camera.shoot(3)
 			offer, location := w.provoke("/whep/cup/cam1", c.offer)
-			for _, line := range []string{"a=sendonly", "a=setup:actpass", "a=rtcp-mux", "a=group:BUNDLE 0 1", "a=candidate:", "H264/90000", "opus/48000"} {
+			for _, line := range []string{"a=sendonly", "a=setup:actpass", "a=rtcp-mux", "a=group:BUNDLE 0 1", "a=candidate:", "a=rtcp-mux-only",
+				"a=ice-options:trickle", "a=msid:banyan video", "a=msid:banyan audio", "H264/90000", "opus/48000"} {
 				if !strings.Contains(offer, line) {
 					t.Errorf("the offer lacks %q:\n%s", line, offer)
 				}

@@ -78,14 +78,14 @@ func (v *Viewer) narrow(a *sdp.Answer) {
 func (p *Peer) propose(ctx context.Context) (string, error) {
 	p.signal.Lock()
 	defer p.signal.Unlock()
-	offer, err := p.pc.CreateOffer(nil)
+	offer, err := p.pc.CreateOffer(&webrtc.OfferOptions{OfferAnswerOptions: takesTrickle})
 	if err != nil {
 		return "", fmt.Errorf("make an offer: %w", err)
 	}
 	if err := p.describe(ctx, offer); err != nil {
 		return "", err
 	}
-	return p.pc.LocalDescription().SDP, nil
+	return sdp.MuxOnly(p.pc.LocalDescription().SDP), nil
 }
 
 // conclude uses the answer to our offer. settle runs when it is in use and nobody has been told.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -233,6 +232,9 @@ func (p *Peer) Answer() string {
 	return p.answer
 }
 
+// takesTrickle tells peers that their candidates may come later (RFC 8840 section 4.1). Ours never do.
+var takesTrickle = webrtc.OfferAnswerOptions{ICETricklingSupported: true}
+
 // negotiate answers an offer. prepare runs between reading the offer and writing the answer.
 func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error) error {
 	p.signal.Lock()
@@ -243,7 +245,7 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	if err := prepare(); err != nil {
 		return err
 	}
-	answer, err := p.pc.CreateAnswer(nil)
+	answer, err := p.pc.CreateAnswer(&webrtc.AnswerOptions{OfferAnswerOptions: takesTrickle})
 	if err != nil {
 		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
 	}
@@ -253,7 +255,7 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	p.candidates = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
+	p.offer, p.answer = offer, sdp.MuxOnly(p.pc.LocalDescription().SDP)
 	select {
 	case <-p.answered: // once more, for an ICE restart
 	default:
@@ -303,28 +305,5 @@ func (p *Peer) Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, err
 	if err := p.Trickle(f); err != nil {
 		return nil, err
 	}
-	return transportOf(p.Answer()), nil
-}
-
-// transportOf is what a peer needs to know of a new answer after an ICE restart. All of it comes from our own stack.
-func transportOf(answer string) *sdp.Fragment {
-	f := &sdp.Fragment{End: true}
-	seen := map[string]bool{}
-	for line := range strings.Lines(answer) {
-		line = strings.TrimSpace(line)
-		name, value, _ := strings.Cut(strings.TrimPrefix(line, "a="), ":")
-		switch {
-		case !strings.HasPrefix(line, "a="):
-		case name == "ice-ufrag":
-			f.Ufrag = value
-		case name == "ice-pwd":
-			f.Password = value
-		case name == "mid":
-			f.MIDs = append(f.MIDs, value)
-		case name == "candidate" && !seen[value]:
-			seen[value] = true
-			f.Candidates = append(f.Candidates, line[2:])
-		}
-	}
-	return f
+	return sdp.Restart(p.Answer()), nil
 }

@@ -79,7 +79,8 @@ func receive(t *testing.T, got <-chan *rtp.Packet) *rtp.Packet {
 func TestAnswer(t *testing.T) {
 	v, _, _ := watch(t, newTestNetwork(t, Config{}))
 	answer := v.Answer()
-	for _, want := range []string{"a=group:BUNDLE 0 1", "a=sendonly", "a=rtcp-mux", "a=setup:active", "H264/90000", "opus/48000/2", "a=end-of-candidates"} {
+	for _, want := range []string{"a=group:BUNDLE 0 1", "a=sendonly", "a=rtcp-mux", "a=setup:active", "H264/90000", "opus/48000/2", "a=end-of-candidates",
+		"a=ice-options:trickle", "a=msid:banyan video", "a=msid:banyan audio"} {
 		if !strings.Contains(answer, want) {
 			t.Errorf("the answer lacks %q:\n%s", want, answer)
 		}
@@ -88,6 +89,9 @@ func TestAnswer(t *testing.T) {
 		if strings.Contains(answer, no) {
 			t.Errorf("the answer has %q:\n%s", no, answer)
 		}
+	}
+	if strings.Count(answer, "a=rtcp-mux-only\r\n") != 2 || strings.Count(answer, "a=msid:banyan ") != 2 {
+		t.Errorf("an m-line is not rtcp-mux-only (W8), or in another MediaStream (W9):\n%s", answer)
 	}
 	if strings.Count(answer, "a=candidate:") == 0 || strings.Count(answer, "a=sendonly") != 2 {
 		t.Errorf("the answer lacks candidates or tracks:\n%s", answer)
