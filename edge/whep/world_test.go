@@ -43,7 +43,8 @@ type world struct {
 	server  *whep.Server
 	http    *httptest.Server
 	metrics *prometheus.Registry
-	late    atomic.Bool // tokens called "short" no longer hold
+	answer  time.Duration // whep.Config.AnswerTimeout
+	late    atomic.Bool   // tokens called "short" no longer hold
 }
 
 // user is who the bearer of a token of these tests is: the token itself. "bad" may not watch.
@@ -82,6 +83,7 @@ func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 	for _, o := range options {
 		o(&config)
 	}
+	w.answer = config.AnswerTimeout
 	w.server, err = whep.New(config)
 	if err != nil {
 		t.Fatal(err)

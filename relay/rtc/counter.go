@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -46,6 +47,9 @@ func (v *Viewer) propose(ctx context.Context, config ViewerConfig) error {
 
 // Offer is the offer that the peer is to answer, with all candidates; nil where the peer made the offer.
 func (v *Viewer) Offer() *sdp.Offer { return v.ours }
+
+// ValidUntil is until when the peer may answer Offer.
+func (v *Viewer) ValidUntil() time.Time { return v.answerBy }
 
 // Conclude takes the peer's answer to Offer, once. After an error of type *sdp.Error the session waits on for a better
 // answer; after any other it is over.

@@ -39,6 +39,14 @@ var (
 // errOffer is told to a peer whose offer passed our checks and not those of the stack.
 var errOffer = &sdp.Error{Detail: "The offer cannot be answered. Send the SDP of your peer connection's offer as it is."}
 
+const (
+	// answerTimeout is what WHEP promises who says nothing (draft-ietf-wish-whep-03 section 4.2.2).
+	answerTimeout = 30 * time.Second
+	// answerGrace is added: the draft counts from when the offer is sent, which is a little after it is begun, and the
+	// instant that is told to the peer has whole seconds.
+	answerGrace = time.Second
+)
+
 // maxCandidates bounds what a peer may have us try, in its offer and after, until it restarts ICE.
 const maxCandidates = 100
 
@@ -46,6 +54,7 @@ const maxCandidates = 100
 type Peer struct {
 	network   *Network
 	config    PeerConfig
+	answerBy  time.Time // when the peer must have answered our offer; zero where it made the offer
 	pc        *webrtc.PeerConnection
 	answered  chan struct{} // closed when the first answer, either side's, is in use; never sent to
 	connected chan struct{} // closed when media can flow; never sent to
@@ -82,11 +91,15 @@ func (n *Network) newPeer(config PeerConfig, engine *webrtc.MediaEngine, interce
 		answered: make(chan struct{}), connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
 	}
 	pc.OnConnectionStateChange(p.stateChanged)
+	now := time.Now()
+	if config.Offer == nil {
+		p.answerBy = now.Add(cmp.Or(config.AnswerTimeout, answerTimeout) + answerGrace)
+	}
 	if err := n.adopt(p); err != nil {
 		_ = pc.GracefulClose()
 		return nil, err
 	}
-	go p.run(time.Now())
+	go p.run(now)
 	return p, nil
 }
 
@@ -135,9 +148,8 @@ func (p *Peer) run(begun time.Time) {
 // awaitAnswer waits for the first answer, or for the end.
 func (p *Peer) awaitAnswer() {
 	var late <-chan time.Time // whoever answers has a context of its own
-	if p.config.Offer == nil {
-		const patience = 30 * time.Second
-		timer := time.NewTimer(cmp.Or(p.config.AnswerTimeout, patience))
+	if !p.answerBy.IsZero() {
+		timer := time.NewTimer(time.Until(p.answerBy))
 		defer timer.Stop()
 		late = timer.C
 	}

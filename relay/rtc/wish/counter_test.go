@@ -25,8 +25,9 @@ func (d *door) counter() (location, tag string) {
 	d.ours = sdp.Everything(media.Video)
 	d.ours.Text, d.ours.Media[0].MID = "v=0\r\nours\r\n", "0"
 	r, body := d.postCounter()
-	if r.StatusCode != http.StatusNotAcceptable || body != d.ours.Text || r.Header.Get("Content-Type") != isSDP {
-		d.Fatalf("POST: %s %q, want 406 with our offer", r.Status, body)
+	if r.StatusCode != http.StatusNotAcceptable || body != d.ours.Text ||
+		r.Header.Get("Content-Type") != `application/sdp; valid-until="Wed, 09 Oct 2024 10:00:00 GMT"` {
+		d.Fatalf("POST: %s %q %q, want 406 with our offer", r.Status, r.Header.Get("Content-Type"), body)
 	}
 	return r.Header.Get("Location"), r.Header.Get("ETag")
 }

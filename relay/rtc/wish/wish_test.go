@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -43,6 +44,9 @@ func (s *twin) Done() <-chan struct{} { return s.done }
 func (s *twin) Close()                { s.once.Do(func() { close(s.done) }) }
 
 func (s *twin) Offer() *sdp.Offer { return s.ours }
+func (s *twin) ValidUntil() time.Time {
+	return time.Date(2024, 10, 9, 12, 0, 0, 1e6, time.FixedZone("", 7200))
+}
 
 func (s *twin) Conclude(*sdp.Answer) error { // without a lock: the server lets one in at a time
 	if len(s.concluded) > 0 {
