@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a node with a hub and the door for viewers, on loopback.
+// world is a node with a hub and WHEP for viewers, on loopback.
 type world struct {
 	testing.TB
 	hub     *relay.Hub

@@ -260,38 +260,38 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	ssrc := uint32(v.Track(media.Video).ssrc)
-	wish := func() {
+	ask := func() {
 		t.Helper()
 		if err := client.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 			t.Fatal(err)
 		}
-		wait(t, v.KeyframeWanted(), "the wish for a keyframe")
+		wait(t, v.KeyframeRequests(), "the request for a keyframe")
 	}
 	// The client may not be ready to send at once; what it cannot send it forgets.
 	for deadline := time.Now().Add(patience10); ; {
 		_ = client.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}})
 		select {
-		case <-v.KeyframeWanted():
+		case <-v.KeyframeRequests():
 		case <-time.After(10 * time.Millisecond):
 			if time.Now().Before(deadline) {
 				continue
 			}
-			t.Fatal("no wish arrived")
+			t.Fatal("no request arrived")
 		}
 		break
 	}
-	wish()
-	for len(v.KeyframeWanted()) > 0 { // a late one of the first round
-		<-v.KeyframeWanted()
+	ask()
+	for len(v.KeyframeRequests()) > 0 { // a late one of the first round
+		<-v.KeyframeRequests()
 	}
 	isRTCP := func(b []byte) bool { return len(b) > 1 && b[0] >= 128 && b[0] < 192 && b[1] >= 192 && b[1] < 224 }
 	if tap.replay(isRTCP) == 0 {
 		t.Fatal("there was nothing to replay")
 	}
-	wish() // what comes after the replayed packets is heard, they are not
+	ask() // what comes after the replayed packets is heard, they are not
 	select {
-	case <-v.KeyframeWanted():
-		t.Error("a replayed wish was heard")
+	case <-v.KeyframeRequests():
+		t.Error("a replayed request was heard")
 	case <-time.After(100 * time.Millisecond):
 	}
 }

@@ -25,7 +25,7 @@ const (
 
 const setUpPatience = 10 * time.Second // for a session to be made
 
-// Endpoint is the handler of a door, to be mounted at /{Name}/.
+// Endpoint is the handler of an endpoint, to be mounted at /{Name}/.
 func (s *Server) Endpoint(e Endpoint) http.Handler {
 	methods := []string{"POST", "OPTIONS", "GET", "HEAD"}
 	return s.count(e.Name, func(w http.ResponseWriter, r *http.Request) {

@@ -54,7 +54,7 @@ func (r *Request) Expired(done <-chan struct{}) error {
 	return auth.Watch(done, r.claims.Expires, r.again)
 }
 
-// Endpoint describes one door.
+// Endpoint describes what is served at one path: WHIP or WHEP.
 type Endpoint struct {
 	// Name is the first segment of the path and a metric label: "whip" or "whep".
 	Name string
