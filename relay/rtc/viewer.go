@@ -290,6 +290,7 @@ func (t *Track) From(source *log.Log) { t.source = weak.Make(source) }
 
 // Send sends p, before which lost offsets were passed over, with the given payload type.
 func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
+	before := t.timeline
 	seq, timestamp := t.timeline.Next(p, lost)
 	t.header = rtp.Header{
 		Version: 2, PayloadType: payloadType, SSRC: uint32(t.ssrc),
@@ -298,10 +299,14 @@ func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
 		Marker: t.kind == media.Video && p.Has(media.FrameEnd),
 	}
 	// Noted before it is sent: whoever asks for it again may be quick. What could not be written may be asked for, too.
-	t.history.note(sentPacket{
+	sent := sentPacket{
 		log: t.source, offset: p.Offset, seq: seq,
 		timestamp: t.header.Timestamp, payloadType: payloadType, marker: t.header.Marker,
-	}, len(p.Payload))
+	}
+	if lost > 0 && lost == seq-before.seq-1 && before.exact() && t.timeline.exact() {
+		t.history.leave(sent, lost)
+	}
+	t.history.note(sent, len(p.Payload))
 	if _, err := t.writer.WriteRTP(&t.header, p.Payload); err != nil {
 		return err
 	}
