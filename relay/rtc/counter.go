@@ -40,7 +40,7 @@ func (v *Viewer) propose(ctx context.Context, config ViewerConfig) error {
 		return err
 	}
 	if v.ours, err = sdp.ParseOffer(text, sdp.Publish); err != nil {
-		return fmt.Errorf("read our own offer: %v", err) // not for the peer, who did not write it
+		return errors.New("read our own offer: " + err.Error()) // not wrapped: it is not for the peer, who did not write it
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func TestRollover(t *testing.T) {
 	}
 }
 
-// TestStrangers sprays the ports with what class D of the checklists lists, and more, while a viewer watches.
+// TestStrangers sprays the ports with garbage from outside of any session while a viewer watches; see TestClassD.
 func TestStrangers(t *testing.T) {
 	n := newTestNetwork(t, Config{})
 	v, _, got := watch(t, n)
