@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -280,7 +281,13 @@ func TestRequests(t *testing.T) {
 			t.Errorf("WWW-Authenticate is %q", got)
 		}
 		n.ask("POST", path, stranger, good, "Content-Type", typeSDP).wantProblem(t, 403)
-		n.ask("POST", "/whip/cup/../cam1", ana, good, "Content-Type", typeSDP)
+		for _, odd := range []string{"/whip/cup/../cam1", "/whip//cup/cam1", "/whip/cup/cam1/", "/whip"} { // W30
+			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", odd, strings.NewReader(good))
+			n.http.Config.Handler.ServeHTTP(w, r)
+			if w.Code == 301 || w.Code == 302 || w.Code == 303 {
+				t.Errorf("POST %s is redirected by %d, upon which clients would GET", odd, w.Code)
+			}
+		}
 		n.ask("POST", "/whip/cup%2f..%2fcam1", ana, good, "Content-Type", typeSDP).wantProblem(t, 404)
 		for _, method := range []string{"PUT", "PATCH", "DELETE", "TRACE"} {
 			n.ask(method, path, ana, "").wantProblem(t, 405)
@@ -313,6 +320,12 @@ func TestRequests(t *testing.T) {
 		r := patch(ana, restart, "If-Match", "*") // W21
 		if r.status != 200 || r.header.Get("ETag") == tag || !strings.Contains(r.body, "a=ice-ufrag:") {
 			t.Errorf("an ICE restart answered %d with ETag %q: %s", r.status, r.header.Get("ETag"), r.body)
+		}
+		for _, name := range []string{"ice-options", "ice-lite", "ice-pacing"} { // W23
+			attribute := regexp.MustCompile("a=" + name + ".*\r\n")
+			if said, says := attribute.FindString(made.body), attribute.FindString(r.body); said != says {
+				t.Errorf("an ICE restart answered %q where the SDP answer said %q", says, said)
+			}
 		}
 		// S9: the id is no credential.
 		patch("", candidate, "If-Match", "*").wantProblem(t, 401)

@@ -136,6 +136,7 @@ func TestBadOffers(t *testing.T) {
 		{"two ufrags", replace("a=ice-ufrag:EsAw", "a=ice-ufrag:EsAx"), false},
 		{"ufrag 257", every("a=ice-ufrag:EsAw", "a=ice-ufrag:"+strings.Repeat("a", 257)), false},
 		{"ufrag of three", every("a=ice-ufrag:EsAw", "a=ice-ufrag:EsA"), false},
+		{"CRLF inside ufrag", every("a=ice-ufrag:EsAw", "a=ice-ufrag:Es\r\nAw"), false},
 		{"CR inside ufrag", every("a=ice-ufrag:EsAw", "a=ice-ufrag:Es\rAw"), false},
 		{"short password", every("P2uYro0UCOQ4zxjKXaWCBui1", "P2uYro0UCOQ4zxjKXaWCB"), false},
 		{"setup holdconn", every("setup:actpass", "setup:holdconn"), false},

@@ -32,6 +32,20 @@ func TestBounds(t *testing.T) {
 		}
 		d.open()
 	})
+	t.Run("in all, a hundred times", func(t *testing.T) {
+		d := newTestServer(t, Config{MaxSessions: 20, PostRate: 1000})
+		counts := map[int]int{}
+		for range 2000 {
+			r := post(d)
+			counts[r.StatusCode]++
+			if r.StatusCode != 201 && r.Header.Get("Retry-After") == "" {
+				t.Fatalf("%s without Retry-After (W31)", r.Status)
+			}
+		}
+		if counts[201] != 20 || counts[503] != 1980 || d.server.Sessions() != 20 {
+			t.Errorf("the answers are %v and %d sessions are left, want 20 and 503 for all others", counts, d.server.Sessions())
+		}
+	})
 	t.Run("by client", func(t *testing.T) {
 		d := newTestServer(t, Config{MaxPerClient: 1})
 		d.open()
