@@ -135,9 +135,9 @@ func checkText(text string, most int) error {
 // which clients write one msid in all m-lines and servers refuse what they do not support. What that rule keeps out is
 // more than one track of a kind, and that is refused. Which MediaStream a client's tracks are in is looked at no
 // further: a stream here has one track of each kind whatever their msids say, so two MediaStreams of one track each mean
-// the same as one of both, and are what clients write that add their tracks one by one (GStreamer's and pion's, and
-// pages that record screen and microphone apart). Tracks in no MediaStream, with the msid "-" or none, come from pages
-// that call addTrack or addTransceiver with the track alone.
+// the same as one of both, and are what clients write whose tracks each name a MediaStream: pages that capture screen
+// and microphone apart, programs that choose the ids themselves. Tracks in no MediaStream, with the msid "-" or none,
+// come from pages that call addTrack or addTransceiver with the track alone; some clients write msids with a=ssrc only.
 func checkMedia(o *Offer, d *pion.SessionDescription, role Role) error {
 	for _, m := range d.MediaDescriptions {
 		kind := kindOf(m.MediaName.Media)

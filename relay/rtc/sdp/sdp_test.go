@@ -214,6 +214,7 @@ func TestMediaStreams(t *testing.T) {
 		"two for a track":      strings.Replace(good, "a=msid:stream1 track2", "a=msid:stream1 track2\r\na=msid:stream2 track2", 1),
 		"none, which is said":  strings.ReplaceAll(good, "a=msid:stream1 ", "a=msid:- "),
 		"none for one track":   strings.Replace(good, "a=msid:stream1 track2", "a=msid:- track2", 1),
+		"with its sources":     strings.NewReplacer("\r\na=msid:stream1 track1", "", "a=msid:stream1 track2", "a=ssrc:9 msid:other track2").Replace(good),
 		"none, without a word": strings.NewReplacer("a=msid:stream1 track1\r\n", "", "a=msid:stream1 track2\r\n", "").Replace(good),
 	} {
 		if text == good && why != "one for both tracks" {
