@@ -31,6 +31,7 @@ func newSource(t testing.TB, params *media.Params) *source {
 	t.Helper()
 	l := log.New(media.TrackID{Stream: "cup/cam1", Format: media.Source, Kind: params.Codec.Kind()}, 1000, log.Config{})
 	s := &source{t: t, log: l, writer: l.Writer(), cursor: l.Cursor(log.Live())}
+	t.Cleanup(func() { runtime.KeepAlive(l) }) // as a subscription does: those who send from it remember it weakly
 	if err := s.writer.Begin(*params); err != nil {
 		t.Fatal(err)
 	}
@@ -257,6 +258,7 @@ func TestRepairIsBounded(t *testing.T) {
 	track := w.viewer.Track(media.Video)
 	track.From(s.log)
 	payload, _ := track.PayloadType(h264)
+	w.cut() // the peer itself shall ask for nothing
 	const packets, size = 200, 1000
 	for n := range int64(packets) {
 		if err := track.Send(s.add(n, size), 0, payload); err != nil {
