@@ -32,10 +32,10 @@ func TestAudio(t *testing.T) {
 		codec  media.Codec
 		length int64
 	}{
-		{"AAC to Opus", tone(t, media.AAC, "5"), "opus", media.Opus, opusSamples},
-		{"Opus to AAC", tone(t, media.Opus, "5"), "aac", media.AAC, aacSamples},
-		{"µ-law to Opus", pcmu(t, "5"), "opus", media.Opus, opusSamples},
-		{"µ-law to AAC", pcmu(t, "5"), "aac", media.AAC, aacSamples},
+		{"AAC to Opus", tone(t, media.AAC, "5"), "opus", media.Opus, media.OpusFrame},
+		{"Opus to AAC", tone(t, media.Opus, "5"), "aac", media.AAC, media.AACFrame},
+		{"µ-law to Opus", pcmu(t, "5"), "opus", media.Opus, media.OpusFrame},
+		{"µ-law to AAC", pcmu(t, "5"), "aac", media.AAC, media.AACFrame},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -96,5 +96,5 @@ func TestAudioGapIsSilence(t *testing.T) {
 	}
 	fx.play(holed, 8)
 	fx.offered("opus")
-	wantSteady(t, fx.watch("opus", media.Audio).until(fx.epoch.Add(5500*time.Millisecond)), media.Opus, opusSamples)
+	wantSteady(t, fx.watch("opus", media.Audio).until(fx.epoch.Add(5500*time.Millisecond)), media.Opus, media.OpusFrame)
 }

@@ -192,9 +192,9 @@ func (j *job) next() (media.Time, bool) {
 func (j *job) step() int64 {
 	switch j.target.Codec {
 	case media.Opus:
-		return opusSamples
+		return media.OpusFrame
 	case media.AAC:
-		return aacSamples
+		return media.AACFrame
 	}
 	return media.VideoClockRate / int64(max(1, j.params.FPS))
 }

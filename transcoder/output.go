@@ -112,10 +112,10 @@ func readTS(r io.Reader, codec media.Codec, give func(frame.Frame) error) error 
 			reader.OnDataH265(track, video)
 		case *codecs.Opus:
 			found = codec == media.Opus
-			reader.OnDataOpus(track, audio(opusSamples))
+			reader.OnDataOpus(track, audio(media.OpusFrame))
 		case *codecs.MPEG4Audio:
 			found = codec == media.AAC
-			reader.OnDataMPEG4Audio(track, audio(aacSamples))
+			reader.OnDataMPEG4Audio(track, audio(media.AACFrame))
 		}
 	}
 	if !found || len(reader.Tracks()) != 1 {
@@ -127,12 +127,6 @@ func readTS(r io.Reader, codec media.Codec, give func(frame.Frame) error) error 
 		}
 	}
 }
-
-// Samples of a frame of audio as it is made.
-const (
-	opusSamples = 960 // 20 ms
-	aacSamples  = 1024
-)
 
 // unwrapper makes 33-bit times monotonic again (ISO/IEC 13818-1, section 2.4.3.7). A run begins near
 // zero, possibly just before it.

@@ -13,7 +13,7 @@ import (
 // so that the first one kept follows on real sound.
 const (
 	opusDelay      = 312 // libopus at 48 kHz, 20 ms, "audio"
-	aacDelay       = 1024
+	aacDelay       = media.AACFrame
 	opusWarmFrames = 4 // 80 ms, RFC 7845, section 4.6
 	aacWarmFrames  = 2
 
@@ -67,9 +67,9 @@ func firstSample(codec media.Codec, start media.Time, base int64) (from, floor i
 
 func audioFrame(codec media.Codec) (length, delay, warmFrames int64) {
 	if codec == media.Opus {
-		return opusSamples, opusDelay, opusWarmFrames
+		return media.OpusFrame, opusDelay, opusWarmFrames
 	}
-	return aacSamples, aacDelay, aacWarmFrames
+	return media.AACFrame, aacDelay, aacWarmFrames
 }
 
 // onGrid is the time of an audio frame moved to the nearest place of the grid: the transport stream

@@ -109,7 +109,7 @@ func (j *job) runProcess(ctx context.Context, first *frame.Frame, slot *slot) (e
 // hold is how much media time the process may keep to itself.
 func (r *run) hold() time.Duration {
 	if r.target.Kind == media.Audio {
-		return 4 * opusSamples * time.Second / audioRate
+		return 4 * media.OpusFrame * time.Second / audioRate
 	}
 	return 4 * time.Second / time.Duration(r.plan.Out.FPS)
 }

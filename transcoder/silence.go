@@ -65,7 +65,7 @@ func silentFrame(p media.Params) (unit []byte, ticks int64) {
 	switch p.Codec {
 	case media.Opus:
 		if p.Channels <= 2 {
-			return []byte{0xf8, 0xff, 0xfe}, opusSamples // 20 ms of nothing: RFC 6716, section 3.1
+			return []byte{0xf8, 0xff, 0xfe}, media.OpusFrame // 20 ms of nothing: RFC 6716, section 3.1
 		}
 	case media.PCMU:
 		return silentSamples(p, 0xff)
@@ -76,7 +76,7 @@ func silentFrame(p media.Params) (unit []byte, ticks int64) {
 		if err != nil {
 			return nil, 0
 		}
-		return silentAAC(config.ChannelConfig), int64(aacSamples) * int64(p.ClockRate) / int64(config.SampleRate)
+		return silentAAC(config.ChannelConfig), int64(media.AACFrame) * int64(p.ClockRate) / int64(config.SampleRate)
 	}
 	return nil, 0
 }

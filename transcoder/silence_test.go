@@ -48,10 +48,10 @@ func TestSoundStops(t *testing.T) {
 		format media.Format
 		length int64
 	}{
-		{"AAC to Opus", tone(t, media.AAC, "8"), "opus", opusSamples},
-		{"AAC of six channels", tone(t, media.AAC, "8", "-ac", "6"), "opus", opusSamples},
-		{"Opus to AAC", tone(t, media.Opus, "8"), "aac", aacSamples},
-		{"µ-law to Opus", pcmu(t, "8"), "opus", opusSamples},
+		{"AAC to Opus", tone(t, media.AAC, "8"), "opus", media.OpusFrame},
+		{"AAC of six channels", tone(t, media.AAC, "8", "-ac", "6"), "opus", media.OpusFrame},
+		{"Opus to AAC", tone(t, media.Opus, "8"), "aac", media.AACFrame},
+		{"µ-law to Opus", pcmu(t, "8"), "opus", media.OpusFrame},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +98,7 @@ func TestStartsInSilence(t *testing.T) {
 	fx.play(clip{params: picture.params, frames: picture.frames[60:]}, 2)
 	fx.offered("aac")
 	got := fx.watch("aac", media.Audio).until(fx.epoch.Add(time.Minute + 6*time.Second))
-	wantSteady(t, got, media.AAC, aacSamples)
+	wantSteady(t, got, media.AAC, media.AACFrame)
 	if at := got[0].Time().Sub(fx.epoch) - time.Minute; at < 0 || at > 4*time.Second {
 		t.Errorf("the first frame is %v from where the picture was first seen, want it within its 4 seconds", at)
 	}

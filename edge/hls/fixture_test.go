@@ -194,9 +194,9 @@ func (s *studio) write(from, to media.Time) error {
 	if s.stamped {
 		arrived = media.TimeOf(time.Now())
 	}
-	nv, na := ceilTicks(from, media.VideoClockRate, clipTicks), ceilTicks(from, soundRate, aacFrame)
+	nv, na := ceilTicks(from, media.VideoClockRate, clipTicks), ceilTicks(from, soundRate, media.AACFrame)
 	for {
-		tv, ta := media.TimeAt(nv*clipTicks, media.VideoClockRate), media.TimeAt(na*aacFrame, soundRate)
+		tv, ta := media.TimeAt(nv*clipTicks, media.VideoClockRate), media.TimeAt(na*media.AACFrame, soundRate)
 		if tv >= to && ta >= to {
 			return nil
 		}
@@ -211,7 +211,7 @@ func (s *studio) write(from, to media.Time) error {
 			continue
 		}
 		if s.audio != nil {
-			f := frame.Frame{Ticks: na * aacFrame, Units: [][]byte{s.clip.sounds[na%int64(len(s.clip.sounds))]}, Arrived: arrived}
+			f := frame.Frame{Ticks: na * media.AACFrame, Units: [][]byte{s.clip.sounds[na%int64(len(s.clip.sounds))]}, Arrived: arrived}
 			if err := s.audio.Write(f); err != nil {
 				return err
 			}

@@ -39,12 +39,6 @@ type plan struct {
 	exact   bool // keyframes stand on the grid, to less than half a frame
 }
 
-// aacFrame is how many samples an AAC-LC frame has (ISO/IEC 14496-3).
-const aacFrame = 1024
-
-// opusFrame is the frame length that Opus encoders use unless told otherwise, 20 ms at 48 kHz.
-const opusFrame = 960
-
 // planFor makes the plan of a track whose frames come at fps (ignored for audio).
 func planFor(p *media.Params, g grid, fps float64) plan {
 	if p.Codec.Kind() == media.Audio {
@@ -79,9 +73,9 @@ func planVideo(rate int, g grid, fps float64, exact bool) plan {
 // planAudio cuts at whole multiples of the wished length. Frames do not fall on them, so that a part
 // has one frame more or fewer than its neighbour; the longest possible is the target.
 func planAudio(p *media.Params, g grid) plan {
-	samples := aacFrame
+	samples := media.AACFrame
 	if p.Codec == media.Opus {
-		samples = opusFrame
+		samples = media.OpusFrame
 	}
 	frame := time.Duration(int64(samples) * int64(time.Second) / int64(p.ClockRate))
 	// Where one frame is more than 15 % of a part, which a part may not be short of its target (RFC 8216bis

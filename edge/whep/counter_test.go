@@ -1,6 +1,8 @@
 package whep_test
 
 import (
+	"cmp"
+	"mime"
 	"net/http"
 	"regexp"
 	"strings"
@@ -26,8 +28,13 @@ func (w *world) provoke(path string, option offerOption) (offer, location string
 	w.Helper()
 	r, body := w.do("POST", path, "application/sdp", newPlayer(w, option).offer(nil), "Authorization", alice)
 	h := r.Header
-	if r.StatusCode != http.StatusNotAcceptable || h.Get("Content-Type") != "application/sdp" {
+	format, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil || r.StatusCode != http.StatusNotAcceptable || format != "application/sdp" {
 		w.Fatalf("POST %s: %s %q\n%s; want 406 with SDP", path, r.Status, h.Get("Content-Type"), body)
+	}
+	if until, err := http.ParseTime(parameters["valid-until"]); err != nil || w.answer == 0 && time.Until(until) < 29*time.Second ||
+		time.Until(until) > cmp.Or(w.answer, 30*time.Second)+time.Second {
+		w.Errorf("the offer is valid until %q (%v), want %v from now (P11)", parameters["valid-until"], err, cmp.Or(w.answer, 30*time.Second))
 	}
 	if !strings.HasPrefix(h.Get("Location"), "/sessions/") || h.Get("ETag") == "" || h.Get("Link") == "" ||
 		!strings.Contains(h.Get("Accept-Patch"), "application/sdp") {
@@ -78,7 +85,8 @@ func TestCounterOffer(t *testing.T) {
 			camera := w.newCamera("cup/cam1", "baseline")
 			camera.shoot(3)
 			offer, location := w.provoke("/whep/cup/cam1", c.offer)
-			for _, line := range []string{"a=sendonly", "a=setup:actpass", "a=rtcp-mux", "a=group:BUNDLE 0 1", "a=candidate:", "H264/90000", "opus/48000"} {
+			for _, line := range []string{"a=sendonly", "a=setup:actpass", "a=rtcp-mux", "a=group:BUNDLE 0 1", "a=candidate:", "a=rtcp-mux-only",
+				"a=ice-options:trickle", "a=msid:banyan video", "a=msid:banyan audio", "H264/90000", "opus/48000"} {
 				if !strings.Contains(offer, line) {
 					t.Errorf("the offer lacks %q:\n%s", line, offer)
 				}

@@ -1,4 +1,4 @@
-// Package whep is the door by which viewers watch over WebRTC: WHEP, draft-ietf-wish-whep-03.
+// Package whep lets viewers watch over WebRTC: WHEP, draft-ietf-wish-whep-03.
 //
 //	POST /whep/{stream}                offer, recvonly → 201, answer, sendonly
 //	POST /whep/{stream}?format=720p    the same, in this format instead of the one that fits best
@@ -33,6 +33,6 @@
 // decode, or ends, the plan is made anew and the feed changes over to another format at its first keyframe; it comes
 // back the same way.
 //
-// A peer's wish for a keyframe is passed to whoever writes the log, at most once in KeyframeInterval for all viewers of
+// A peer's request for a keyframe is passed to whoever writes the log, at most once in KeyframeInterval for all viewers of
 // it together.
 package whep

@@ -34,7 +34,7 @@ const (
 type feed struct {
 	session *session
 	stream  *relay.Stream // of the session's name; another one after the hub forgot the first
-	lanes   []*lane       // at most one per kind, video first
+	senders []*sender     // at most one per kind, video first
 	changed <-chan struct{}
 
 	reported time.Time // when the last sender reports were sent
@@ -60,24 +60,24 @@ func (f *feed) run() error {
 	}
 }
 
-// connect gives each lane its track. An answer to our own offer may have refused some, or some of their codecs.
+// connect gives each sender its track. An answer to our own offer may have refused some, or some of their codecs.
 func (f *feed) connect() {
-	f.lanes = slices.DeleteFunc(f.lanes, func(l *lane) bool {
-		track := f.session.Track(l.kind)
+	f.senders = slices.DeleteFunc(f.senders, func(s *sender) bool {
+		track := f.session.Track(s.kind)
 		if track == nil {
-			l.letGo()
+			s.letGo()
 			return true
 		}
-		l.codecs = track.Codecs()
-		l.connect(track)
+		s.codecs = track.Codecs()
+		s.connect(track)
 		return false
 	})
 }
 
-// drain sends a turn of every lane and tells whether there is more.
+// drain sends a turn of every sender and tells whether there is more.
 func (f *feed) drain() (busy bool, err error) {
-	for i := len(f.lanes) - 1; i >= 0; i-- { // audio first: it is small, and its loss is heard
-		more, err := f.lanes[i].drain()
+	for i := len(f.senders) - 1; i >= 0; i-- { // audio first: it is small, and its loss is heard
+		more, err := f.senders[i].drain()
 		if err != nil {
 			return false, err
 		}
@@ -88,9 +88,9 @@ func (f *feed) drain() (busy bool, err error) {
 
 // wait sleeps until there is something to do, or only looks whether there is while busy.
 func (f *feed) wait(busy bool, tick <-chan time.Time) error {
-	var ready [4]<-chan struct{} // current and next log of each lane
-	for i, l := range f.lanes {
-		ready[2*i], ready[2*i+1] = l.switcher.Ready()
+	var ready [4]<-chan struct{} // current and next log of each sender
+	for i, s := range f.senders {
+		ready[2*i], ready[2*i+1] = s.switcher.Ready()
 	}
 	var now <-chan struct{}
 	var later <-chan time.Time
@@ -119,8 +119,8 @@ func (f *feed) wait(busy bool, tick <-chan time.Time) error {
 		f.retarget()
 	case <-f.session.asked:
 		f.retarget()
-	case <-f.session.KeyframeWanted():
-		f.requestKeyframe(time.Now())
+	case <-f.session.KeyframeRequests():
+		f.passOn(time.Now())
 	case <-tick:
 		f.look()
 	case <-now:
@@ -129,9 +129,9 @@ func (f *feed) wait(busy bool, tick <-chan time.Time) error {
 	return nil
 }
 
-// bursting tells whether a lane is in the midst of a burst.
+// bursting tells whether a sender is in the midst of a burst.
 func (f *feed) bursting() bool {
-	return slices.ContainsFunc(f.lanes, func(l *lane) bool { return l.bursting })
+	return slices.ContainsFunc(f.senders, func(s *sender) bool { return s.bursting })
 }
 
 var alwaysReady = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
@@ -145,10 +145,10 @@ func (f *feed) look() {
 		}
 		return
 	}
-	for _, l := range f.lanes {
-		l.hurry(time.Now())
+	for _, s := range f.senders {
+		s.hurry(time.Now())
 	}
-	if slices.ContainsFunc(f.lanes, (*lane).astray) {
+	if slices.ContainsFunc(f.senders, (*sender).astray) {
 		f.retarget()
 	}
 }
@@ -163,30 +163,30 @@ func (f *feed) retarget() {
 	}
 	tracks := f.stream.Tracks()
 	wanted := *f.session.wanted.Load()
-	for _, l := range f.lanes {
-		format, err := choose(tracks, l.kind, l.codecs, wanted)
+	for _, s := range f.senders {
+		format, err := choose(tracks, s.kind, s.codecs, wanted)
 		if err != nil && wanted != auto {
-			format, err = choose(tracks, l.kind, l.codecs, auto) // something is better than nothing
+			format, err = choose(tracks, s.kind, s.codecs, auto) // something is better than nothing
 		}
 		if err == nil {
-			l.aim(f.stream, format)
+			s.aim(f.stream, format)
 		}
 	}
 }
 
-// requestKeyframe passes on the viewer's wish.
-func (f *feed) requestKeyframe(now time.Time) {
-	for _, l := range f.lanes {
-		if track := l.switcher.Current(); l.kind == media.Video && track != nil {
-			f.wish(track, now)
+// passOn passes on the viewer's request for a keyframe.
+func (f *feed) passOn(now time.Time) {
+	for _, s := range f.senders {
+		if track := s.switcher.Current(); s.kind == media.Video && track != nil {
+			f.requestKeyframe(track, now)
 		}
 	}
 }
 
-// wish asks whoever writes track for a keyframe, unless somebody has just done so.
-func (f *feed) wish(track *log.Log, now time.Time) {
+// requestKeyframe asks whoever writes track for a keyframe, unless somebody has just done so.
+func (f *feed) requestKeyframe(track *log.Log, now time.Time) {
 	server := f.session.server
-	if !server.wishes.grant(track, now) {
+	if !server.keyframes.allow(track, now) {
 		server.metrics.merged.Inc()
 		return
 	}
@@ -197,23 +197,23 @@ func (f *feed) wish(track *log.Log, now time.Time) {
 // report sends sender reports: at once when a track begins, then every second. One that cannot be sent is no loss.
 func (f *feed) report(now time.Time) {
 	begins := false
-	for _, l := range f.lanes {
-		begins = begins || l.fresh
-		l.fresh = false
+	for _, s := range f.senders {
+		begins = begins || s.fresh
+		s.fresh = false
 	}
 	if !begins && now.Sub(f.reported) < reportInterval {
 		return
 	}
 	f.reported = now
-	for _, l := range f.lanes {
-		l.account()
+	for _, s := range f.senders {
+		s.account()
 	}
 	_ = f.session.Report(media.TimeOf(now))
 }
 
 // letGo gives back all subscriptions.
 func (f *feed) letGo() {
-	for _, l := range f.lanes {
-		l.letGo()
+	for _, s := range f.senders {
+		s.letGo()
 	}
 }

@@ -21,7 +21,7 @@ type metrics struct {
 	skipped   map[media.Kind]prometheus.Counter
 	switches  prometheus.Counter
 	dropped   prometheus.Counter // packets that the connection did not take
-	forwarded prometheus.Counter // wishes for a keyframe
+	forwarded prometheus.Counter // requests for a keyframe
 	merged    prometheus.Counter
 	refused   *prometheus.CounterVec
 	counters  prometheus.Counter // offers of ours
@@ -37,7 +37,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	packets := counters("packets_total", "RTP packets sent to WHEP viewers, by kind.", "kind")
 	bytes := counters("bytes_total", "RTP payload bytes sent to WHEP viewers, by kind.", "kind")
 	skipped := counters("skipped_total", "Packets that WHEP viewers passed over because they were lost or the viewer too slow, by kind.", "kind")
-	wishes := counters("keyframe_requests_total", "Wishes of WHEP viewers for a keyframe: forwarded to the track's writer, or merged with an earlier one.", "outcome")
+	keyframes := counters("keyframe_requests_total", "Keyframe requests of WHEP viewers: forwarded to the track's writer, or merged with an earlier one.", "outcome")
 	repairs := counters("repairs_total", "Packets that WHEP viewers reported as lost: sent again, refused as more than the viewer's share, or not there any more.", "outcome")
 	m := &metrics{
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "banyan_whep_sessions", Help: "WHEP viewers that are connected."}),
@@ -51,7 +51,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		counters: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_counter_offers_total", Help: "WHEP offers that nothing of the stream fits, and that were answered by an offer of what there is."}),
 		refused:  counters("refused_total", "WHEP offers that were refused for what they ask for, by reason.", "reason"),
 		packets:  map[media.Kind]prometheus.Counter{}, bytes: map[media.Kind]prometheus.Counter{}, skipped: map[media.Kind]prometheus.Counter{},
-		forwarded: wishes.WithLabelValues("forwarded"), merged: wishes.WithLabelValues("merged"),
+		forwarded: keyframes.WithLabelValues("forwarded"), merged: keyframes.WithLabelValues("merged"),
 		repaired: repairs.WithLabelValues("sent"), overShare: repairs.WithLabelValues("refused"), irreparable: repairs.WithLabelValues("missing"),
 	}
 	for _, kind := range media.Kinds {
@@ -59,7 +59,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.bytes[kind] = bytes.WithLabelValues(kind.String())
 		m.skipped[kind] = skipped.WithLabelValues(kind.String())
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, wishes, repairs, m.refused, m.counters} {
+	for _, c := range []prometheus.Collector{m.sessions, m.delay, packets, bytes, skipped, m.switches, m.dropped, keyframes, repairs, m.refused, m.counters} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of WHEP: %w", err)
 		}
@@ -82,8 +82,8 @@ func reason(err error) string {
 	return "not-live"
 }
 
-// wishes merges the viewers' wishes for keyframes.
-type wishes struct {
+// keyframeRequests merges the viewers' requests for keyframes.
+type keyframeRequests struct {
 	mu   sync.Mutex // guards last
 	last map[*log.Log]time.Time
 }
@@ -92,21 +92,21 @@ type wishes struct {
 // the publisher send nothing but keyframes.
 const KeyframeInterval = 500 * time.Millisecond
 
-// grant tells whether a wish for l at now goes through.
-func (w *wishes) grant(l *log.Log, now time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last, ok := w.last[l]; ok && now.Sub(last) < KeyframeInterval {
+// allow tells whether a request to whoever writes l goes through at now.
+func (r *keyframeRequests) allow(l *log.Log, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.last[l]; ok && now.Sub(last) < KeyframeInterval {
 		return false
 	}
-	for old, last := range w.last { // as few as logs are asked for within the interval
+	for old, last := range r.last { // as few as logs are asked for within the interval
 		if now.Sub(last) >= KeyframeInterval {
-			delete(w.last, old)
+			delete(r.last, old)
 		}
 	}
-	if w.last == nil {
-		w.last = map[*log.Log]time.Time{}
+	if r.last == nil {
+		r.last = map[*log.Log]time.Time{}
 	}
-	w.last[l] = now
+	r.last[l] = now
 	return true
 }

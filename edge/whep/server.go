@@ -39,9 +39,9 @@ type Config struct {
 
 // Server lets viewers in and feeds them.
 type Server struct {
-	config  Config
-	metrics *metrics
-	wishes  wishes
+	config    Config
+	metrics   *metrics
+	keyframes keyframeRequests
 
 	mu       sync.Mutex // guards all below
 	sessions map[*session]struct{}

@@ -50,7 +50,7 @@ func (v *session) open(ctx context.Context, r *wish.Request, counter *sdp.Offer,
 	f := newFeed(v)
 	for _, kind := range media.Kinds {
 		if codecs := ofKind(config.Codecs, kind); len(codecs) > 0 {
-			f.lanes = append(f.lanes, newLane(f, kind, codecs))
+			f.senders = append(f.senders, newSender(f, kind, codecs))
 		}
 	}
 	f.retarget()

@@ -246,7 +246,7 @@ func TestKeyframeRequestReachesTheLog(t *testing.T) {
 	select {
 	case <-c.source.KeyframeRequests():
 	case <-time.After(soon):
-		t.Fatal("no wish for a keyframe reached the log")
+		t.Fatal("no request for a keyframe reached the log")
 	}
 }
 

@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a node with a hub and the door for viewers, on loopback.
+// world is a node with a hub and WHEP for viewers, on loopback.
 type world struct {
 	testing.TB
 	hub     *relay.Hub
@@ -43,7 +43,8 @@ type world struct {
 	server  *whep.Server
 	http    *httptest.Server
 	metrics *prometheus.Registry
-	late    atomic.Bool // tokens called "short" no longer hold
+	answer  time.Duration // whep.Config.AnswerTimeout
+	late    atomic.Bool   // tokens called "short" no longer hold
 }
 
 // user is who the bearer of a token of these tests is: the token itself. "bad" may not watch.
@@ -63,16 +64,23 @@ func (w *world) user(r *http.Request, _ media.Name) (auth.Claims, error) {
 
 func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 	t.Helper()
+	return newLimitedWorld(t, rtc.Config{}, wish.Config{}, options...)
+}
+
+func newLimitedWorld(t testing.TB, network rtc.Config, limits wish.Config, options ...func(*whep.Config)) *world {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{TB: t, metrics: prometheus.NewRegistry()}
 	w.hub = relay.New(relay.Config{Logger: logger})
 	t.Cleanup(w.hub.Close)
 	var err error
-	if w.network, err = rtc.New(rtc.Config{Addr: "127.0.0.1:0", Logger: logger}); err != nil {
+	network.Addr, network.Logger = "127.0.0.1:0", logger
+	if w.network, err = rtc.New(network); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.network.Close() })
-	if w.signal, err = wish.New(wish.Config{Logger: logger, Metrics: w.metrics}); err != nil {
+	limits.Logger, limits.Metrics = logger, w.metrics
+	if w.signal, err = wish.New(limits); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.signal.Close)
@@ -82,6 +90,7 @@ func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 	for _, o := range options {
 		o(&config)
 	}
+	w.answer = config.AnswerTimeout
 	w.server, err = whep.New(config)
 	if err != nil {
 		t.Fatal(err)

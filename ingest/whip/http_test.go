@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -148,8 +149,8 @@ func TestAnswer(t *testing.T) {
 		t.Fatalf("the answer has %d sections, want two bundled m-lines:\n%s", len(sections), r.body)
 	}
 	for _, m := range sections[1:] {
-		if !strings.Contains(m, "a=recvonly\r\n") || !strings.Contains(m, "a=rtcp-mux\r\n") { // W3, W8
-			t.Errorf("an m-line is not recvonly with rtcp-mux:\n%s", m)
+		if !strings.Contains(m, "a=recvonly\r\n") || !strings.Contains(m, "a=rtcp-mux\r\n") || !strings.Contains(m, "a=rtcp-mux-only\r\n") { // W3, W8
+			t.Errorf("an m-line is not recvonly with rtcp-mux and rtcp-mux-only:\n%s", m)
 		}
 		if !regexp.MustCompile(`a=setup:(active|passive)\r\n`).MatchString(m) { // W10
 			t.Errorf("an m-line does not choose its DTLS role:\n%s", m)
@@ -241,10 +242,16 @@ func TestOffersTaken(t *testing.T) {
 		{"simulcast is left out (W11)", strings.Replace(good, "a=sendonly\r\n",
 			"a=sendonly\r\na=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n", 1)},
 		{"mDNS candidate is not used (W20)", strings.Replace(good, "a=setup:", "a=candidate:1 1 udp 2130706431 abc.local 5000 typ host\r\na=setup:", 1)},
+		{"a MediaStream for each track (W9)", strings.Replace(good, "a=msid:camera video", "a=msid:screen video", 1)},
+		{"tracks in no MediaStream (W9)", strings.ReplaceAll(good, "a=msid:camera ", "a=msid:- ")},
+		{"tracks without msid (W9)", regexp.MustCompile(`a=(ssrc:\d+ )?msid:.*\r\n`).ReplaceAllString(good, "")},
 		{"active (W10)", strings.ReplaceAll(good, "a=setup:actpass", "a=setup:active")},
 		{"sprop-parameter-sets that are none", strings.ReplaceAll(good, "packetization-mode=1", "packetization-mode=1;sprop-parameter-sets=%%,AAAA,")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.offer == good {
+				t.Fatal("the offer is as it was")
+			}
 			r := n.post(token, c.offer)
 			if r.status != http.StatusCreated {
 				t.Fatalf("answered %d: %s", r.status, r.body)
@@ -274,7 +281,13 @@ func TestRequests(t *testing.T) {
 			t.Errorf("WWW-Authenticate is %q", got)
 		}
 		n.ask("POST", path, stranger, good, "Content-Type", typeSDP).wantProblem(t, 403)
-		n.ask("POST", "/whip/cup/../cam1", ana, good, "Content-Type", typeSDP)
+		for _, odd := range []string{"/whip/cup/../cam1", "/whip//cup/cam1", "/whip/cup/cam1/", "/whip"} { // W30
+			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", odd, strings.NewReader(good))
+			n.http.Config.Handler.ServeHTTP(w, r)
+			if w.Code == 301 || w.Code == 302 || w.Code == 303 {
+				t.Errorf("POST %s is redirected by %d, upon which clients would GET", odd, w.Code)
+			}
+		}
 		n.ask("POST", "/whip/cup%2f..%2fcam1", ana, good, "Content-Type", typeSDP).wantProblem(t, 404)
 		for _, method := range []string{"PUT", "PATCH", "DELETE", "TRACE"} {
 			n.ask(method, path, ana, "").wantProblem(t, 405)
@@ -307,6 +320,12 @@ func TestRequests(t *testing.T) {
 		r := patch(ana, restart, "If-Match", "*") // W21
 		if r.status != 200 || r.header.Get("ETag") == tag || !strings.Contains(r.body, "a=ice-ufrag:") {
 			t.Errorf("an ICE restart answered %d with ETag %q: %s", r.status, r.header.Get("ETag"), r.body)
+		}
+		for _, name := range []string{"ice-options", "ice-lite", "ice-pacing"} { // W23
+			attribute := regexp.MustCompile("a=" + name + ".*\r\n")
+			if said, says := attribute.FindString(made.body), attribute.FindString(r.body); said != says {
+				t.Errorf("an ICE restart answered %q where the SDP answer said %q", says, said)
+			}
 		}
 		// S9: the id is no credential.
 		patch("", candidate, "If-Match", "*").wantProblem(t, 401)

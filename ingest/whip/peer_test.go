@@ -184,7 +184,7 @@ func TestSequenceAndTimestampLeaps(t *testing.T) {
 	}
 }
 
-// TestNegotiatedTracksAreClaimed checks that all tracks are there as soon as the publisher is, so that doors can wait for
+// TestNegotiatedTracksAreClaimed checks that all tracks are there as soon as the publisher is, so that edges can wait for
 // sound that comes after the picture, and that one that never sends is no obstacle.
 func TestNegotiatedTracksAreClaimed(t *testing.T) {
 	t.Parallel()
@@ -260,7 +260,7 @@ func TestEndOfThePublisher(t *testing.T) {
 	})
 }
 
-// TestKeyframeRequests checks that the readers' wishes reach the publisher, and how often at most.
+// TestKeyframeRequests checks that the readers' requests reach the publisher, and how often at most.
 func TestKeyframeRequests(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})

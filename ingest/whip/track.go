@@ -47,7 +47,7 @@ type track struct {
 	writer   *log.Writer
 	metrics  *trackMetrics
 
-	keyframe chan struct{} // our own wish for one; capacity 1, never closed
+	keyframe chan struct{} // we want one ourselves; capacity 1, never closed
 	ended    chan struct{} // closed by run when it has read the last packet
 
 	// Owned by run.
@@ -256,7 +256,7 @@ func (t *track) isEnded() bool {
 	}
 }
 
-// requestKeyframes passes wishes for keyframes on, ours and the readers', merged.
+// requestKeyframes passes requests for keyframes on, ours and the readers', merged.
 func (t *track) requestKeyframes() {
 	defer t.session.endOnPanic()
 	timer := time.NewTimer(0)

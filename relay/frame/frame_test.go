@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -416,6 +419,83 @@ func forward(t *testing.T, w *log.Writer, i *Inspector, payload []byte, ticks in
 	if err := w.Write(media.Packet{Offset: w.Next(), Ticks: ticks, Flags: flags, Payload: payload}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestSameRules gives the same units to a Writer, as frames, and to an Inspector, as payloads: what is a keyframe, and
+// which parameter sets stand in front of it, is the same.
+func TestSameRules(t *testing.T) {
+	sps, pps := []byte{0x67, 0x42, 0xc0, 0x0b, 0xda, 0x0a, 0x19, 0x10}, []byte{0x68, 0xce, 0x3c, 0x80}
+	other := []byte{0x68, 0xce, 0x3c, 0x81}
+	key, late, slice := []byte{0x65, 0x88, 1}, []byte{0x65, 0x48, 2}, []byte{0x41, 0x9a, 3} // late is not the first of its picture
+	for _, c := range []struct {
+		why    string
+		frames [][][]byte
+		want   []string // what the log has: units by their types, a keyframe with a star
+	}{
+		{"sets with the keyframe", [][][]byte{{sps, pps, key}, {slice}}, []string{"*7 8 5", "1"}},
+		{"sets once", [][][]byte{{sps, pps, key}, {key}}, []string{"*7 8 5", "*7 8 5"}},
+		{"sets in a frame of their own", [][][]byte{{sps, pps}, {key}}, []string{"*7 8 5"}},
+		{"one set changes in a frame of its own", [][][]byte{{sps, pps, key}, {other}, {key}}, []string{"*7 8 5", "*7 8 5"}},
+		{"one set with the keyframe", [][][]byte{{sps, pps, key}, {pps, key}}, []string{"*7 8 5", "*7 8 5"}},
+		{"no keyframe without sets", [][][]byte{{sps, key}, {pps, key}}, []string{"*7 8 5"}},
+		{"no keyframe without its first slice", [][][]byte{{sps, pps, late}, {key}}, []string{"*7 8 5"}},
+		{"nothing before the first keyframe", [][][]byte{{slice}, {sps, pps, key}, {slice}}, []string{"*7 8 5", "1"}},
+	} {
+		params := media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}
+		l := newLog(media.H264)
+		w := newVideoWriter(t, l, media.H264)
+		for i, units := range c.frames {
+			if err := w.Write(Frame{Ticks: start + int64(i)*6000, Units: units}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var written []string
+		for _, f := range readAll(l) {
+			written = append(written, starred(f.Keyframe, f.Units))
+		}
+		var inspected []string
+		i, begun := NewInspector(params), false
+		for n, units := range c.frames {
+			payload, first := aggregate(media.H264, units), true
+			if len(units) == 1 {
+				payload = units[0]
+			}
+			info, err := i.Inspect(payload, uint32(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if begun = begun || info.Keyframe; !begun || info.Drop {
+				continue
+			}
+			var all [][]byte
+			for _, p := range [][]byte{info.Insert, payload} {
+				if p != nil && h264Units(p, func(u []byte) {
+					if kindOf(media.H264, u) != unitSet || first { // those behind inserted ones are a repetition
+						all = append(all, u)
+					}
+				}) != nil {
+					t.Fatal("a payload is broken")
+				}
+				first = first && info.Insert == nil
+			}
+			inspected = append(inspected, starred(info.Keyframe, all))
+		}
+		if !slices.Equal(written, c.want) || !slices.Equal(inspected, c.want) {
+			t.Errorf("%s: the writer makes %q and the inspector %q, want %q", c.why, written, inspected, c.want)
+		}
+	}
+}
+
+// starred lists the types of NAL units.
+func starred(key bool, units [][]byte) string {
+	var list []string
+	for _, u := range units {
+		list = append(list, strconv.Itoa(int(u[0]&0x1f)))
+	}
+	if key {
+		return "*" + strings.Join(list, " ")
+	}
+	return strings.Join(list, " ")
 }
 
 func TestVPXKeyframes(t *testing.T) {

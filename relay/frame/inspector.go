@@ -31,9 +31,7 @@ type Info struct {
 // parameter sets of H.264 and H.265 into one form: one aggregation packet in front of each keyframe,
 // however rarely and in whatever packets the publisher sends them. It is owned by one goroutine.
 type Inspector struct {
-	params media.Params
-	sets   sets
-	known  bool // Params were reported by Info.Changed
+	description
 	keyAt  uint32
 	keyed  bool // a keyframe was reported with timestamp keyAt
 	insert []byte
@@ -41,22 +39,15 @@ type Inspector struct {
 	messages  [][]byte // of dropped payloads, to be inserted with the sets
 	messageAt uint32   // their timestamp
 
-	look  func(unit []byte) // inspectUnit, bound once: a closure per packet would be an allocation each
-	found found
-}
-
-// found is what the NAL units of one payload turned out to be.
-type found struct {
-	sets        int
-	messages    [][]byte // parts of the payload
-	slices, key bool
+	look  func(unit []byte) // adds to found; made once: a closure per packet would be an allocation each
+	found survey
 }
 
 // NewInspector makes an inspector for a track with parameters p, of which Codec and ClockRate must be
 // set and Sets may be (from SDP).
 func NewInspector(p media.Params) *Inspector {
-	i := &Inspector{params: p, sets: newSets(&p)}
-	i.look = i.inspectUnit
+	i := &Inspector{description: newDescription(p)}
+	i.look = func(unit []byte) { i.see(unit, &i.found) }
 	return i
 }
 
@@ -81,10 +72,8 @@ func (i *Inspector) Inspect(payload []byte, timestamp uint32) (Info, error) {
 	case media.VP9:
 		return i.vpx(payload, timestamp, vp9Start)
 	}
-	// Audio: each packet stands alone.
-	info := Info{Keyframe: true, Changed: !i.known}
-	i.known = true
-	return info, nil
+	changed, _ := i.update(&i.found) // audio: each packet stands alone
+	return Info{Keyframe: true, Changed: changed}, nil
 }
 
 // first tells whether no keyframe with this timestamp was reported before, and notes it.
@@ -96,43 +85,33 @@ func (i *Inspector) first(timestamp uint32) bool {
 	return true
 }
 
-// update takes new parameters over and tells whether they differ.
-func (i *Inspector) update(next media.Params) (changed bool) {
-	changed = !i.known || !next.Equal(&i.params)
-	i.params, i.known = next, true
-	return changed
-}
-
 // nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
 // a fragmented one, if it is a slice, it passes a rebuilt header and the byte after it.
 func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
-	i.found = found{messages: i.found.messages[:0]}
+	i.found = survey{messages: i.found.messages[:0]}
 	if err := visit(payload, i.look); err != nil {
 		return Info{}, err
 	}
-	if i.found.sets > 0 && !i.found.slices {
+	if i.found.setsAlone() {
 		i.keepMessages(timestamp)
 		return Info{Drop: true}, nil
 	}
-	if !i.found.key || !i.first(timestamp) {
+	if !i.found.keyframe || !i.first(timestamp) {
 		return Info{}, nil
 	}
-	list := i.sets.list()
-	if list == nil {
+	changed, ok := i.update(&i.found)
+	if !ok {
 		i.keyed = false
-		return Info{}, nil // a keyframe that nobody can decode yet
+		return Info{}, nil
 	}
-	next := i.params
-	next.Sets = list
-	describe(&next)
-	info := Info{Keyframe: true, Changed: i.update(next)}
-	if info.Changed {
-		i.insert = aggregate(i.params.Codec, list)
+	info := Info{Keyframe: true, Changed: changed}
+	if changed {
+		i.insert = aggregate(i.params.Codec, i.params.Sets)
 	}
 	switch {
 	case len(i.messages) > 0 && i.messageAt == timestamp:
-		info.Insert = aggregate(i.params.Codec, append(slices.Clone(list), i.messages...))
-	case i.found.sets < len(list):
+		info.Insert = aggregate(i.params.Codec, append(slices.Clone(i.params.Sets), i.messages...))
+	case i.lacksSets(&i.found):
 		info.Insert = i.insert
 	}
 	i.messages = nil
@@ -151,22 +130,6 @@ func (i *Inspector) keepMessages(timestamp uint32) {
 			return
 		}
 		i.messages = append(i.messages, bytes.Clone(m))
-	}
-}
-
-func (i *Inspector) inspectUnit(unit []byte) {
-	switch kindOf(i.params.Codec, unit) {
-	case unitSet:
-		i.sets.learn(unit)
-		i.found.sets++
-	case unitMessage:
-		i.found.messages = append(i.found.messages, unit)
-	case unitKeySlice:
-		i.found.slices = true
-		// One of the other slices begins nothing: where the first was lost, nobody can decode the frame.
-		i.found.key = i.found.key || startsPicture(i.params.Codec, unit)
-	case unitSlice:
-		i.found.slices = true
 	}
 }
 
@@ -262,13 +225,13 @@ func (i *Inspector) av1(payload []byte, timestamp uint32) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	i.sets.learn(header)
-	next := i.params
-	if next.Sets = i.sets.list(); next.Sets == nil {
+	i.found = survey{}
+	i.see(header, &i.found)
+	if !i.found.keyframe {
 		return Info{}, nil
 	}
-	describe(&next)
-	return Info{Keyframe: true, Changed: i.update(next)}, nil
+	changed, ok := i.update(&i.found)
+	return Info{Keyframe: ok, Changed: changed}, nil
 }
 
 // firstOBU is the first OBU element of a payload that is not a temporal delimiter; W in the
@@ -300,13 +263,13 @@ func (i *Inspector) vpx(payload []byte, timestamp uint32, start func([]byte) ([]
 	if err != nil || frame == nil {
 		return Info{}, err
 	}
-	width, height, key := pictureSize(i.params.Codec, frame)
-	if !key || !i.first(timestamp) {
+	i.found = survey{}
+	i.see(frame, &i.found)
+	if !i.found.keyframe || !i.first(timestamp) {
 		return Info{}, nil
 	}
-	next := i.params
-	next.Width, next.Height = width, height
-	return Info{Keyframe: true, Changed: i.update(next)}, nil
+	changed, _ := i.update(&i.found)
+	return Info{Keyframe: true, Changed: changed}, nil
 }
 
 // vp8Start skips the payload descriptor of RFC 7741, section 4.2.

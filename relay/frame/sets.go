@@ -172,7 +172,7 @@ func (s *sets) list() [][]byte {
 	return nil
 }
 
-// needed tells whether the codec has parameter sets at all.
+// needsSets tells whether the codec has parameter sets at all.
 func needsSets(codec media.Codec) bool {
 	return codec == media.H264 || codec == media.H265 || codec == media.AV1
 }

@@ -18,9 +18,8 @@ type Writer struct {
 	// OnParams, if set, is called after each begin of an epoch.
 	OnParams func(media.Params)
 
+	description
 	log       *log.Writer
-	params    media.Params
-	sets      sets
 	packetize packetizer
 
 	begun  bool // the log has the present params
@@ -38,8 +37,7 @@ func NewWriter(w *log.Writer, p media.Params) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	describe(&p)
-	return &Writer{log: w, params: p, sets: newSets(&p), packetize: packetize}, nil
+	return &Writer{description: newDescription(p), log: w, packetize: packetize}, nil
 }
 
 // Params are those of the epoch that is being written, as far as they are known.
@@ -68,12 +66,13 @@ func (w *Writer) Write(f Frame) error {
 		w.drops++
 		return nil
 	}
-	key := w.isKeyframe(units)
-	if key {
-		if units = w.prepare(units); units == nil {
-			w.drops++
-			return nil
-		}
+	units, key, ok := w.inspect(units)
+	switch {
+	case !ok:
+		w.drops++
+		return nil
+	case units == nil:
+		return nil
 	}
 	if !w.begun {
 		if !key {
@@ -102,54 +101,28 @@ func (w *Writer) filter(units [][]byte) [][]byte {
 	return kept
 }
 
-func (w *Writer) isKeyframe(units [][]byte) bool {
-	switch codec := w.params.Codec; codec {
-	case media.H264, media.H265:
-		for _, unit := range units {
-			if kindOf(codec, unit) == unitKeySlice {
-				return true
-			}
-		}
-		return false
-	case media.AV1: // a sequence header stands where a coded video sequence begins
-		return kindOf(codec, units[0]) == unitSet
-	case media.VP8, media.VP9:
-		_, _, ok := pictureSize(codec, units[0])
-		return ok
+// inspect tells whether a frame is a keyframe. The parameters are then up to date with it, and its units have the
+// parameter sets in front; it fails while those are not known. Nothing is left of a frame of parameter sets alone.
+func (w *Writer) inspect(units [][]byte) (_ [][]byte, key, ok bool) {
+	var found survey
+	for _, unit := range units {
+		w.see(unit, &found)
 	}
-	return true
-}
-
-// prepare brings the parameters up to date with a keyframe and returns its units with parameter sets
-// in front; nil while those are not known.
-func (w *Writer) prepare(units [][]byte) [][]byte {
-	next := w.params
-	switch codec := w.params.Codec; {
-	case needsSets(codec):
-		own := 0
-		for _, unit := range units {
-			if kindOf(codec, unit) == unitSet {
-				w.sets.learn(unit)
-				own++
-			}
-		}
-		if next.Sets = w.sets.list(); next.Sets == nil {
-			return nil
-		}
-		if own < len(next.Sets) {
-			units = withSets(codec, next.Sets, units)
-		}
-		describe(&next)
-	case codec.Kind() == media.Video:
-		next.Width, next.Height, _ = pictureSize(codec, units[0])
+	switch {
+	case found.setsAlone():
+		return nil, false, true
+	case !found.keyframe:
+		return units, false, true
 	}
-	if next.Equal(&w.params) {
-		next.Reordered = next.Reordered || w.params.Reordered // the frames know better than the sets
-	} else {
-		w.begun = false
+	changed, ok := w.update(&found)
+	if !ok {
+		return nil, true, false
 	}
-	w.params = next
-	return units
+	w.begun = w.begun && !changed
+	if w.lacksSets(&found) {
+		units = withSets(w.params.Codec, w.params.Sets, units)
+	}
+	return units, true, true
 }
 
 // withSets puts a full group of sets in front and leaves out those that were there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -39,13 +40,16 @@ func (v *Viewer) propose(ctx context.Context, config ViewerConfig) error {
 		return err
 	}
 	if v.ours, err = sdp.ParseOffer(text, sdp.Publish); err != nil {
-		return fmt.Errorf("read our own offer: %v", err) // not for the peer, who did not write it
+		return errors.New("read our own offer: " + err.Error()) // not wrapped: it is not for the peer, who did not write it
 	}
 	return nil
 }
 
 // Offer is the offer that the peer is to answer, with all candidates; nil where the peer made the offer.
 func (v *Viewer) Offer() *sdp.Offer { return v.ours }
+
+// ValidUntil is until when the peer may answer Offer.
+func (v *Viewer) ValidUntil() time.Time { return v.answerBy }
 
 // Conclude takes the peer's answer to Offer, once. After an error of type *sdp.Error the session waits on for a better
 // answer; after any other it is over.
@@ -78,14 +82,14 @@ func (v *Viewer) narrow(a *sdp.Answer) {
 func (p *Peer) propose(ctx context.Context) (string, error) {
 	p.signal.Lock()
 	defer p.signal.Unlock()
-	offer, err := p.pc.CreateOffer(nil)
+	offer, err := p.pc.CreateOffer(&webrtc.OfferOptions{OfferAnswerOptions: takesTrickle})
 	if err != nil {
 		return "", fmt.Errorf("make an offer: %w", err)
 	}
 	if err := p.describe(ctx, offer); err != nil {
 		return "", err
 	}
-	return p.pc.LocalDescription().SDP, nil
+	return sdp.MuxOnly(p.pc.LocalDescription().SDP), nil
 }
 
 // conclude uses the answer to our offer. settle runs when it is in use and nobody has been told.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +39,14 @@ var (
 // errOffer is told to a peer whose offer passed our checks and not those of the stack.
 var errOffer = &sdp.Error{Detail: "The offer cannot be answered. Send the SDP of your peer connection's offer as it is."}
 
+const (
+	// answerTimeout is what WHEP promises who says nothing (draft-ietf-wish-whep-03 section 4.2.2).
+	answerTimeout = 30 * time.Second
+	// answerGrace is added: the draft counts from when the offer is sent, which is a little after it is begun, and the
+	// instant that is told to the peer has whole seconds.
+	answerGrace = time.Second
+)
+
 // maxCandidates bounds what a peer may have us try, in its offer and after, until it restarts ICE.
 const maxCandidates = 100
 
@@ -47,6 +54,7 @@ const maxCandidates = 100
 type Peer struct {
 	network   *Network
 	config    PeerConfig
+	answerBy  time.Time // when the peer must have answered our offer; zero where it made the offer
 	pc        *webrtc.PeerConnection
 	answered  chan struct{} // closed when the first answer, either side's, is in use; never sent to
 	connected chan struct{} // closed when media can flow; never sent to
@@ -83,11 +91,15 @@ func (n *Network) newPeer(config PeerConfig, engine *webrtc.MediaEngine, interce
 		answered: make(chan struct{}), connected: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}),
 	}
 	pc.OnConnectionStateChange(p.stateChanged)
+	now := time.Now()
+	if config.Offer == nil {
+		p.answerBy = now.Add(cmp.Or(config.AnswerTimeout, answerTimeout) + answerGrace)
+	}
 	if err := n.adopt(p); err != nil {
 		_ = pc.GracefulClose()
 		return nil, err
 	}
-	go p.run(time.Now())
+	go p.run(now)
 	return p, nil
 }
 
@@ -136,9 +148,8 @@ func (p *Peer) run(begun time.Time) {
 // awaitAnswer waits for the first answer, or for the end.
 func (p *Peer) awaitAnswer() {
 	var late <-chan time.Time // whoever answers has a context of its own
-	if p.config.Offer == nil {
-		const patience = 30 * time.Second
-		timer := time.NewTimer(cmp.Or(p.config.AnswerTimeout, patience))
+	if !p.answerBy.IsZero() {
+		timer := time.NewTimer(time.Until(p.answerBy))
 		defer timer.Stop()
 		late = timer.C
 	}
@@ -233,6 +244,9 @@ func (p *Peer) Answer() string {
 	return p.answer
 }
 
+// takesTrickle tells peers that their candidates may come later (RFC 8840 section 4.1). Ours never do.
+var takesTrickle = webrtc.OfferAnswerOptions{ICETricklingSupported: true}
+
 // negotiate answers an offer. prepare runs between reading the offer and writing the answer.
 func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error) error {
 	p.signal.Lock()
@@ -243,7 +257,7 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	if err := prepare(); err != nil {
 		return err
 	}
-	answer, err := p.pc.CreateAnswer(nil)
+	answer, err := p.pc.CreateAnswer(&webrtc.AnswerOptions{OfferAnswerOptions: takesTrickle})
 	if err != nil {
 		return errors.Join(errOffer, fmt.Errorf("make the answer: %w", err))
 	}
@@ -253,7 +267,7 @@ func (p *Peer) negotiate(ctx context.Context, offer string, prepare func() error
 	p.candidates = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offer, p.answer = offer, p.pc.LocalDescription().SDP
+	p.offer, p.answer = offer, sdp.MuxOnly(p.pc.LocalDescription().SDP)
 	select {
 	case <-p.answered: // once more, for an ICE restart
 	default:
@@ -303,28 +317,5 @@ func (p *Peer) Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, err
 	if err := p.Trickle(f); err != nil {
 		return nil, err
 	}
-	return transportOf(p.Answer()), nil
-}
-
-// transportOf is what a peer needs to know of a new answer after an ICE restart. All of it comes from our own stack.
-func transportOf(answer string) *sdp.Fragment {
-	f := &sdp.Fragment{End: true}
-	seen := map[string]bool{}
-	for line := range strings.Lines(answer) {
-		line = strings.TrimSpace(line)
-		name, value, _ := strings.Cut(strings.TrimPrefix(line, "a="), ":")
-		switch {
-		case !strings.HasPrefix(line, "a="):
-		case name == "ice-ufrag":
-			f.Ufrag = value
-		case name == "ice-pwd":
-			f.Password = value
-		case name == "mid":
-			f.MIDs = append(f.MIDs, value)
-		case name == "candidate" && !seen[value]:
-			seen[value] = true
-			f.Candidates = append(f.Candidates, line[2:])
-		}
-	}
-	return f
+	return sdp.Restart(p.Answer()), nil
 }

@@ -17,6 +17,10 @@ import (
 // which packet of which log went out under which sequence number: 32 KiB of memory however large the packets are, and
 // nothing is copied. What a viewer reports as lost (RFC 4585 section 6.2.1) is sent again from the log, under its old
 // sequence number, as SRTP demands to the last bit what it was: a packet in a log never changes.
+//
+// A packet that was late on its way from the publisher fills its hole in the log when viewers have passed that by. They
+// know of the hole by the sequence number left out for it, ask, and ask again: the note says which offset a number was
+// left out for, so that they get the packet once it is there. Nothing is sent that nobody asked for.
 
 const (
 	// historySize is how many packets of a track can be asked for again: a second at 10 Mbit/s. A power of two.
@@ -46,6 +50,10 @@ type sentPacket struct {
 	timestamp   uint32
 	payloadType uint8
 	marker      bool
+
+	// ahead is not zero of a number that was left out for a hole: timestamp is then that of the packet so many offsets
+	// further on, to which what fills the hole is related by its ticks.
+	ahead uint8
 }
 
 // history notes what a Track sent, and says what may be sent again. Its methods are safe for concurrent use: packets
@@ -66,6 +74,17 @@ func (h *history) note(p sentPacket, size int) {
 	h.sent[p.seq%historySize] = p
 	h.next = p.seq + 1
 	h.earn(size / repairShare)
+}
+
+// leave notes that the numbers before that of p were left out, one for each of as many holes in the log.
+func (h *history) leave(p sentPacket, holes int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := int64(1); i <= min(holes, largestGap); i++ {
+		hole := p
+		hole.seq, hole.offset, hole.ahead = p.seq-i, p.offset-i, uint8(i)
+		h.sent[hole.seq%historySize] = hole
+	}
 }
 
 // find is what went out under the low bits of a sequence number.
@@ -91,7 +110,17 @@ func (h *history) lookUp(low uint16) (sentPacket, *media.Packet) {
 	if source == nil {
 		return sent, nil
 	}
-	return sent, source.Get(sent.offset)
+	p := source.Get(sent.offset)
+	if p == nil || sent.ahead == 0 {
+		return sent, p
+	}
+	after := source.Get(sent.offset + int64(sent.ahead))
+	if after == nil || after.Params != p.Params {
+		return sent, nil
+	}
+	sent.timestamp -= uint32(after.Ticks - p.Ticks)
+	sent.marker = p.Params.Codec.Kind() == media.Video && p.Has(media.FrameEnd)
+	return sent, p
 }
 
 // pay tells whether a repair of size bytes is within the viewer's share at now.

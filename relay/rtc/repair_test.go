@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 	"weak"
 
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"banyan/relay/log"
@@ -29,6 +31,7 @@ func newSource(t testing.TB, params *media.Params) *source {
 	t.Helper()
 	l := log.New(media.TrackID{Stream: "cup/cam1", Format: media.Source, Kind: params.Codec.Kind()}, 1000, log.Config{})
 	s := &source{t: t, log: l, writer: l.Writer(), cursor: l.Cursor(log.Live())}
+	t.Cleanup(func() { runtime.KeepAlive(l) }) // as a subscription does: those who send from it remember it weakly
 	if err := s.writer.Begin(*params); err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +56,14 @@ type wire struct {
 	*tap
 	viewer  *Viewer
 	client  *webrtc.PeerConnection
-	arrived chan []byte // payloads
+	arrived chan *rtp.Packet
 }
 
 // newWire connects a viewer of one kind.
 func newWire(t *testing.T, params *media.Params) *wire {
 	t.Helper()
 	n := newTestNetwork(t, Config{})
-	w := &wire{client: newClient(t), arrived: make(chan []byte, 4096)}
+	w := &wire{client: newClient(t), arrived: make(chan *rtp.Packet, 4096)}
 	var readers sync.WaitGroup
 	t.Cleanup(readers.Wait)
 	w.client.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
@@ -70,7 +73,7 @@ func newWire(t *testing.T, params *media.Params) *wire {
 				if err != nil {
 					return
 				}
-				w.arrived <- p.Payload
+				w.arrived <- p
 			}
 		})
 	})
@@ -103,8 +106,8 @@ func newWire(t *testing.T, params *media.Params) *wire {
 func (w *wire) receive() []byte {
 	w.t.Helper()
 	select {
-	case payload := <-w.arrived:
-		return payload
+	case p := <-w.arrived:
+		return p.Payload
 	case <-time.After(patience10):
 		w.t.Fatal("no packet arrived")
 		return nil
@@ -186,12 +189,76 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestLateRepair: a packet that fills its hole in the log after the viewer has passed that by reaches the viewer under
+// the number that was left out for it, when the viewer asks again.
+func TestLateRepair(t *testing.T) {
+	w, s := newWire(t, h264), newSource(t, h264)
+	track := w.viewer.Track(media.Video)
+	track.From(s.log)
+	payload, err := track.PayloadType(h264)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const perFrame, packets = 4, 24
+	begin := s.writer.Next()
+	write := func(n int64) { // packet n of all
+		t.Helper()
+		p := media.Packet{Offset: begin + n, Ticks: at(n / perFrame).Ticks, Payload: []byte{0x41, byte(n)}}
+		if n%perFrame == perFrame-1 {
+			p.Flags = media.FrameEnd
+		}
+		if err := s.writer.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := []int64{9, 11, 12, 18} // within a frame, the end of one and the beginning of the next, and once more
+	for n := range int64(packets) {
+		if slices.Contains(late, n) {
+			continue
+		}
+		write(n)
+		p, lost := s.cursor.Next()
+		if err := track.Send(p, lost, payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(patience10); track.Repairs().Missing == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody asked for what is missing")
+		}
+	}
+	for _, n := range late {
+		write(n)
+	}
+	got := map[int64]rtp.Header{}
+	for len(got) < packets {
+		select {
+		case p := <-w.arrived:
+			got[int64(p.Payload[1])] = p.Header
+		case <-time.After(patience10):
+			t.Fatalf("%d of %d packets arrived; repairs %+v", len(got), packets, track.Repairs())
+		}
+	}
+	for n, header := range got {
+		want := rtp.Header{
+			SequenceNumber: got[0].SequenceNumber + uint16(n),
+			Timestamp:      got[0].Timestamp + uint32(at(n/perFrame).Ticks-at(0).Ticks),
+			Marker:         n%perFrame == perFrame-1,
+		}
+		if header.SequenceNumber != want.SequenceNumber || header.Timestamp != want.Timestamp || header.Marker != want.Marker {
+			t.Errorf("packet %d has number %d, timestamp %d and marker %v; want %d, %d and %v", n, header.SequenceNumber,
+				header.Timestamp, header.Marker, want.SequenceNumber, want.Timestamp, want.Marker)
+		}
+	}
+}
+
 // TestRepairIsBounded: a peer that asks for everything, again and again, gets no more than its share.
 func TestRepairIsBounded(t *testing.T) {
 	w, s := newWire(t, h264), newSource(t, h264)
 	track := w.viewer.Track(media.Video)
 	track.From(s.log)
 	payload, _ := track.PayloadType(h264)
+	w.cut() // the peer itself shall ask for nothing
 	const packets, size = 200, 1000
 	for n := range int64(packets) {
 		if err := track.Send(s.add(n, size), 0, payload); err != nil {

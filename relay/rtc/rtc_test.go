@@ -225,6 +225,10 @@ func TestRestart(t *testing.T) {
 	if ours.Ufrag == "" || strings.Contains(first, ours.Ufrag) || len(ours.Candidates) == 0 || len(ours.MIDs) != 1 {
 		t.Fatalf("the restart answers %+v, want new credentials, candidates and the mid", ours)
 	}
+	options := "a=ice-options:trickle\r\n"
+	if !strings.Contains(first, options) || !strings.Contains(ours.String(), options) || strings.Contains(first+ours.String(), "a=ice-lite") {
+		t.Errorf("the restart answers\n%s, want what the answer said of the transport (W23):\n%s", ours, first)
+	}
 	if _, err := sdp.ParseFragment(ours.String()); err != nil {
 		t.Errorf("our own fragment is refused: %v", err)
 	}

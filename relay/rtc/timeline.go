@@ -117,5 +117,8 @@ func (t *Timeline) nudge(step int64) int64 {
 	return max(1, min(step, int64(t.rate))/catchUp)
 }
 
+// exact tells whether the last packet had the timestamp of its media time, which was not bent.
+func (t *Timeline) exact() bool { return t.begun && t.out == t.ticks+t.shift }
+
 // At is the timestamp that stands for instant now, for sender reports (RFC 3550 section 6.4.1).
 func (t *Timeline) At(now media.Time) uint32 { return uint32(media.TicksOf(now, t.rate) + t.shift) }

@@ -34,7 +34,7 @@ type Viewer struct {
 	*Peer
 	ours     *sdp.Offer    // that the peer is to answer; nil where it made the offer
 	tracks   []*Track      // those negotiated; while not answered, those offered
-	keyframe chan struct{} // the peer's wish for a keyframe; capacity 1, never closed
+	keyframe chan struct{} // the peer's requests for a keyframe, merged; capacity 1, never closed
 	progress progress
 }
 
@@ -145,8 +145,8 @@ func (v *Viewer) Track(kind media.Kind) *Track {
 	return nil
 }
 
-// KeyframeWanted delivers the peer's merged wishes for a keyframe (PLI, FIR). The channel is never closed.
-func (v *Viewer) KeyframeWanted() <-chan struct{} { return v.keyframe }
+// KeyframeRequests delivers the peer's requests for a keyframe (PLI, FIR), merged. The channel is never closed.
+func (v *Viewer) KeyframeRequests() <-chan struct{} { return v.keyframe }
 
 // readReports reads RTCP until the session ends, and sends again what the peer reports as lost.
 func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
@@ -164,22 +164,31 @@ func (v *Viewer) readReports(t *Track, sender *webrtc.RTPSender) {
 		}
 		failures = 0
 		for _, packet := range packets {
-			switch packet := packet.(type) {
-			case *rtcp.TransportLayerNack:
-				t.repair(packet, time.Now())
-			case *rtcp.ReceiverReport:
-				v.noteReports(t, packet.Reports)
-			case *rtcp.SenderReport:
-				v.noteReports(t, packet.Reports)
-			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-				if t.kind == media.Video {
-					select {
-					case v.keyframe <- struct{}{}:
-					default:
-					}
-				}
-			}
+			v.hear(t, packet, time.Now())
 		}
+	}
+}
+
+// hear does what the peer asks for in a packet of RTCP about t. What it says of other things is passed over.
+func (v *Viewer) hear(t *Track, packet rtcp.Packet, now time.Time) {
+	switch packet := packet.(type) {
+	case *rtcp.TransportLayerNack:
+		t.repair(packet, now)
+	case *rtcp.ReceiverReport:
+		v.noteReports(t, packet.Reports)
+	case *rtcp.SenderReport:
+		v.noteReports(t, packet.Reports)
+	case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+		if t.kind == media.Video {
+			v.noteKeyframeRequest()
+		}
+	}
+}
+
+func (v *Viewer) noteKeyframeRequest() {
+	select {
+	case v.keyframe <- struct{}{}:
+	default: // one is waiting to be passed on
 	}
 }
 
@@ -281,6 +290,7 @@ func (t *Track) From(source *log.Log) { t.source = weak.Make(source) }
 
 // Send sends p, before which lost offsets were passed over, with the given payload type.
 func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
+	before := t.timeline
 	seq, timestamp := t.timeline.Next(p, lost)
 	t.header = rtp.Header{
 		Version: 2, PayloadType: payloadType, SSRC: uint32(t.ssrc),
@@ -289,10 +299,14 @@ func (t *Track) Send(p *media.Packet, lost int64, payloadType uint8) error {
 		Marker: t.kind == media.Video && p.Has(media.FrameEnd),
 	}
 	// Noted before it is sent: whoever asks for it again may be quick. What could not be written may be asked for, too.
-	t.history.note(sentPacket{
+	sent := sentPacket{
 		log: t.source, offset: p.Offset, seq: seq,
 		timestamp: t.header.Timestamp, payloadType: payloadType, marker: t.header.Marker,
-	}, len(p.Payload))
+	}
+	if lost > 0 && lost == seq-before.seq-1 && before.exact() && t.timeline.exact() {
+		t.history.leave(sent, lost)
+	}
+	t.history.note(sent, len(p.Payload))
 	if _, err := t.writer.WriteRTP(&t.header, p.Payload); err != nil {
 		return err
 	}

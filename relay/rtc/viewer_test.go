@@ -79,7 +79,8 @@ func receive(t *testing.T, got <-chan *rtp.Packet) *rtp.Packet {
 func TestAnswer(t *testing.T) {
 	v, _, _ := watch(t, newTestNetwork(t, Config{}))
 	answer := v.Answer()
-	for _, want := range []string{"a=group:BUNDLE 0 1", "a=sendonly", "a=rtcp-mux", "a=setup:active", "H264/90000", "opus/48000/2", "a=end-of-candidates"} {
+	for _, want := range []string{"a=group:BUNDLE 0 1", "a=sendonly", "a=rtcp-mux", "a=setup:active", "H264/90000", "opus/48000/2", "a=end-of-candidates",
+		"a=ice-options:trickle", "a=msid:banyan video", "a=msid:banyan audio"} {
 		if !strings.Contains(answer, want) {
 			t.Errorf("the answer lacks %q:\n%s", want, answer)
 		}
@@ -88,6 +89,9 @@ func TestAnswer(t *testing.T) {
 		if strings.Contains(answer, no) {
 			t.Errorf("the answer has %q:\n%s", no, answer)
 		}
+	}
+	if strings.Count(answer, "a=rtcp-mux-only\r\n") != 2 || strings.Count(answer, "a=msid:banyan ") != 2 {
+		t.Errorf("an m-line is not rtcp-mux-only (W8), or in another MediaStream (W9):\n%s", answer)
 	}
 	if strings.Count(answer, "a=candidate:") == 0 || strings.Count(answer, "a=sendonly") != 2 {
 		t.Errorf("the answer lacks candidates or tracks:\n%s", answer)
@@ -123,7 +127,7 @@ func TestRollover(t *testing.T) {
 	}
 }
 
-// TestStrangers sprays the ports with what class D of the checklists lists, and more, while a viewer watches.
+// TestStrangers sprays the ports with garbage from outside of any session while a viewer watches; see TestClassD.
 func TestStrangers(t *testing.T) {
 	n := newTestNetwork(t, Config{})
 	v, _, got := watch(t, n)
@@ -256,38 +260,38 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	ssrc := uint32(v.Track(media.Video).ssrc)
-	wish := func() {
+	ask := func() {
 		t.Helper()
 		if err := client.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
 			t.Fatal(err)
 		}
-		wait(t, v.KeyframeWanted(), "the wish for a keyframe")
+		wait(t, v.KeyframeRequests(), "the request for a keyframe")
 	}
 	// The client may not be ready to send at once; what it cannot send it forgets.
 	for deadline := time.Now().Add(patience10); ; {
 		_ = client.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}})
 		select {
-		case <-v.KeyframeWanted():
+		case <-v.KeyframeRequests():
 		case <-time.After(10 * time.Millisecond):
 			if time.Now().Before(deadline) {
 				continue
 			}
-			t.Fatal("no wish arrived")
+			t.Fatal("no request arrived")
 		}
 		break
 	}
-	wish()
-	for len(v.KeyframeWanted()) > 0 { // a late one of the first round
-		<-v.KeyframeWanted()
+	ask()
+	for len(v.KeyframeRequests()) > 0 { // a late one of the first round
+		<-v.KeyframeRequests()
 	}
 	isRTCP := func(b []byte) bool { return len(b) > 1 && b[0] >= 128 && b[0] < 192 && b[1] >= 192 && b[1] < 224 }
 	if tap.replay(isRTCP) == 0 {
 		t.Fatal("there was nothing to replay")
 	}
-	wish() // what comes after the replayed packets is heard, they are not
+	ask() // what comes after the replayed packets is heard, they are not
 	select {
-	case <-v.KeyframeWanted():
-		t.Error("a replayed wish was heard")
+	case <-v.KeyframeRequests():
+		t.Error("a replayed request was heard")
 	case <-time.After(100 * time.Millisecond):
 	}
 }

@@ -6,15 +6,39 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"banyan/relay/rtc/sdp"
 )
 
 // What needs a server is tested beside it, in package whip.
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestOffer: what we offer is what RFC 9725 section 4.4 asks of clients.
+func TestOffer(t *testing.T) {
+	s, err := newSession(Config{}, &source{video: true, audio: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.pc.GracefulClose() }()
+	offer, err := s.offer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"\na=msid:banyan ", "\na=rtcp-mux-only\r\n", "\na=setup:actpass\r\n", "\na=sendonly\r\n"} {
+		if n := strings.Count(offer, line); n != 2 {
+			t.Errorf("%d m-lines have %q, want both:\n%s", n, line, offer)
+		}
+	}
+	if _, err := sdp.ParseOffer(offer, sdp.Publish); err != nil {
+		t.Errorf("our own server refuses it: %v", err)
+	}
+}
 
 func TestRefusals(t *testing.T) {
 	for status, temporary := range map[int]bool{400: false, 401: false, 403: false, 404: false, 409: true, 422: false, 429: true, 500: true, 503: true} {

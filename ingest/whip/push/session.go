@@ -16,6 +16,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"banyan/relay/media"
+	"banyan/relay/rtc/sdp"
 )
 
 const (
@@ -199,7 +200,7 @@ func (s *session) offer(ctx context.Context) (string, error) {
 	}
 	select {
 	case <-gathered:
-		return s.pc.LocalDescription().SDP, nil
+		return sdp.MuxOnly(s.pc.LocalDescription().SDP), nil
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}

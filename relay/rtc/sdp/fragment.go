@@ -20,6 +20,11 @@ type Fragment struct {
 	Candidates      []string // those that can be used; others were dropped, as RFC 9725 section 4.3.2 asks
 	Dropped         int
 	End             bool // no more candidates follow
+
+	// Transport are the attributes ice-lite, ice-options and ice-pacing as they stand in the SDP of whoever restarts ICE,
+	// which both sides repeat (RFC 9725 section 4.3.3). They are written and not read: what a peer said of itself in its
+	// SDP holds.
+	Transport []string
 }
 
 // ParseFragment reads an application/trickle-ice-sdpfrag. Errors are of type *Error.
@@ -160,6 +165,9 @@ func (f *Fragment) Restarted(offer string) string {
 // String writes the fragment as the answer to an ICE restart carries it (RFC 9725 section 4.3.3).
 func (f *Fragment) String() string {
 	var out strings.Builder
+	for _, attribute := range f.Transport {
+		out.WriteString("a=" + attribute + "\r\n")
+	}
 	out.WriteString("a=ice-ufrag:" + f.Ufrag + "\r\na=ice-pwd:" + f.Password + "\r\n")
 	for _, mid := range f.MIDs[:min(1, len(f.MIDs))] { // bundled m-lines share the first one's transport
 		out.WriteString("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:" + mid + "\r\n")

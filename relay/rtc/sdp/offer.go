@@ -84,7 +84,7 @@ func ParseOffer(text string, role Role) (*Offer, error) {
 	}
 	o := &Offer{Text: sanitise(text)}
 	for _, check := range []func(*Offer, *pion.SessionDescription, Role) error{
-		checkMedia, checkMIDs, checkBundle, checkStreams, checkICE, checkFingerprint, checkSetup,
+		checkMedia, checkMIDs, checkBundle, checkICE, checkFingerprint, checkSetup,
 	} {
 		if err := check(o, d, role); err != nil {
 			return nil, err
@@ -131,7 +131,13 @@ func checkText(text string, most int) error {
 	return nil
 }
 
-// checkMedia reads each m-line.
+// checkMedia reads each m-line. It is also all there is to the rule of a single MediaStream (RFC 9725 section 4.4.2), by
+// which clients write one msid in all m-lines and servers refuse what they do not support. What that rule keeps out is
+// more than one track of a kind, and that is refused. Which MediaStream a client's tracks are in is looked at no
+// further: a stream here has one track of each kind whatever their msids say, so two MediaStreams of one track each mean
+// the same as one of both, and are what clients write whose tracks each name a MediaStream: pages that capture screen
+// and microphone apart, programs that choose the ids themselves. Tracks in no MediaStream, with the msid "-" or none,
+// come from pages that call addTrack or addTransceiver with the track alone; some clients write msids with a=ssrc only.
 func checkMedia(o *Offer, d *pion.SessionDescription, role Role) error {
 	for _, m := range d.MediaDescriptions {
 		kind := kindOf(m.MediaName.Media)
@@ -328,7 +334,7 @@ func checkMIDs(o *Offer, d *pion.SessionDescription, _ Role) error {
 	return nil
 }
 
-// checkBundle wants all m-lines on one transport (RFC 9725 section 4.5: max-bundle).
+// checkBundle wants all m-lines on one transport (RFC 9725 section 4.4.1: max-bundle).
 func checkBundle(o *Offer, d *pion.SessionDescription, _ Role) error {
 	bundled := map[string]bool{}
 	for _, a := range d.Attributes {
@@ -348,27 +354,6 @@ func checkBundle(o *Offer, d *pion.SessionDescription, _ Role) error {
 	}
 	if len(bundled) > len(o.Media) {
 		return bad("The BUNDLE group names an m-line that is not there. Name the mids that are in use.")
-	}
-	return nil
-}
-
-// checkStreams wants all tracks of a publisher in one stream (RFC 9725 section 4.4).
-func checkStreams(_ *Offer, d *pion.SessionDescription, role Role) error {
-	stream := ""
-	for _, m := range d.MediaDescriptions {
-		for _, a := range m.Attributes {
-			if a.Key != "msid" || role != Publish {
-				continue
-			}
-			id, _, _ := strings.Cut(a.Value, " ")
-			if id == "-" { // a track in no stream
-				continue
-			}
-			if stream != "" && id != stream {
-				return unable("The tracks belong to two media streams. Publish one stream at a time: add both tracks to one MediaStream.")
-			}
-			stream = id
-		}
 	}
 	return nil
 }

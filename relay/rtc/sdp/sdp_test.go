@@ -136,6 +136,7 @@ func TestBadOffers(t *testing.T) {
 		{"two ufrags", replace("a=ice-ufrag:EsAw", "a=ice-ufrag:EsAx"), false},
 		{"ufrag 257", every("a=ice-ufrag:EsAw", "a=ice-ufrag:"+strings.Repeat("a", 257)), false},
 		{"ufrag of three", every("a=ice-ufrag:EsAw", "a=ice-ufrag:EsA"), false},
+		{"CRLF inside ufrag", every("a=ice-ufrag:EsAw", "a=ice-ufrag:Es\r\nAw"), false},
 		{"CR inside ufrag", every("a=ice-ufrag:EsAw", "a=ice-ufrag:Es\rAw"), false},
 		{"short password", every("P2uYro0UCOQ4zxjKXaWCBui1", "P2uYro0UCOQ4zxjKXaWCB"), false},
 		{"setup holdconn", every("setup:actpass", "setup:holdconn"), false},
@@ -166,7 +167,6 @@ func TestBadOffers(t *testing.T) {
 		{"extmap id 15", add("a=extmap:15 urn:x"), false},
 		{"extmap id 256", add("a=extmap:256 urn:x"), false},
 		{"duplicate extmap", add("a=extmap:9 urn:x"), false},
-		{"two streams", replace("a=msid:stream1 track2", "a=msid:stream2 track2"), true},
 		{"two video tracks", func(s string) string { return s + s[strings.Index(s, "m=video"):strings.Index(s, "m=audio")] }, true},
 		{"NUL", replace("s=-", "s=\x00"), false},
 		{"invalid UTF-8", replace("s=-", "s=\xff"), false},
@@ -200,6 +200,36 @@ func TestToleratedOffers(t *testing.T) {
 	} {
 		if _, err := ParseOffer(strings.ReplaceAll(testdata(t, "chrome-publish.sdp"), c.old, c.new), Publish); err != nil {
 			t.Errorf("%s: %v", c.why, err)
+		}
+	}
+}
+
+// TestMediaStreams: it does not matter which MediaStreams the tracks of a client are in (W9), only that there is one of
+// each kind (W7).
+func TestMediaStreams(t *testing.T) {
+	good := testdata(t, "chrome-publish.sdp")
+	for why, text := range map[string]string{
+		"one for both tracks":  good,
+		"one for each track":   strings.Replace(good, "a=msid:stream1 track2", "a=msid:stream2 track2", 1),
+		"two for a track":      strings.Replace(good, "a=msid:stream1 track2", "a=msid:stream1 track2\r\na=msid:stream2 track2", 1),
+		"none, which is said":  strings.ReplaceAll(good, "a=msid:stream1 ", "a=msid:- "),
+		"none for one track":   strings.Replace(good, "a=msid:stream1 track2", "a=msid:- track2", 1),
+		"with its sources":     strings.NewReplacer("\r\na=msid:stream1 track1", "", "a=msid:stream1 track2", "a=ssrc:9 msid:other track2").Replace(good),
+		"none, without a word": strings.NewReplacer("a=msid:stream1 track1\r\n", "", "a=msid:stream1 track2\r\n", "").Replace(good),
+	} {
+		if text == good && why != "one for both tracks" {
+			t.Fatalf("%s: the offer is as it was", why)
+		}
+		o, err := ParseOffer(text, Publish)
+		if err != nil || o.Of(media.Video) == nil || o.Of(media.Audio) == nil {
+			t.Errorf("%s: %v; want both tracks taken", why, err)
+		}
+		section := text[strings.Index(text, "m=audio"):]
+		double := strings.Replace(text, "BUNDLE 0 1", "BUNDLE 0 1 2", 1) +
+			strings.NewReplacer("a=mid:1", "a=mid:2", "track2", "track3").Replace(section)
+		var refused *Error
+		if _, err := ParseOffer(double, Publish); !errors.As(err, &refused) || !refused.Understood {
+			t.Errorf("%s, and a second audio track: %v; want it understood and refused", why, err)
 		}
 	}
 }

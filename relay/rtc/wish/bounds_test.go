@@ -14,12 +14,12 @@ import (
 )
 
 func TestBounds(t *testing.T) {
-	post := func(d *door) *http.Response {
+	post := func(d *testServer) *http.Response {
 		r, _ := d.do("POST", "/whip/s", d.offer, "Content-Type", isSDP)
 		return r
 	}
 	t.Run("in all", func(t *testing.T) {
-		d := newDoor(t, Config{MaxSessions: 2})
+		d := newTestServer(t, Config{MaxSessions: 2})
 		d.open()
 		location, _ := d.open()
 		if r := post(d); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
@@ -32,15 +32,29 @@ func TestBounds(t *testing.T) {
 		}
 		d.open()
 	})
+	t.Run("in all, a hundred times", func(t *testing.T) {
+		d := newTestServer(t, Config{MaxSessions: 20, PostRate: 1000})
+		counts := map[int]int{}
+		for range 2000 {
+			r := post(d)
+			counts[r.StatusCode]++
+			if r.StatusCode != 201 && r.Header.Get("Retry-After") == "" {
+				t.Fatalf("%s without Retry-After (W31)", r.Status)
+			}
+		}
+		if counts[201] != 20 || counts[503] != 1980 || d.server.Sessions() != 20 {
+			t.Errorf("the answers are %v and %d sessions are left, want 20 and 503 for all others", counts, d.server.Sessions())
+		}
+	})
 	t.Run("by client", func(t *testing.T) {
-		d := newDoor(t, Config{MaxPerClient: 1})
+		d := newTestServer(t, Config{MaxPerClient: 1})
 		d.open()
 		if r := post(d); r.StatusCode != 429 {
 			t.Errorf("one too many: %s, want 429", r.Status)
 		}
 	})
 	t.Run("refusals take no place", func(t *testing.T) {
-		d := newDoor(t, Config{MaxSessions: 1})
+		d := newTestServer(t, Config{MaxSessions: 1})
 		d.refuse = &Refusal{Status: 409, Detail: "Not live.", Header: http.Header{"Retry-After": {"2"}}}
 		for range 3 {
 			if r := post(d); r.StatusCode != 409 || r.Header.Get("Retry-After") != "2" {
@@ -55,7 +69,7 @@ func TestBounds(t *testing.T) {
 		d.open()
 	})
 	t.Run("rate", func(t *testing.T) {
-		d := newDoor(t, Config{PostRate: 0.2, PatchRate: 0.2}) // one, and the next after five seconds
+		d := newTestServer(t, Config{PostRate: 0.2, PatchRate: 0.2}) // one, and the next after five seconds
 		location, _ := d.open()
 		if r := post(d); r.StatusCode != 429 || r.Header.Get("Retry-After") == "" {
 			t.Errorf("POST too often: %s, want 429 with Retry-After (W32)", r.Status)
@@ -66,7 +80,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("draining", func(t *testing.T) {
-		d := newDoor(t, Config{})
+		d := newTestServer(t, Config{})
 		location, tag := d.open()
 		d.server.Drain()
 		if r := post(d); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
@@ -77,7 +91,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("closing", func(t *testing.T) {
-		d := newDoor(t, Config{})
+		d := newTestServer(t, Config{})
 		d.open()
 		first := d.last
 		d.server.Close()
@@ -91,7 +105,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("sessions that end by themselves", func(t *testing.T) {
-		d := newDoor(t, Config{})
+		d := newTestServer(t, Config{})
 		location, _ := d.open()
 		d.last.Close()
 		deadline := time.Now().Add(10 * time.Second)
@@ -136,7 +150,7 @@ func TestLimiter(t *testing.T) {
 
 // TestBodies are the bodies of class A that no ordinary client can send.
 func TestBodies(t *testing.T) {
-	d := newDoor(t, Config{BodyTimeout: 100 * time.Millisecond})
+	d := newTestServer(t, Config{BodyTimeout: 100 * time.Millisecond})
 	head := "POST /whip/s HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + "\r\nContent-Type: " + isSDP + "\r\n"
 	for _, c := range []struct{ why, request, want string }{
 		{"slower than the server's patience", head + "Content-Length: 1000\r\n\r\nv=0", "408"},
@@ -167,7 +181,7 @@ func TestBodies(t *testing.T) {
 
 // TestRecorderNeedsNoDeadline: a handler that is tested without a connection works.
 func TestRecorderNeedsNoDeadline(t *testing.T) {
-	d := newDoor(t, Config{})
+	d := newTestServer(t, Config{})
 	r := httptest.NewRequest("POST", "/whip/s", bytes.NewReader([]byte(d.offer)))
 	r.Header.Set("Content-Type", isSDP)
 	r.Header.Set("Authorization", token)

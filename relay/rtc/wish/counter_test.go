@@ -20,19 +20,20 @@ const answer = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDL
 	"a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1;profile-level-id=42e01f\r\n"
 
 // counter makes a session that is to be answered.
-func (d *door) counter() (location, tag string) {
+func (d *testServer) counter() (location, tag string) {
 	d.Helper()
 	d.ours = sdp.Everything(media.Video)
 	d.ours.Text, d.ours.Media[0].MID = "v=0\r\nours\r\n", "0"
 	r, body := d.postCounter()
-	if r.StatusCode != http.StatusNotAcceptable || body != d.ours.Text || r.Header.Get("Content-Type") != isSDP {
-		d.Fatalf("POST: %s %q, want 406 with our offer", r.Status, body)
+	if r.StatusCode != http.StatusNotAcceptable || body != d.ours.Text ||
+		r.Header.Get("Content-Type") != `application/sdp; valid-until="Wed, 09 Oct 2024 10:00:00 GMT"` {
+		d.Fatalf("POST: %s %q %q, want 406 with our offer", r.Status, r.Header.Get("Content-Type"), body)
 	}
 	return r.Header.Get("Location"), r.Header.Get("ETag")
 }
 
 // postCounter does without do, which wants every answer of 4xx to be a problem.
-func (d *door) postCounter() (*http.Response, string) {
+func (d *testServer) postCounter() (*http.Response, string) {
 	d.Helper()
 	r, err := http.NewRequest("POST", d.http.URL+"/whip/cup/cam1", strings.NewReader(d.offer))
 	if err != nil {
@@ -45,7 +46,7 @@ func (d *door) postCounter() (*http.Response, string) {
 
 // TestConclude answers a counter-offer: once, after what is no answer.
 func TestConclude(t *testing.T) {
-	d := newDoor(t, Config{MaxSessions: 1})
+	d := newTestServer(t, Config{MaxSessions: 1})
 	location, tag := d.counter()
 	if r, _ := d.do("POST", "/whip/cup/cam1", d.offer, "Content-Type", isSDP); r.StatusCode != 503 {
 		t.Errorf("another offer: %s, want 503: the session that waits for its answer has the only place", r.Status)
@@ -73,7 +74,7 @@ func TestConclude(t *testing.T) {
 
 // TestConcludeTooLate answers when the session has just ended.
 func TestConcludeTooLate(t *testing.T) {
-	d := newDoor(t, Config{})
+	d := newTestServer(t, Config{})
 	location, _ := d.counter()
 	d.last.concluded = []error{errors.New("it is over")}
 	if r, _ := d.do("PATCH", location, answer, "Content-Type", isSDP); r.StatusCode != 404 {
@@ -83,7 +84,7 @@ func TestConcludeTooLate(t *testing.T) {
 
 // TestAnswersRace lets one of many answers win.
 func TestAnswersRace(t *testing.T) {
-	d := newDoor(t, Config{})
+	d := newTestServer(t, Config{})
 	location, _ := d.counter()
 	var taken, late atomic.Int32
 	var all sync.WaitGroup

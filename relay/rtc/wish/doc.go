@@ -21,7 +21,7 @@
 //
 //	POST /whep/cup/cam1   offer      →  201 answer, Location: /sessions/{id}, ETag: "a", Link: ice-servers, extensions
 //	                                 →  or 406 and an offer of ours, with the same headers, where theirs cannot be met
-//	PATCH /sessions/{id}  answer to our offer                →  204, within 30 s of the 406
+//	PATCH /sessions/{id}  answer to our offer                →  204, until the valid-until of the 406, 30 s later
 //	PATCH /sessions/{id}  If-Match: "a", candidates          →  204
 //	PATCH /sessions/{id}  If-Match: "*", new ice-ufrag, -pwd →  200 our new ones, ETag: "b"
 //	DELETE /sessions/{id}                                    →  200; the session's resources are free when it is sent

@@ -25,7 +25,7 @@ const (
 
 const setUpPatience = 10 * time.Second // for a session to be made
 
-// Endpoint is the handler of a door, to be mounted at /{Name}/.
+// Endpoint is the handler of an endpoint, to be mounted at /{Name}/.
 func (s *Server) Endpoint(e Endpoint) http.Handler {
 	methods := []string{"POST", "OPTIONS", "GET", "HEAD"}
 	return s.count(e.Name, func(w http.ResponseWriter, r *http.Request) {
@@ -128,12 +128,19 @@ func (s *Server) created(w http.ResponseWriter, e *entry) {
 		}
 	}
 	status, text := http.StatusCreated, e.session.Answer()
-	if e.ours != nil {
+	if o, ok := e.session.(Offerer); ok && e.ours != nil {
 		status, text = http.StatusNotAcceptable, e.ours.Text
+		header.Set("Content-Type", offerType(o.ValidUntil()))
 	}
 	header.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text) // a client that is gone is reaped: its ICE never completes
+}
+
+// offerType is the type of an offer of ours. Players need not look at the parameter: without it an offer is valid for
+// 30 s (draft-ietf-wish-whep-03, section 4.2.2), and this one is for that long unless somebody has configured less.
+func offerType(until time.Time) string {
+	return typeSDP + `; valid-until="` + until.UTC().Format(http.TimeFormat) + `"`
 }
 
 // patches lists the types of bodies that PATCH takes.

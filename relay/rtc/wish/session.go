@@ -3,6 +3,7 @@ package wish
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -30,6 +31,8 @@ type Offerer interface {
 	Session
 	// Offer is our offer, with all candidates; nil where the session has an Answer instead.
 	Offer() *sdp.Offer
+	// ValidUntil is until when the offer can be answered.
+	ValidUntil() time.Time
 	// Conclude takes the peer's answer. After an error of type *sdp.Error the session waits for a better one; after
 	// any other it is over. It is called no more once it succeeded, and never together with Trickle and Restart.
 	Conclude(a *sdp.Answer) error
@@ -51,7 +54,7 @@ func (r *Request) Expired(done <-chan struct{}) error {
 	return auth.Watch(done, r.claims.Expires, r.again)
 }
 
-// Endpoint describes one door.
+// Endpoint describes what is served at one path: WHIP or WHEP.
 type Endpoint struct {
 	// Name is the first segment of the path and a metric label: "whip" or "whep".
 	Name string

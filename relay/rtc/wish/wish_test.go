@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -43,6 +44,9 @@ func (s *twin) Done() <-chan struct{} { return s.done }
 func (s *twin) Close()                { s.once.Do(func() { close(s.done) }) }
 
 func (s *twin) Offer() *sdp.Offer { return s.ours }
+func (s *twin) ValidUntil() time.Time {
+	return time.Date(2024, 10, 9, 12, 0, 0, 1e6, time.FixedZone("", 7200))
+}
 
 func (s *twin) Conclude(*sdp.Answer) error { // without a lock: the server lets one in at a time
 	if len(s.concluded) > 0 {
@@ -63,8 +67,8 @@ func (s *twin) Restart(context.Context, *sdp.Fragment) (*sdp.Fragment, error) {
 	return &sdp.Fragment{Ufrag: "ours", Password: strings.Repeat("p", 22), MIDs: []string{"0"}}, s.fail
 }
 
-// door is a server with one endpoint, /whip/.
-type door struct {
+// testServer is a server with one endpoint, /whip/.
+type testServer struct {
 	*testing.T
 	server *Server
 	http   *httptest.Server
@@ -76,9 +80,9 @@ type door struct {
 
 const token = "Bearer ana"
 
-func newDoor(t *testing.T, config Config) *door {
+func newTestServer(t *testing.T, config Config) *testServer {
 	t.Helper()
-	d := &door{T: t, offer: offer(t)}
+	d := &testServer{T: t, offer: offer(t)}
 	config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	var err error
 	if d.server, err = New(config); err != nil {
@@ -124,7 +128,7 @@ func offer(t testing.TB) string {
 }
 
 // do sends a request with the token; header are pairs that are added, or with an empty value taken away.
-func (d *door) do(method, path, body string, header ...string) (*http.Response, string) {
+func (d *testServer) do(method, path, body string, header ...string) (*http.Response, string) {
 	d.Helper()
 	r, err := http.NewRequest(method, d.http.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -146,7 +150,7 @@ func (d *door) do(method, path, body string, header ...string) (*http.Response, 
 }
 
 // send sends a request and reads the answer.
-func (d *door) send(r *http.Request) (*http.Response, string) {
+func (d *testServer) send(r *http.Request) (*http.Response, string) {
 	d.Helper()
 	response, err := d.http.Client().Do(r)
 	if err != nil {
@@ -161,7 +165,7 @@ func (d *door) send(r *http.Request) (*http.Response, string) {
 }
 
 // checkProblem wants a problem document that says what to do (W34).
-func (d *door) checkProblem(what string, r *http.Response, body []byte) {
+func (d *testServer) checkProblem(what string, r *http.Response, body []byte) {
 	d.Helper()
 	var p struct {
 		Status int
@@ -182,7 +186,7 @@ const (
 )
 
 // open makes a session.
-func (d *door) open() (location, tag string) {
+func (d *testServer) open() (location, tag string) {
 	d.Helper()
 	r, body := d.do("POST", "/whip/cup/cam1", d.offer, "Content-Type", isSDP)
 	if r.StatusCode != http.StatusCreated {
@@ -192,7 +196,7 @@ func (d *door) open() (location, tag string) {
 }
 
 func TestCreated(t *testing.T) {
-	d := newDoor(t, Config{ICEServers: func(user string) []ICEServer {
+	d := newTestServer(t, Config{ICEServers: func(user string) []ICEServer {
 		return []ICEServer{{URL: "stun:stun.example.com:3478"}, {URL: "turn:turn.example.com:3478?transport=udp", Username: user, Credential: "secret"}}
 	}})
 	r, body := d.do("POST", "/whip/cup/cam1", d.offer, "Content-Type", isSDP)
@@ -225,7 +229,7 @@ func TestCreated(t *testing.T) {
 
 // TestRequests is class A of the checklists, as far as it needs no session.
 func TestRequests(t *testing.T) {
-	d := newDoor(t, Config{PostRate: 1000, PatchRate: 1000})
+	d := newTestServer(t, Config{PostRate: 1000, PatchRate: 1000})
 	big := strings.Repeat("x", 10<<20)
 	for _, c := range []struct {
 		why, method, path, body string
@@ -324,7 +328,7 @@ func TestPatch(t *testing.T) {
 		{"another's token", same + trickled, []string{"If-Match", current, "Authorization", "", "Authorization", "Bearer eve"}, 403},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			d := newDoor(t, Config{})
+			d := newTestServer(t, Config{})
 			location, tag := d.open()
 			header := append([]string(nil), c.header...)
 			if !strings.Contains(strings.Join(header, " "), "Content-Type") {
@@ -369,7 +373,7 @@ func TestPatch(t *testing.T) {
 }
 
 func TestFailedRestartKeepsTheSession(t *testing.T) {
-	d := newDoor(t, Config{})
+	d := newTestServer(t, Config{})
 	location, tag := d.open()
 	d.last.fail = errors.New("no")
 	if r, _ := d.do("PATCH", location, fresh, "If-Match", "*", "Content-Type", isFragment); r.StatusCode != 422 {
@@ -381,7 +385,7 @@ func TestFailedRestartKeepsTheSession(t *testing.T) {
 }
 
 func TestSessionResource(t *testing.T) {
-	d := newDoor(t, Config{})
+	d := newTestServer(t, Config{})
 	location, _ := d.open()
 	if r, body := d.do("GET", location, ""); r.StatusCode != 204 || body != "" {
 		t.Errorf("GET of a session: %s %q, want success without content (W12)", r.Status, body)
@@ -407,7 +411,7 @@ func TestSessionResource(t *testing.T) {
 
 // TestRaces lets PATCH and DELETE race; each gets an answer that fits one order or the other.
 func TestRaces(t *testing.T) {
-	d := newDoor(t, Config{PostRate: 1000, PatchRate: 1000})
+	d := newTestServer(t, Config{PostRate: 1000, PatchRate: 1000})
 	for range 10 {
 		location, tag := d.open()
 		var all sync.WaitGroup
