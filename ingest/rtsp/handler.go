@@ -1,7 +1,6 @@
 package rtsp
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +28,7 @@ type handler struct {
 
 // client is what is known of a connection. It hangs on it as user data.
 type client struct {
-	guest  *guest
+	conn   *serverConn
 	peer   netip.AddrPort
 	nonce  string  // of Digest, fresh for each connection
 	grants []grant // what it has proven
@@ -61,13 +60,8 @@ func clientOf(c *gortsplib.ServerConn) *client { return c.UserData().(*client) }
 
 // OnConnOpen greets a connection.
 func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
-	c := &client{}
-	conn := ctx.Conn.NetConn()
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	c.guest, _ = conn.(*guest)
-	c.peer, _ = netip.ParseAddrPort(ctx.Conn.NetConn().RemoteAddr().String())
+	c := &client{conn: ctx.Conn.NetConn().(*serverConn)}
+	c.peer, _ = netip.ParseAddrPort(c.conn.RemoteAddr().String())
 	c.nonce, _ = lib.GenerateNonce() // crypto/rand does not fail
 	ctx.Conn.SetUserData(c)
 }
@@ -89,7 +83,7 @@ func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 // OnRequest notes what is being answered.
 func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	c := clientOf(conn)
-	c.guest.completed()
+	c.conn.completed()
 	c.request = req
 	if transport := req.Header["Transport"]; len(transport) > 0 {
 		req.Header["Transport"] = withoutSource(transport, "")
@@ -117,7 +111,7 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 		}
 	case c.request.Method == base.Teardown:
 		c.phase, c.session, c.own = idle, nil, nil
-		c.guest.flowing.Store(false)
+		c.conn.flowing.Store(false)
 	}
 }
 
@@ -269,7 +263,7 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return answer(statusOf(err), err.Error()), nil
 	}
 	c.phase = recordingMedia
-	c.guest.flow()
+	c.conn.flow()
 	return ok(), nil
 }
 
@@ -285,7 +279,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return h.refuse(c, err)
 	}
 	c.phase = playing
-	c.guest.flow()
+	c.conn.flow()
 	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
 	return res, nil

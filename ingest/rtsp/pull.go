@@ -183,7 +183,7 @@ type attempt struct {
 	lost   atomic.Uint64
 
 	mu    sync.Mutex
-	conns []*guest // all that were dialled
+	conns []*boundedConn // all that were dialled
 }
 
 func (a *attempt) client(u *base.URL) (*gortsplib.Client, error) {
@@ -219,7 +219,7 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	g := &guest{Conn: conn, timeout: p.server.config.RequestTimeout, leave: func() {}}
+	g := &boundedConn{Conn: conn, timeout: p.server.config.RequestTimeout}
 	g.completed()
 	a.mu.Lock()
 	defer a.mu.Unlock()

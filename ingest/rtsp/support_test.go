@@ -3,6 +3,7 @@ package rtsp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -40,6 +41,7 @@ type node struct {
 	server *Server
 	guard  *auth.Guard
 	logs   *logBook
+	secure bool // url and dial go by TLS
 }
 
 // newNode starts a server that is open to all unless config has a guard.
@@ -109,7 +111,12 @@ func (n *node) token(publish, play string) string {
 	return token
 }
 
-func (n *node) url(path string) string { return fmt.Sprintf("rtsp://%s/%s", n.server.Addr(), path) }
+func (n *node) url(path string) string {
+	if n.secure {
+		return fmt.Sprintf("rtsps://%s/%s", n.server.TLSAddr(), path)
+	}
+	return fmt.Sprintf("rtsp://%s/%s", n.server.Addr(), path)
+}
 
 // track waits for a source track to have begun.
 func (n *node) track(name media.Name, kind media.Kind) *log.Log {
@@ -248,7 +255,13 @@ type raw struct {
 
 func (n *node) dial(t *testing.T) *raw {
 	t.Helper()
-	c, err := net.Dial("tcp", n.server.Addr().String())
+	var c net.Conn
+	var err error
+	if n.secure {
+		c, err = tls.Dial("tcp", n.server.TLSAddr().String(), &tls.Config{InsecureSkipVerify: true}) // the certificate is made for the test
+	} else {
+		c, err = net.Dial("tcp", n.server.Addr().String())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
