@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"math/big"
 	"net"
@@ -56,7 +57,7 @@ func TestPushWithTokenInURL(t *testing.T) {
 	}
 }
 
-func TestPullWithTokenAsPassword(t *testing.T) {
+func TestPullWithTokenInURL(t *testing.T) {
 	t.Parallel()
 	camera := newNode(t, func(c *Config) { c.Guard = newGuard(t, auth.NeedToken) })
 	camera.guard = camera.server.config.Guard.(*auth.Guard)
@@ -64,7 +65,7 @@ func TestPullWithTokenAsPassword(t *testing.T) {
 	push(t, camera.url("cam?token="+token), "tcp", picture, x264())
 	camera.track("cam", media.Video)
 	n := newNode(t, func(c *Config) {
-		c.Pull = []Pull{{Stream: "copy", URL: camera.urlAs("anybody", token, "cam"), Transport: "tcp"}}
+		c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam?token=" + token), Transport: "tcp"}}
 	})
 	n.track("copy", media.Video)
 }
@@ -86,6 +87,78 @@ func TestWrongCredentials(t *testing.T) {
 	}
 	if text := n.logs.String(); strings.Contains(text, "s3cret") || strings.Contains(text, other[:20]) {
 		t.Error("a secret is in the log")
+	}
+}
+
+// TestFFmpegSaysWhatIsWrong has people read what they need to know from FFmpeg, and operators from the log.
+func TestFFmpegSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, path, says, logged string }{
+		{"no token", "cup/cam1", "401 Unauthorized", "left without showing credentials"},
+		{"bad token", "cup/cam1?token=x.y.z", "401 Unauthorized", "bad token"},
+		{"wrong password", "ana:wrong@cup/cam1", "401 Unauthorized", "wrong user or password"},
+		{"token for others", "cup/cam1?token=OTHER", "403 Forbidden", "forbidden"},
+		{"bad name", "cup//cam%201?token=OTHER", "400 Bad Request", "method=ANNOUNCE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := locked(t)
+			user, path, is := strings.Cut(c.path, "@")
+			url := n.url(strings.Replace(c.path, "OTHER", n.token("elsewhere", "elsewhere"), 1))
+			if is {
+				name, password, _ := strings.Cut(user, ":")
+				url = n.urlAs(name, password, path)
+			}
+			p := push(t, url, "tcp", picture, x264())
+			if p.ended() {
+				t.Error("it was let in")
+			}
+			if text := p.output.String(); !strings.Contains(text, c.says) {
+				t.Errorf("FFmpeg says:\n%s\nwant %q", text, c.says)
+			}
+			eventually(t, "the refusal in the log", func() bool { return strings.Contains(n.logs.String(), c.logged) })
+			if text := n.logs.String(); c.name != "bad name" && !strings.Contains(text, "stream=cup/cam1") {
+				t.Errorf("the log does not name the stream:\n%s", text)
+			}
+			t.Log(p.output.String())
+		})
+	}
+}
+
+// TestBasicNeedsTLS is R13: over plain RTSP Basic is neither offered nor taken, not even with a good token.
+func TestBasicNeedsTLS(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) {
+		c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned(t)
+		c.Guard = newGuard(t, auth.NeedToken)
+		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
+	})
+	n.guard = n.server.config.Guard.(*auth.Guard)
+	for _, secret := range []string{"ana:s3cret-of-ana", "any:" + n.token("cup/*", "cup/*")} {
+		basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(secret))
+		for _, secure := range []bool{false, true} {
+			n.secure = secure
+			r := n.dial(t)
+			if got := r.request("DESCRIBE", n.url("cup/cam1"), ""); strings.Contains(got, "WWW-Authenticate: Basic") != secure {
+				t.Errorf("TLS %v: %s", secure, got)
+			}
+			want := "401"
+			if secure {
+				want = "404" // let in, and the stream is not there
+			}
+			if got := r.request("DESCRIBE", n.url("cup/cam1"), "", basic); status(got) != want {
+				t.Errorf("TLS %v: %s; want %s", secure, got, want)
+			}
+		}
+	}
+}
+
+func TestOpenServersAskNobody(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("any:thing"))
+	if got := n.dial(t).request("DESCRIBE", n.url("cam"), "", basic); status(got) != "404" {
+		t.Errorf("an unneeded password: %s; want it overlooked", got)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/bluenviron/gortsplib/v4"
-	lib "github.com/bluenviron/gortsplib/v4/pkg/auth"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 
@@ -30,8 +29,12 @@ type handler struct {
 type client struct {
 	conn   *serverConn
 	peer   netip.AddrPort
-	nonce  string  // of Digest, fresh for each connection
+	nonce  nonce   // of Digest
 	grants []grant // what it has proven
+
+	unproven media.Name // the stream for which credentials were last asked; empty where they never were
+	failures int        // wrong credentials
+	refusals int        // all requests that were refused
 
 	phase   phase
 	request *base.Request // being answered
@@ -62,14 +65,18 @@ func clientOf(c *gortsplib.ServerConn) *client { return c.UserData().(*client) }
 func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
 	c := &client{conn: ctx.Conn.NetConn().(*serverConn)}
 	c.peer, _ = netip.ParseAddrPort(c.conn.RemoteAddr().String())
-	c.nonce, _ = lib.GenerateNonce() // crypto/rand does not fail
+	c.nonce = newNonce()
 	ctx.Conn.SetUserData(c)
 }
 
 // OnConnClose ends the session of the connection, also one over UDP: who has gone cannot stop it.
 func (h *handler) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
-	if c := clientOf(ctx.Conn); c.own != nil {
+	c := clientOf(ctx.Conn)
+	if c.own != nil {
 		c.own.Close()
+	}
+	if c.unproven != "" && len(c.grants) == 0 && c.failures == 0 {
+		h.config.Logger.Warn("RTSP client left without showing credentials", "stream", c.unproven, "peer", c.peer)
 	}
 }
 
@@ -101,7 +108,7 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	res.Header["Server"] = base.HeaderValue{"banyan"}
 	refused := res.StatusCode == base.StatusBadRequest || res.StatusCode == base.StatusNotImplemented
 	if refused && !c.phase.allows(c.request.Method) && len(c.request.Header["CSeq"]) == 1 {
-		res.StatusCode = base.StatusMethodNotValidInThisState
+		res.StatusCode, res.StatusMessage = base.StatusMethodNotValidInThisState, ""
 	}
 	switch {
 	case res.StatusCode != base.StatusOK:
@@ -172,15 +179,15 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *ba
 	defer h.contain(c, &res, &err)
 	to, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return answer(base.StatusBadRequest, err.Error()), nil
+		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil
 	}
 	g, err := h.prove(c, ctx.Request, publish, to.name)
 	if err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, publish, to.name, err)
 	}
 	sources, ignored, err := choose(ctx.Description)
 	if err != nil {
-		return answer(base.StatusUnsupportedMediaType, err.Error()), nil
+		return h.reject(c, ctx.Path, base.StatusUnsupportedMediaType, err), nil
 	}
 	r := &recording{server: h.Server, lib: ctx.Session, grant: g, sources: sources,
 		logger: h.config.Logger.With("stream", to.name, "peer", c.peer)}
@@ -198,7 +205,7 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	defer h.contain(c, &res, &err)
 	from, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return answer(base.StatusBadRequest, err.Error()), nil, nil
+		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil
 	}
 	v := play
 	if c.phase == announced {
@@ -206,7 +213,7 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	}
 	g, err := h.prove(c, ctx.Request, v, from.name)
 	if err != nil {
-		res, err := h.refuse(c, err)
+		res, err := h.refuse(c, v, from.name, err)
 		return res, nil, err
 	}
 	if res := checkTransport(ctx.Request.Header["Transport"], c.peer.Addr()); res != nil {
@@ -257,10 +264,10 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return answer(base.StatusMethodNotValidInThisState, "Send ANNOUNCE and SETUP first."), nil
 	}
 	if _, err := h.prove(c, ctx.Request, publish, r.grant.name); err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, publish, r.grant.name, err)
 	}
 	if err := r.start(c, *ctx.Session.SetuppedTransport()); err != nil {
-		return answer(statusOf(err), err.Error()), nil
+		return h.reject(c, ctx.Path, statusOf(err), err), nil
 	}
 	c.phase = recordingMedia
 	c.conn.flow()
@@ -276,7 +283,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return answer(base.StatusMethodNotValidInThisState, "Send SETUP first."), nil
 	}
 	if _, err := h.prove(c, ctx.Request, play, p.grant.name); err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, play, p.grant.name, err)
 	}
 	c.phase = playing
 	c.conn.flow()

@@ -307,7 +307,7 @@ func TestChallenge(t *testing.T) {
 			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
 		}
 		got := r.request(method, url, body, more)
-		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: ") != 3 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
+		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: Digest ") != 2 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
 			t.Errorf("%s without credentials: %s", method, got)
 		}
 		for _, authorization := range []string{
@@ -322,8 +322,10 @@ func TestChallenge(t *testing.T) {
 			"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
 		} {
 			r := n.dial(t)
-			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" {
-				t.Errorf("%s with %q: %s", method, authorization, got)
+			for range maxFailures {
+				if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" {
+					t.Errorf("%s with %q: %s", method, authorization, got)
+				}
 			}
 			if got := r.request("OPTIONS", n.url("x"), ""); got != "" {
 				t.Errorf("after wrong credentials the connection goes on: %s", got)
