@@ -308,7 +308,7 @@ func (a *attempt) play(ctx context.Context, client *gortsplib.Client, sources []
 	case err = <-ended:
 	case err = <-broken:
 	case <-publication.Ended():
-		err = errors.New("another publisher has taken the name over")
+		err = publication.Cause()
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
