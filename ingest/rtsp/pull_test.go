@@ -332,6 +332,40 @@ func TestRedirectsAreBounded(t *testing.T) {
 	}
 }
 
+// TestPullSaysWhatToDoAboutPasswords has the operator of a pull read what to change, and no secret.
+func TestPullSaysWhatToDoAboutPasswords(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	token := n.token("elsewhere", "elsewhere")
+	for _, c := range []struct{ url, want string }{
+		{n.url("cup/cam1"), "put user:password@ (or ?token="},
+		{n.urlAs("ana", "hunter2", "cup/cam1"), "does not take the user and password"},
+		{n.url("cup/cam1?token=x" + token), "does not take the user and password (or the token)"},
+		{n.url("cup/cam1?token=" + token), "403 (Forbidden: You may not play this stream"},
+	} {
+		p, err := n.server.newPull(Pull{Stream: "copy", URL: c.url, Transport: "tcp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		err = p.once(ctx)
+		cancel()
+		if err == nil {
+			t.Fatalf("%s was played", c.url)
+		}
+		if text := p.scrub(err); !strings.Contains(text, c.want) || strings.Contains(text, "hunter2") || strings.Contains(text, token[:20]) {
+			t.Errorf("the pull tells %q; want %q and no secret", text, c.want)
+		}
+	}
+	p, err := n.server.newPull(Pull{Stream: "copy", URL: n.url("cup/cam1?token=" + token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := p.scrub(fmt.Errorf("dial %s: refused", p.url)); strings.Contains(text, token[:20]) {
+		t.Errorf("the token is told: %s", text)
+	}
+}
+
 func TestPasswordStaysWithItsHost(t *testing.T) {
 	t.Parallel()
 	canary := newCamera(t, func(c *camera, conn net.Conn) {
