@@ -228,6 +228,49 @@ func TestPlayerIsToldOfItsEnd(t *testing.T) {
 	eventually(t, "the player to be gone", func() bool { return n.server.Stats().Players == 0 })
 }
 
+// fragile is a player's session that breaks at the third packet.
+type fragile struct{ packets, closed int }
+
+func (f *fragile) WritePacketRTP(*description.Media, *rtp.Packet) error {
+	if f.packets++; f.packets == 3 {
+		panic("the third packet")
+	}
+	return nil
+}
+
+func (f *fragile) WritePacketRTCP(*description.Media, rtcp.Packet) error { return nil }
+func (f *fragile) Close()                                                { f.closed++ }
+
+// TestPanicEndsOnePlayer has sending to one player break: it is closed, and others are played on to.
+func TestPanicEndsOnePlayer(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, x264())
+	l := n.track("cam", media.Video)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	o, err := n.server.find(ctx, target{name: "cam"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	to := &fragile{}
+	s := &sender{
+		player: &player{server: n.server, logger: n.server.config.Logger},
+		to:     to, track: o.tracks[0], cursor: l.Cursor(log.LastKeyframe()),
+	}
+	s.run(ctx)
+	if to.packets != 3 || to.closed != 1 {
+		t.Errorf("%d packets were sent and the session was closed %d times; want 3 and 1", to.packets, to.closed)
+	}
+	if text := n.logs.String(); !strings.Contains(text, "a packet broke the RTSP player") || !strings.Contains(text, "the third packet") {
+		t.Errorf("the log does not tell:\n%s", text)
+	}
+	if got := probe(t, n.url("cam"), "tcp", 10); got["h264"] < 10 {
+		t.Errorf("another player read %v", got)
+	}
+}
+
 // silence supplies every stream with a format of Opus packets.
 type silence struct{}
 
