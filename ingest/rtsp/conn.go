@@ -3,6 +3,7 @@ package rtsp
 import (
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -148,6 +149,17 @@ func newServerConn(conn net.Conn, secure bool, timeout time.Duration, leave func
 
 // Read gives gortsplib what the peer sent and it can understand.
 func (c *serverConn) Read(p []byte) (int, error) { return c.requests.Read(p) }
+
+// decrypt takes SRTP off the frames of a track: those of RTP on the channel first, those of RTCP on the next.
+func (c *serverConn) decrypt(first int, keys *mediaKeys) {
+	channels := map[byte]channel{}
+	if before := c.requests.encrypted.Load(); before != nil {
+		channels = maps.Clone(*before)
+	}
+	channels[byte(first)] = channel{keys: keys}
+	channels[byte(first+1)] = channel{keys: keys, rtcp: true}
+	c.requests.encrypted.Store(&channels)
+}
 
 // Close makes room for another connection. gortsplib closes without a word when it cannot parse a request, of which
 // the bytes since the last whole request tell; the peer is told (RFC 2326, section 7.1.1).

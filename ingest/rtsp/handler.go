@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
@@ -40,6 +41,9 @@ type client struct {
 	request *base.Request // being answered
 	session session       // nil before ANNOUNCE or SETUP, and after its end
 	own     *gortsplib.ServerSession
+
+	srtp bool       // the SETUP that is being answered asks for SRTP
+	keys *mediaKeys // what it is answered with
 }
 
 // phase is how far a connection has come with its session (RFC 2326, appendix A).
@@ -75,6 +79,7 @@ func (h *handler) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
 	if c.own != nil {
 		c.own.Close()
 	}
+	h.counters.undecodable.Add(c.conn.requests.unopened.Load())
 	if c.unproven != "" && len(c.grants) == 0 && c.failures == 0 {
 		h.config.Logger.Warn("RTSP client left without showing credentials", "stream", c.unproven, "peer", c.peer)
 	}
@@ -95,6 +100,7 @@ func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	if transport := req.Header["Transport"]; len(transport) > 0 {
 		req.Header["Transport"] = withoutSource(transport, "")
 	}
+	c.srtp, c.keys = c.wantsSRTP(req), nil
 	if c.own == nil && len(req.Header["Session"]) > 0 {
 		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
 		// would let any connection from the same address use it.
@@ -119,6 +125,12 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	case c.request.Method == base.Teardown:
 		c.phase, c.session, c.own = idle, nil, nil
 		c.conn.flowing.Store(false)
+		c.conn.requests.encrypted.Store(nil)
+	case c.keys != nil:
+		if err := c.answerSRTP(res); err != nil {
+			*res = *h.reject(c, c.request.URL.Path, base.StatusKeyManagementError, err)
+			res.Header["CSeq"] = c.request.Header["CSeq"]
+		}
 	}
 }
 
@@ -218,6 +230,11 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	}
 	if res := checkTransport(ctx.Request.Header["Transport"], c.peer.Addr()); res != nil {
 		return res, nil, nil
+	}
+	if c.srtp {
+		if c.keys, err = newMediaKeys(ctx.Request.Header["KeyMgmt"], time.Now()); err != nil {
+			return h.reject(c, ctx.Path, base.StatusKeyManagementError, err), nil, nil
+		}
 	}
 	switch s := c.session.(type) {
 	case *recording:

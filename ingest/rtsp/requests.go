@@ -51,8 +51,12 @@ type requestReader struct {
 	space   []byte // for held
 	held    []byte // read, not passed on yet; a part of space
 	pass    int    // bytes that are passed on as they come: the rest of a request or of a frame
-	drop    int    // bytes that are thrown away: the body of a request that was refused
+	drop    int    // bytes that are thrown away: the body of a request that was refused, a frame that cannot be opened
 	refused atomic.Uint64
+
+	encrypted atomic.Pointer[map[byte]channel] // those whose frames are opened here; nil where none are
+	plain     []byte                           // space for what was opened
+	unopened  atomic.Uint64                    // frames that were forged, repeated or too long
 }
 
 func newRequestReader(from io.Reader, flowing func() bool, refuse func(refusal) error) *requestReader {
@@ -86,11 +90,7 @@ func (r *requestReader) next() error {
 	case len(r.held) == 0:
 		return r.fill()
 	case r.held[0] == base.InterleavedFrameMagicByte:
-		if len(r.held) < 4 {
-			return r.fill()
-		}
-		r.pass = 4 + int(binary.BigEndian.Uint16(r.held[2:]))
-		return nil
+		return r.frame()
 	case !beginsMethod(r.held[0]):
 		return r.turnAway(refusal{status: base.StatusBadRequest, reason: noRequest, final: true})
 	}
@@ -102,6 +102,53 @@ func (r *requestReader) next() error {
 			reason: fmt.Sprintf("The request line and the headers have more than %d bytes.", maxHead)})
 	}
 	return r.fill()
+}
+
+// channel tells how the frames of a channel are encrypted, if they are.
+func (r *requestReader) channel(number byte) (channel, bool) {
+	all := r.encrypted.Load()
+	if all == nil {
+		return channel{}, false
+	}
+	c, is := (*all)[number]
+	return c, is
+}
+
+// frameHead is the length of what stands before an interleaved packet: "$", the channel, and the packet's length.
+const frameHead = 4
+
+// frame passes an interleaved frame on, opened where it is encrypted. One that cannot be opened is as if lost.
+func (r *requestReader) frame() error {
+	if len(r.held) < frameHead {
+		return r.fill()
+	}
+	size := frameHead + int(binary.BigEndian.Uint16(r.held[2:]))
+	c, encrypted := r.channel(r.held[1])
+	if !encrypted {
+		r.pass = size
+		return nil
+	}
+	if size > len(r.space) {
+		r.unopened.Add(1)
+		r.drop = size
+		return nil
+	}
+	if len(r.held) < size {
+		return r.fill()
+	}
+	plain, err := c.open(r.plain, r.held[frameHead:size])
+	if err != nil || len(plain) > size-frameHead {
+		r.unopened.Add(1)
+		r.drop = size
+		return nil
+	}
+	r.plain = plain
+	number := r.held[1]
+	r.held = r.held[size-frameHead-len(plain):] // it has become shorter, and ends where it ended
+	r.pass = frameHead + copy(r.held[frameHead:], plain)
+	r.held[0], r.held[1] = base.InterleavedFrameMagicByte, number
+	binary.BigEndian.PutUint16(r.held[2:], uint16(len(plain)))
+	return nil
 }
 
 const noRequest = "This is no RTSP request: send RTSP/1.0 (RFC 2326)."
