@@ -17,7 +17,7 @@ import (
 
 const realm = "banyan"
 
-// User is somebody who may use Digest authentication.
+// User is somebody who may use Digest authentication, and Basic over TLS.
 type User struct {
 	Name, Password string
 	Publish, Play  []string // globs over stream names, see auth.Glob

@@ -31,7 +31,7 @@ type Config struct {
 	Hub *relay.Hub
 	// Guard decides about tokens.
 	Guard Guard
-	// Users may use Digest authentication.
+	// Users may use Digest authentication, and Basic over TLS.
 	Users []User
 
 	// Addr is where to listen for RTSP. If empty, ":8554". "off" leaves RTSPS alone.
@@ -89,7 +89,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Server is the RTSP door. Make one with New and Run it once.
+// Server serves RTSP and RTSPS, and fetches cameras. Make one with New and Run it once.
 type Server struct {
 	config   Config
 	users    users
