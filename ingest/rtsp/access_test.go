@@ -1,18 +1,11 @@
 package rtsp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -129,7 +122,7 @@ func TestFFmpegSaysWhatIsWrong(t *testing.T) {
 func TestBasicNeedsTLS(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) {
-		c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned(t)
+		c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned()
 		c.Guard = newGuard(t, auth.NeedToken)
 		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
 	})
@@ -166,7 +159,7 @@ func TestOpenServersAskNobody(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) {
-		c.Addr, c.TLSAddr, c.TLS = off, "127.0.0.1:0", selfSigned(t)
+		c.Addr, c.TLSAddr, c.TLS = off, "127.0.0.1:0", selfSigned()
 		c.Guard = newGuard(t, auth.NeedToken)
 		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
 	})
@@ -195,21 +188,6 @@ func TestTLS(t *testing.T) {
 	if got := probe(t, url, "tcp", 10); got["h264"] < 10 {
 		t.Errorf("ffprobe read %v", got)
 	}
-}
-
-// selfSigned makes a certificate for this machine.
-func selfSigned(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 func TestUsersAreChecked(t *testing.T) {

@@ -72,7 +72,7 @@ func TestHostileRequests(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, func(c *Config) {
 				c.RequestTimeout, c.Silence = 1500*time.Millisecond, 4*time.Second
-				c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned(t)
+				c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned()
 			})
 			n.secure = secure
 			push(t, n.url("other"), "tcp", picture, x264())

@@ -1,7 +1,6 @@
 package rtsp
 
 import (
-	"crypto/tls"
 	"testing"
 	"time"
 
@@ -33,8 +32,7 @@ func (n *node) record(t *testing.T, transport gortsplib.Transport, f format.Form
 		t.Fatal(err)
 	}
 	c := &lossyCamera{t: t, media: &description.Media{Type: description.MediaTypeVideo, Formats: []format.Format{f}}}
-	c.client = &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &transport,
-		TLSConfig: &tls.Config{InsecureSkipVerify: true}} // the certificate is made for the test
+	c.client = &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &transport}
 	if err := c.client.StartRecording(u.String(), &description.Session{Medias: []*description.Media{c.media}}); err != nil {
 		t.Fatal(err)
 	}

@@ -181,7 +181,7 @@ func TestUDPComesFromThePublisherAlone(t *testing.T) {
 func TestHandshakesAreBounded(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) {
-		c.TLSAddr, c.TLS, c.RequestTimeout = "127.0.0.1:0", selfSigned(t), time.Second
+		c.TLSAddr, c.TLS, c.RequestTimeout = "127.0.0.1:0", selfSigned(), time.Second
 	})
 	const hello = "\x16\x03\x01\x00\xc0\x01\x00\x00\xbc\x03\x03"
 	for _, c := range []struct {

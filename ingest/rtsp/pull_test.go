@@ -105,6 +105,15 @@ func (c *cable) cut() {
 	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 }
 
+func TestPullOverTLS(t *testing.T) {
+	t.Parallel()
+	camera := secureNode(t)
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	n := newNode(t, func(c *Config) { c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam"), Transport: "tcp"}} })
+	frames(t, readFrom(n.track("copy", media.Video), log.LastKeyframe()), 10)
+}
+
 func TestPullFallsBackToTCP(t *testing.T) {
 	t.Parallel()
 	camera := newNode(t, func(c *Config) { c.UDPAddr = "off" })

@@ -2,8 +2,10 @@ package rtsp
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 	"github.com/bluenviron/gortsplib/v4/pkg/mikey"
@@ -24,7 +27,7 @@ import (
 
 // secureNode has RTSPS besides RTSP; url and dial go by RTSPS.
 func secureNode(t *testing.T) *node {
-	n := newNode(t, func(c *Config) { c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned(t) })
+	n := newNode(t, func(c *Config) { c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned() })
 	n.secure = true
 	return n
 }
@@ -50,6 +53,91 @@ func TestPushWithSRTP(t *testing.T) {
 	eventually(t, "the session to be gone", func() bool { return n.server.Stats().Publishers == 0 })
 	if s := n.server.Stats(); s.Undecodable != 0 {
 		t.Errorf("%d packets could not be read", s.Undecodable)
+	}
+}
+
+// srtpCamera is a camera that speaks SRTP, by gortsplib's server.
+type srtpCamera struct{ stream *gortsplib.ServerStream }
+
+func (c *srtpCamera) OnDescribe(*gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	return ok(), c.stream, nil
+}
+
+func (c *srtpCamera) OnSetup(*gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	return ok(), c.stream, nil
+}
+
+func (c *srtpCamera) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+	return ok(), nil
+}
+
+// TestPullWithSRTP fetches from a camera that encrypts its media with keys by MIKEY (R22).
+func TestPullWithSRTP(t *testing.T) {
+	t.Parallel()
+	for _, transport := range []string{"tcp", "udp"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			handler := &srtpCamera{}
+			server := &gortsplib.Server{Handler: handler, TLSConfig: selfSigned(), RTSPAddress: "127.0.0.1:0"}
+			listening := make(chan net.Addr, 1)
+			server.Listen = func(network, address string) (net.Listener, error) {
+				l, err := net.Listen(network, address)
+				if err == nil {
+					listening <- l.Addr()
+				}
+				return l, err
+			}
+			rtpConn, rtcpConn, err := listenPair("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.UDPRTPAddress, server.UDPRTCPAddress = rtpConn.LocalAddr().String(), rtcpConn.LocalAddr().String()
+			server.ListenPacket = func(_, address string) (net.PacketConn, error) {
+				if address == server.UDPRTPAddress {
+					return rtpConn, nil
+				}
+				return rtcpConn, nil
+			}
+			if err := server.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(server.Close)
+			m := &description.Media{Type: description.MediaTypeVideo, Formats: []format.Format{&format.H264{PayloadTyp: 96, SPS: sps, PPS: pps, PacketizationMode: 1}}}
+			handler.stream = &gortsplib.ServerStream{Server: server, Desc: &description.Session{Medias: []*description.Media{m}}}
+			if err := handler.stream.Initialize(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(handler.stream.Close)
+			run(t, func(ctx context.Context) error { return playPictures(ctx, handler.stream, m) })
+			n := newNode(t, func(c *Config) {
+				c.Pull = []Pull{{Stream: "copy", URL: "rtsps://" + (<-listening).String() + "/cam/", Transport: transport}}
+			})
+			for i, f := range frames(t, readFrom(n.track("copy", media.Video), log.KeyframeBefore(0)), 30) {
+				if f.Lost || len(pictureUnits(f)) != 1 {
+					t.Fatalf("frame %d is damaged: %+v", i, f)
+				}
+			}
+		})
+	}
+}
+
+// playPictures sends keyframes at 30 Hz.
+func playPictures(ctx context.Context, stream *gortsplib.ServerStream, m *description.Media) error {
+	pace := time.NewTicker(time.Second / 30)
+	defer pace.Stop()
+	for i := 0; ; i++ {
+		err := stream.WritePacketRTP(m, &rtp.Packet{
+			Header:  rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: uint16(i), Timestamp: uint32(i) * 3000, Marker: true},
+			Payload: keySlices[0],
+		})
+		if err != nil {
+			return err
+		}
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 
