@@ -82,7 +82,7 @@ type grant struct {
 var (
 	errWrongPassword = errors.New("wrong user or password")
 	errStale         = errors.New("the nonce is used up, or not this connection's")
-	errBasicInPlain  = errors.New("Basic authentication without TLS")
+	errBasicInPlain  = errors.New("a password in the clear, by Basic authentication without TLS")
 )
 
 // prove finds out whether a request may do verb with name, by what it carries. What a connection has proven once
@@ -218,8 +218,8 @@ func (c *client) challenge(sentence string, stale bool) *base.Response {
 // maxRefusalLines is how many refusals of a connection are logged; it may go on being refused without us.
 const maxRefusalLines = 3
 
-// logRefusal tells the operator what a client asked for and why it did not get it. The path is the client's: it may
-// be long, and hold a token in the wrong place.
+// logRefusal tells the operator what a client asked for and why it did not get it. The path, which the cause may
+// repeat, is the client's: it may be long, and hold a token in the wrong place.
 func (h *handler) logRefusal(c *client, path string, cause error) {
 	if c.refusals++; c.refusals > maxRefusalLines {
 		return
@@ -229,13 +229,14 @@ func (h *handler) logRefusal(c *client, path string, cause error) {
 	if len(path) > most {
 		path = strings.ToValidUTF8(path[:most], "") + "…"
 	}
-	h.config.Logger.Warn("RTSP request refused", "stream", path, "peer", c.peer, "method", c.request.Method, "cause", cause)
+	h.config.Logger.Warn("RTSP request refused", "stream", path, "peer", c.peer, "method", c.request.Method,
+		"cause", auth.RedactText(cause.Error()))
 }
 
 // reject refuses a request for another reason than its credentials.
 func (h *handler) reject(c *client, path string, status base.StatusCode, cause error) *base.Response {
 	h.logRefusal(c, path, cause)
-	return answer(status, cause.Error())
+	return answer(status, auth.RedactText(cause.Error()))
 }
 
 // answer is a response with a sentence for whoever reads it: in the body, and in the status line, which is what

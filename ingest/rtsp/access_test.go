@@ -118,6 +118,26 @@ func TestFFmpegSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// TestTokensInWrongPlacesAreNotLogged has somebody write & for ?, and somebody fill the log.
+func TestTokensInWrongPlacesAreNotLogged(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	token := n.token("cup/*", "cup/*")
+	r := n.dial(t)
+	for range 50 {
+		if got := r.request("DESCRIBE", n.url("cup/cam1&token="+token), ""); status(got) != "400" {
+			t.Fatal(got)
+		}
+	}
+	text := n.logs.String()
+	if strings.Contains(text, token[:20]) || !strings.Contains(text, "stream=\"cup/cam1&token=[redacted]\"") {
+		t.Errorf("the log is to name the stream, and not the token:\n%s", text)
+	}
+	if lines := strings.Count(text, "RTSP request refused"); lines != maxRefusalLines {
+		t.Errorf("one connection made %d lines; want %d", lines, maxRefusalLines)
+	}
+}
+
 // TestBasicNeedsTLS is R13: over plain RTSP Basic is neither offered nor taken, not even with a good token.
 func TestBasicNeedsTLS(t *testing.T) {
 	t.Parallel()

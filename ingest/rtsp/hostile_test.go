@@ -294,43 +294,61 @@ func TestConnectionsAreBoundedPerAddress(t *testing.T) {
 	}
 }
 
+// protected are requests that need credentials, each with what it takes besides.
+func protected(n *node) map[string]func(r *raw, headers ...string) string {
+	u := n.url("cup/cam1")
+	return map[string]func(r *raw, headers ...string) string{
+		"DESCRIBE": func(r *raw, headers ...string) string { return r.request("DESCRIBE", u, "", headers...) },
+		"ANNOUNCE": func(r *raw, headers ...string) string { return r.request("ANNOUNCE", u, announcement, headers...) },
+		"SETUP": func(r *raw, headers ...string) string {
+			return r.request("SETUP", u+"/trackID=0", "", append(headers, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")...)
+		},
+	}
+}
+
 func TestChallenge(t *testing.T) {
 	t.Parallel()
 	n := locked(t)
-	for _, method := range []string{"DESCRIBE", "ANNOUNCE", "SETUP"} {
+	for method, ask := range protected(n) {
 		r := n.dial(t)
-		body, url, more := "", n.url("cup/cam1"), "X: y"
-		switch method {
-		case "ANNOUNCE":
-			body = announcement
-		case "SETUP":
-			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
-		}
-		got := r.request(method, url, body, more)
+		got := ask(r)
 		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: Digest ") != 2 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
 			t.Errorf("%s without credentials: %s", method, got)
 		}
-		for _, authorization := range []string{
-			`Digest username="ana", realm="banyan", nonce="", uri="x", response="00"`,
-			`Digest username="ana", realm="banyan", nonce="old", uri="x", response="00"`,
-		} {
-			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" || !strings.Contains(got, `stale="true"`) {
+		for _, nonce := range []string{"", "old"} {
+			authorization := `Authorization: Digest username="ana", realm="banyan", nonce="` + nonce + `", uri="x", response="00"`
+			if got := ask(r, authorization); status(got) != "401" || !strings.Contains(got, `stale="true"`) {
 				t.Errorf("%s with an old nonce: %s", method, got)
 			}
 		}
-		for _, authorization := range []string{
-			"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
-		} {
+	}
+}
+
+// TestGuessesCostTheConnection shows wrong credentials more than once.
+func TestGuessesCostTheConnection(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	for _, authorization := range []string{
+		"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
+	} {
+		for method, ask := range protected(n) {
 			r := n.dial(t)
-			for range maxFailures {
-				if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" {
-					t.Errorf("%s with %q: %s", method, authorization, got)
-				}
-			}
-			if got := r.request("OPTIONS", n.url("x"), ""); got != "" {
-				t.Errorf("after wrong credentials the connection goes on: %s", got)
-			}
+			guess(r, method, ask, "Authorization: "+authorization)
+			r.conn.Close()
 		}
+	}
+}
+
+// guess shows wrong credentials until the connection ends.
+func guess(r *raw, method string, ask func(r *raw, headers ...string) string, authorization string) {
+	r.t.Helper()
+	for range maxFailures {
+		if got := ask(r, authorization); status(got) != "401" {
+			r.t.Errorf("%s with %q: %s", method, authorization, got)
+		}
+	}
+	if got := r.request("OPTIONS", "*", ""); got != "" {
+		r.t.Errorf("after %q the connection goes on: %s", authorization, got)
 	}
 }
 

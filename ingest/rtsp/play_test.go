@@ -110,13 +110,10 @@ func TestPlayToGStreamer(t *testing.T) {
 	}
 }
 
-// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
-func TestPlayTellsWhereAndWhen(t *testing.T) {
-	t.Parallel()
-	n := newNode(t, nil)
-	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
-	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
-	u, err := base.ParseURL(n.url("cam"))
+// player is a client that has set up all tracks of a stream, and not sent PLAY.
+func (n *node) player(t *testing.T, stream string) *gortsplib.Client {
+	t.Helper()
+	u, err := base.ParseURL(n.url(stream))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +122,7 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 	if err := c.Start2(); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
 	session, _, err := c.Describe(u)
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +130,16 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
+func TestPlayTellsWhereAndWhen(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
+	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
+	c := n.player(t, "cam")
 	type seen struct {
 		kind   media.Kind
 		packet *rtp.Packet
@@ -193,23 +200,7 @@ func TestPlayerIsToldOfItsEnd(t *testing.T) {
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "tcp", picture, x264())
 	n.track("cam", media.Video)
-	u, err := base.ParseURL(n.url("cam"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp := gortsplib.TransportTCP
-	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
-	if err := c.Start2(); err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	session, _, err := c.Describe(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
-		t.Fatal(err)
-	}
+	c := n.player(t, "cam")
 	bye := make(chan struct{}, 1)
 	c.OnPacketRTCPAny(func(_ *description.Media, p rtcp.Packet) {
 		if _, ok := p.(*rtcp.Goodbye); ok {

@@ -113,11 +113,12 @@ func TestUDPComesFromThePublisherAlone(t *testing.T) {
 	}
 	defer own.Close()
 	defer reports.Close()
-	foreign, err := net.ListenPacket("udp", "127.0.0.1:0")
+	foreign, foreignReports, err := listenPair("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer foreign.Close()
+	defer foreignReports.Close()
 	r := n.announced(t, "cam")
 	setup := r.request("SETUP", n.url("cam/streamid=0"), "", fmt.Sprintf("Transport: RTP/AVP;unicast;client_port=%d-%d;mode=record",
 		own.LocalAddr().(*net.UDPAddr).Port, reports.LocalAddr().(*net.UDPAddr).Port))
@@ -144,19 +145,7 @@ func TestUDPComesFromThePublisherAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stream, err := n.hub.Stream("cam")
-	if err != nil {
-		t.Fatal(err)
-	}
-	began := func() bool {
-		for _, track := range stream.Published() {
-			if track.Params != nil {
-				return true
-			}
-		}
-		return false
-	}
-	for i := 0; !began(); i++ {
+	for i := 0; !n.began("cam"); i++ {
 		if i == 300 {
 			t.Fatal("the publisher's own packets make no track")
 		}

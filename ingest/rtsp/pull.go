@@ -233,12 +233,12 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	g := &boundedConn{Conn: conn, timeout: p.server.config.RequestTimeout}
-	g.completed()
+	c := &boundedConn{Conn: conn, timeout: p.server.config.RequestTimeout}
+	c.completed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.conns = append(a.conns, g)
-	return g, nil
+	a.conns = append(a.conns, c)
+	return c, nil
 }
 
 // check takes a foreign "source=" out of answers: our packets would go there.
@@ -277,16 +277,16 @@ func withoutSource(header base.HeaderValue, host string) base.HeaderValue {
 func (a *attempt) flow() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range a.conns {
-		g.flow()
+	for _, c := range a.conns {
+		c.flow()
 	}
 }
 
 func (a *attempt) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range a.conns {
-		g.Conn.Close()
+	for _, c := range a.conns {
+		c.Close()
 	}
 }
 

@@ -136,8 +136,8 @@ func (r *requestReader) frame() error {
 	if len(r.held) < size {
 		return r.fill()
 	}
-	plain, err := c.open(r.plain, r.held[frameHead:size])
-	if err != nil || len(plain) > size-frameHead {
+	plain, opened := c.open(r.plain, r.held[frameHead:size])
+	if !opened || len(plain) > size-frameHead {
 		r.unopened.Add(1)
 		r.drop = size
 		return nil

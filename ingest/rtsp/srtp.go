@@ -164,10 +164,13 @@ type channel struct {
 	rtcp bool
 }
 
-// open decrypts a packet into space.
-func (c channel) open(space, packet []byte) ([]byte, error) {
+// open decrypts a packet into space; it tells whether the packet is the publisher's, and new.
+func (c channel) open(space, packet []byte) (plain []byte, opened bool) {
+	var err error
 	if c.rtcp {
-		return c.keys.in.DecryptRTCP(space[:0], packet, nil)
+		plain, err = c.keys.in.DecryptRTCP(space[:0], packet, nil)
+	} else {
+		plain, err = c.keys.in.DecryptRTP(space[:0], packet, nil)
 	}
-	return c.keys.in.DecryptRTP(space[:0], packet, nil)
+	return plain, err == nil
 }

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +175,12 @@ func (n *node) track(name media.Name, kind media.Kind) *log.Log {
 		return found != nil
 	})
 	return found
+}
+
+// began tells whether a track of a stream has begun.
+func (n *node) began(name media.Name) bool {
+	stream, err := n.hub.Stream(name)
+	return err == nil && slices.ContainsFunc(stream.Published(), func(t relay.Track) bool { return t.Params != nil })
 }
 
 func eventually(t *testing.T, what string, is func() bool) {
