@@ -110,26 +110,35 @@ func (s *Server) proveFresh(c *client, req *base.Request, v verb, name media.Nam
 	}
 	u, known := s.users[given.user]
 	switch {
-	case given.digest == nil && !c.conn.secure:
+	case given.digest != nil:
+		err = c.checkDigest(req, given, u.password, known)
+	case !c.conn.secure:
 		return s.withoutBasic(v, name)
-	case given.digest == nil && !known:
+	case !known:
 		return s.byToken(given.password, v, name)
-	case given.digest == nil:
-		known = subtle.ConstantTimeCompare([]byte(given.password), []byte(u.password)) == 1
-	case given.digest.nonce != c.nonce.text:
-		return grant{}, errStale
-	case !given.digest.answers(req, given.user, u.password):
-		known = false
-	case known && !c.nonce.take(given.digest):
-		return grant{}, errStale
+	case subtle.ConstantTimeCompare([]byte(given.password), []byte(u.password)) != 1:
+		err = errWrongPassword
 	}
-	if !known {
-		return grant{}, errWrongPassword
+	if err != nil {
+		return grant{}, err
 	}
 	if !slices.ContainsFunc(u.may[v], func(g auth.Glob) bool { return g.Match(name) }) {
 		return grant{}, fmt.Errorf("user %q: %w", given.user, auth.ErrForbidden)
 	}
 	return grant{verb: v, name: name}, nil
+}
+
+// checkDigest tells whether a digest is that of a known user, and used for the first time.
+func (c *client) checkDigest(req *base.Request, given credentials, password string, known bool) error {
+	switch {
+	case given.digest.nonce != c.nonce.text:
+		return errStale
+	case !given.digest.answers(req, given.user, password) || !known:
+		return errWrongPassword
+	case !c.nonce.take(given.digest):
+		return errStale
+	}
+	return nil
 }
 
 // withoutBasic lets in whom nobody asks for anything; others have to prove themselves in another way.

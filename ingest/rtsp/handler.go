@@ -116,6 +116,9 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	if refused && !c.phase.allows(c.request.Method) && len(c.request.Header["CSeq"]) == 1 {
 		res.StatusCode, res.StatusMessage = base.StatusMethodNotValidInThisState, ""
 	}
+	if res.StatusCode == base.StatusUnsupportedTransport && len(res.Body) == 0 {
+		h.explainTransports(res)
+	}
 	switch {
 	case res.StatusCode != base.StatusOK:
 	case c.request.Method == base.Play:
@@ -132,6 +135,17 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 			res.Header["CSeq"] = c.request.Header["CSeq"]
 		}
 	}
+}
+
+// explainTransports says in an answer of gortsplib's which transports there are.
+func (h *handler) explainTransports(res *base.Response) {
+	sentence := "Choose RTP/AVP/TCP, interleaved into this connection."
+	if h.lib.UDPRTPAddress != "" {
+		sentence = "Choose RTP/AVP, unicast, over UDP or interleaved into this connection."
+	}
+	explained := answer(res.StatusCode, sentence)
+	res.StatusMessage, res.Body = explained.StatusMessage, explained.Body
+	res.Header["Content-Type"] = explained.Header["Content-Type"]
 }
 
 // allows tells whether a method makes sense in a phase; of those that always do it says yes.

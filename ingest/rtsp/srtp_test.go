@@ -195,8 +195,8 @@ func TestSRTPIsAgreedOrRefused(t *testing.T) {
 	}
 	push(t, n.url("live"), "tcp", picture, x264())
 	n.track("live", media.Video)
-	if got := n.dial(t).request("SETUP", n.url("live/trackID=0"), "", strings.TrimSuffix(secure, ";mode=record"), keyMgmt(t, nil)); status(got) != "461" {
-		t.Errorf("to play: %s; want 461", got)
+	if got := n.dial(t).request("SETUP", n.url("live/trackID=0"), "", strings.TrimSuffix(secure, ";mode=record"), keyMgmt(t, nil)); status(got) != "461" || !strings.Contains(got, "Choose RTP/AVP/TCP") {
+		t.Errorf("to play: %s; want 461 and what to do", got)
 	}
 	n.secure = false
 	if got := n.announced(t, "cam").request("SETUP", n.url("cam/streamid=0"), "", secure, keyMgmt(t, nil)); status(got) != "461" {
