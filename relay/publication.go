@@ -1,11 +1,18 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"banyan/relay/log"
 	"banyan/relay/media"
+)
+
+// Why a publication has ended, besides ErrClosed.
+var (
+	ErrTakenOver = errors.New("another publisher has taken the name over")
+	ErrKicked    = errors.New("the publisher was sent away through the API")
 )
 
 // Publication is a publisher's hold on a name, until it closes it or another publisher takes it over.
@@ -14,13 +21,29 @@ type Publication struct {
 	origin string
 	since  time.Time
 	ended  chan struct{} // closed with hub.mu held; never sent to
+	cause  error         // set before ended is closed
 }
 
 // Stream is what p publishes to.
 func (p *Publication) Stream() *Stream { return p.stream }
 
-// Ended is closed when p no longer holds the name: another publisher took it, or the hub closed.
+// Ended is closed when p no longer holds the name although it was not given up by Close; Cause says why.
 func (p *Publication) Ended() <-chan struct{} { return p.ended }
+
+// Cause is ErrTakenOver, ErrKicked or ErrClosed once Ended is closed, and nil before.
+func (p *Publication) Cause() error {
+	select {
+	case <-p.ended:
+		return p.cause
+	default:
+		return nil
+	}
+}
+
+func (p *Publication) endLocked(cause error) {
+	p.cause = cause
+	close(p.ended)
+}
 
 // Source gives the writer of the source track of a kind. Call Begin on it as soon as the parameters
 // are known, and Announce after each Begin. It fails with log.ErrReplaced where p has ended.
@@ -74,7 +97,11 @@ func (p *Publication) Close() {
 func (p *Publication) leaveLocked() {
 	s := p.stream
 	s.publication = nil
-	s.hub.config.Logger.Info("publisher left", "stream", s.name, "origin", p.origin)
+	line := []any{"stream", s.name, "origin", p.origin}
+	if p.cause != nil { // it did not leave by itself
+		line = append(line, "cause", p.cause)
+	}
+	s.hub.config.Logger.Info("publisher left", line...)
 	for key, t := range s.tracks {
 		s.restLocked(key, t) // what was kept only because the stream was live
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +21,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var video = media.Params{Codec: media.H264, ClockRate: media.VideoClockRate, Width: 1280, Height: 720}
 
 func newTestHub(t *testing.T, config Config) *Hub {
-	config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
 	h := New(config)
 	t.Cleanup(h.Close)
 	return h
@@ -93,6 +95,9 @@ func TestSecondPublisherReplacesTheFirst(t *testing.T) {
 	first, w := camera(t, h, "cup/cam1")
 	second, _ := camera(t, h, "cup/cam1")
 	<-first.Ended()
+	if first.Cause() != ErrTakenOver || second.Cause() != nil {
+		t.Errorf("the causes are %v and %v, want ErrTakenOver and none", first.Cause(), second.Cause())
+	}
 	if err := w.Write(media.Packet{Offset: w.Next()}); !errors.Is(err, log.ErrReplaced) {
 		t.Errorf("the replaced publisher writes: %v, want ErrReplaced", err)
 	}
@@ -315,13 +320,17 @@ func TestChangedTellsOfEveryStep(t *testing.T) {
 }
 
 func TestKick(t *testing.T) {
-	h := newTestHub(t, Config{})
+	var logged strings.Builder
+	h := newTestHub(t, Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 	p, _ := camera(t, h, "cup/cam1")
 	s, _ := h.Stream("cup/cam1")
 	if !s.Kick() || s.Live() || s.Kick() {
 		t.Error("a kick must end the publication, once")
 	}
 	<-p.Ended()
+	if p.Cause() != ErrKicked || strings.Count(logged.String(), ErrKicked.Error()) != 1 {
+		t.Errorf("the cause is %v, want ErrKicked, also in the log:\n%s", p.Cause(), logged.String())
+	}
 	p.Close()
 	camera(t, h, "cup/cam1")
 	if !s.Live() {

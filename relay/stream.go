@@ -316,15 +316,15 @@ func (s *Stream) restLocked(key trackKey, t *track) {
 // claimLocked makes p the publisher.
 func (s *Stream) claimLocked(p *Publication) {
 	if s.publication != nil {
-		close(s.publication.ended)
+		s.publication.endLocked(ErrTakenOver)
 	}
 	s.publication = p
 	s.lingerLocked()
 	s.ringLocked()
 }
 
-// Kick ends the publication, as if another publisher had taken the name over. It tells whether there
-// was one. Readers stay, and the publisher may come back.
+// Kick ends the publication with ErrKicked. It tells whether there was one. Readers stay, and the publisher may come
+// back.
 func (s *Stream) Kick() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -332,7 +332,7 @@ func (s *Stream) Kick() bool {
 	if p == nil {
 		return false
 	}
-	close(p.ended)
+	p.endLocked(ErrKicked)
 	p.leaveLocked()
 	return true
 }
@@ -352,7 +352,7 @@ func (s *Stream) lingerLocked() {
 func (s *Stream) closeLocked() {
 	s.closed = true
 	if s.publication != nil {
-		close(s.publication.ended)
+		s.publication.endLocked(ErrClosed)
 		s.publication = nil
 	}
 	if s.forget != nil {

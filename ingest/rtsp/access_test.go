@@ -1,17 +1,11 @@
 package rtsp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
+	"encoding/base64"
 	"fmt"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -56,7 +50,7 @@ func TestPushWithTokenInURL(t *testing.T) {
 	}
 }
 
-func TestPullWithTokenAsPassword(t *testing.T) {
+func TestPullWithTokenInURL(t *testing.T) {
 	t.Parallel()
 	camera := newNode(t, func(c *Config) { c.Guard = newGuard(t, auth.NeedToken) })
 	camera.guard = camera.server.config.Guard.(*auth.Guard)
@@ -64,7 +58,7 @@ func TestPullWithTokenAsPassword(t *testing.T) {
 	push(t, camera.url("cam?token="+token), "tcp", picture, x264())
 	camera.track("cam", media.Video)
 	n := newNode(t, func(c *Config) {
-		c.Pull = []Pull{{Stream: "copy", URL: camera.urlAs("anybody", token, "cam"), Transport: "tcp"}}
+		c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam?token=" + token), Transport: "tcp"}}
 	})
 	n.track("copy", media.Video)
 }
@@ -89,11 +83,103 @@ func TestWrongCredentials(t *testing.T) {
 	}
 }
 
+// TestFFmpegSaysWhatIsWrong has people read what they need to know from FFmpeg, and operators from the log.
+func TestFFmpegSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, path, says, logged string }{
+		{"no token", "cup/cam1", "401 Unauthorized", "left without showing credentials"},
+		{"bad token", "cup/cam1?token=x.y.z", "401 Unauthorized", "bad token"},
+		{"wrong password", "ana:wrong@cup/cam1", "401 Unauthorized", "wrong user or password"},
+		{"token for others", "cup/cam1?token=OTHER", "403 Forbidden", "forbidden"},
+		{"bad name", "cup//cam%201?token=OTHER", "400 Bad Request", "method=ANNOUNCE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := locked(t)
+			user, path, is := strings.Cut(c.path, "@")
+			url := n.url(strings.Replace(c.path, "OTHER", n.token("elsewhere", "elsewhere"), 1))
+			if is {
+				name, password, _ := strings.Cut(user, ":")
+				url = n.urlAs(name, password, path)
+			}
+			p := push(t, url, "tcp", picture, x264())
+			if p.ended() {
+				t.Error("it was let in")
+			}
+			if text := p.output.String(); !strings.Contains(text, c.says) {
+				t.Errorf("FFmpeg says:\n%s\nwant %q", text, c.says)
+			}
+			eventually(t, "the refusal in the log", func() bool { return strings.Contains(n.logs.String(), c.logged) })
+			if text := n.logs.String(); c.name != "bad name" && !strings.Contains(text, "stream=cup/cam1") {
+				t.Errorf("the log does not name the stream:\n%s", text)
+			}
+			t.Log(p.output.String())
+		})
+	}
+}
+
+// TestTokensInWrongPlacesAreNotLogged has somebody write & for ?, and somebody fill the log.
+func TestTokensInWrongPlacesAreNotLogged(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	token := n.token("cup/*", "cup/*")
+	r := n.dial(t)
+	for range 50 {
+		if got := r.request("DESCRIBE", n.url("cup/cam1&token="+token), ""); status(got) != "400" {
+			t.Fatal(got)
+		}
+	}
+	text := n.logs.String()
+	if strings.Contains(text, token[:20]) || !strings.Contains(text, "stream=\"cup/cam1&token=[redacted]\"") {
+		t.Errorf("the log is to name the stream, and not the token:\n%s", text)
+	}
+	if lines := strings.Count(text, "RTSP request refused"); lines != maxRefusalLines {
+		t.Errorf("one connection made %d lines; want %d", lines, maxRefusalLines)
+	}
+}
+
+// TestBasicNeedsTLS is R13: over plain RTSP Basic is neither offered nor taken, not even with a good token.
+func TestBasicNeedsTLS(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) {
+		c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned()
+		c.Guard = newGuard(t, auth.NeedToken)
+		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
+	})
+	n.guard = n.server.config.Guard.(*auth.Guard)
+	for _, secret := range []string{"ana:s3cret-of-ana", "any:" + n.token("cup/*", "cup/*")} {
+		basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(secret))
+		for _, secure := range []bool{false, true} {
+			n.secure = secure
+			r := n.dial(t)
+			if got := r.request("DESCRIBE", n.url("cup/cam1"), ""); strings.Contains(got, "WWW-Authenticate: Basic") != secure {
+				t.Errorf("TLS %v: %s", secure, got)
+			}
+			want := "401"
+			if secure {
+				want = "404" // let in, and the stream is not there
+			}
+			if got := r.request("DESCRIBE", n.url("cup/cam1"), "", basic); status(got) != want {
+				t.Errorf("TLS %v: %s; want %s", secure, got, want)
+			}
+		}
+	}
+}
+
+func TestOpenServersAskNobody(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("any:thing"))
+	if got := n.dial(t).request("DESCRIBE", n.url("cam"), "", basic); status(got) != "404" {
+		t.Errorf("an unneeded password: %s; want it overlooked", got)
+	}
+}
+
 // TestTLS pushes and plays over RTSPS, with a token and with Digest (R22).
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) {
-		c.Addr, c.TLSAddr, c.TLS = off, "127.0.0.1:0", selfSigned(t)
+		c.Addr, c.TLSAddr, c.TLS = off, "127.0.0.1:0", selfSigned()
 		c.Guard = newGuard(t, auth.NeedToken)
 		c.Users = []User{{Name: "ana", Password: "s3cret-of-ana", Play: []string{"cup/*"}}}
 	})
@@ -122,21 +208,6 @@ func TestTLS(t *testing.T) {
 	if got := probe(t, url, "tcp", 10); got["h264"] < 10 {
 		t.Errorf("ffprobe read %v", got)
 	}
-}
-
-// selfSigned makes a certificate for this machine.
-func selfSigned(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
 func TestUsersAreChecked(t *testing.T) {

@@ -221,10 +221,10 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (res *ba
 	defer h.contain(c, &res, &err)
 	want, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return answer(base.StatusBadRequest, err.Error()), nil, nil
+		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil
 	}
 	if _, err := h.prove(c, ctx.Request, play, want.name); err != nil {
-		res, err := h.refuse(c, err)
+		res, err := h.refuse(c, play, want.name, err)
 		return res, nil, err
 	}
 	if !accepts(ctx.Request.Header["Accept"]) {

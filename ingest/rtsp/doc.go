@@ -1,6 +1,13 @@
-// Package rtsp is the door for cameras and encoders that speak RTSP 1.0 (RFC 2326): they push to
-// rtsp://host:8554/{stream} with ANNOUNCE and RECORD, or a Puller fetches them from their own URL. The
+// Package rtsp takes in cameras and encoders that speak RTSP 1.0 (RFC 2326): they push to
+// rtsp://host:8554/{stream} with ANNOUNCE and RECORD, or a Pull fetches them from their own URL. The
 // same address lets RTSP players watch any stream with DESCRIBE and PLAY.
+//
+// # Connections
+//
+// A listener admits connections within the quota and ends their TLS. What a connection sends goes by a
+// requestReader before gortsplib sees it: requests that can be answered and interleaved frames pass,
+// others are answered there, with 501 for a method and 505 for a version that is not spoken. So all of
+// it is the same with TLS and without.
 //
 // # Publishing
 //
@@ -19,8 +26,14 @@
 // somebody else publishes under the name; and when its token is no longer valid. The logs go on: their
 // readers wait for the next publisher. A TCP peer that sends faster than real time is made to wait.
 //
-// Over RTSPS all of it is the same, but for UDP, which that listener does not have: media is interleaved into
-// the TLS connection, as SRTP (RFC 4567) where the peer wants it that way.
+// Over RTSPS all of it is the same, but for UDP, which that listener does not have: media is interleaved
+// into the TLS connection. A publisher may encrypt it once more as SRTP, with keys by MIKEY (RTP/SAVP,
+// RFC 7826, appendix C.1), as gortsplib's clients do: AES_CM_128_HMAC_SHA1_80 is taken, other ciphers
+// are answered 466. SRTP is answered 461 without TLS, where its key could be read, and to players, for
+// whom TLS is enough. Cameras that are pulled over rtsps may use TLS alone or SRTP over UDP and TCP.
+//
+// A source that never sets the marker bit is shown one frame late: where its frames end is known only
+// when the next one begins.
 //
 // # Playing
 //
@@ -41,24 +54,29 @@
 //
 // RTSP has no bearer tokens, so there are three ways to show who one is:
 //
-//   - Basic, with a token as the password and any user. It is accepted on plain RTSP although the token
-//     can be read on the way: use it on networks that are trusted, as with every RTSP camera;
-//   - a token as ?token= in the URL, for FFmpeg, which keeps only 127 bytes of user and password;
-//   - Digest (MD5 or SHA-256) for static users of the configuration, as their passwords are known here.
-//     Digest with a token cannot be verified, for a hash of it is all that would come.
+//   - a token as ?token= in the URL, which everybody can send, also FFmpeg, which keeps only 127 bytes
+//     of user and password. It goes before what else a request carries;
+//   - Basic, with a token as the password and any user, or with a user of the configuration: over TLS
+//     alone, as everybody on the way could read it;
+//   - Digest (MD5 or SHA-256, with or without qop=auth) for users of the configuration, as their passwords
+//     are known here. Digest with a token cannot be verified, for a hash of it is all that would come.
 //
-// Digest is offered only where users are configured. Every request that reveals or changes something
-// is checked; a connection that has proven itself for a stream need not do so again, and a failed
-// attempt costs the connection. Where publishing or playing is open to all, nobody is asked.
+// On networks that are not trusted, ?token= wants RTSPS as well.
+//
+// A nonce of Digest is good for one proof, or for one of each higher count; then the answer is 401 with
+// stale=true and another nonce. Every request that reveals or changes something is checked; a connection
+// that has proven itself for a stream need not do so again, and the second wrong attempt costs the
+// connection. Where publishing or playing is open to all, nobody is asked. Why a request was refused stands
+// in the status line of the answer, which FFmpeg and GStreamer print, and in the log with the stream's name.
 //
 // # Bounds
 //
-// Connections are bounded in total and per address; a connection must complete a request every 20
-// seconds until media flows; requests are bounded by gortsplib (64 byte method, 2 KiB URL, 255 headers
-// of 2 KiB, 128 KiB body) and to 160 KiB together. One session per connection, which ends with it, and
-// which no other connection can use, whatever ids it knows. UDP goes only to the address that asked, and
-// to no well-known port. A panic over a packet or a request ends its session.
+// Connections are bounded in total and per address; a connection must complete its handshake, and a
+// request every 20 seconds until media flows. A request has at most 64 headers in 8 KiB, of 2 KiB each,
+// and 128 KiB of body; one is answered at a time. A description has at most 16 tracks. One session per
+// connection, which ends with it, and which no other connection can use, whatever ids it knows. UDP goes
+// only to the address that asked, and to no well-known port, and is taken from the ports that were agreed
+// on. A panic over a packet or a request ends its session.
 //
-// Not done: multicast, HTTP tunnels, back channels. What is no RTSP/1.0 at all is answered 400 or 505 and
-// closes the connection; over TLS it closes without an answer.
+// Not done: multicast, HTTP tunnels, back channels.
 package rtsp

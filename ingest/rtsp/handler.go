@@ -1,7 +1,6 @@
 package rtsp
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,9 +8,9 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
-	lib "github.com/bluenviron/gortsplib/v4/pkg/auth"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 
@@ -29,15 +28,22 @@ type handler struct {
 
 // client is what is known of a connection. It hangs on it as user data.
 type client struct {
-	guest  *guest
+	conn   *serverConn
 	peer   netip.AddrPort
-	nonce  string  // of Digest, fresh for each connection
+	nonce  nonce   // of Digest
 	grants []grant // what it has proven
+
+	unproven media.Name // the stream for which credentials were last asked; empty where they never were
+	failures int        // wrong credentials
+	refusals int        // all requests that were refused
 
 	phase   phase
 	request *base.Request // being answered
 	session session       // nil before ANNOUNCE or SETUP, and after its end
 	own     *gortsplib.ServerSession
+
+	srtp bool       // the SETUP that is being answered asks for SRTP
+	keys *mediaKeys // what it is answered with
 }
 
 // phase is how far a connection has come with its session (RFC 2326, appendix A).
@@ -61,21 +67,21 @@ func clientOf(c *gortsplib.ServerConn) *client { return c.UserData().(*client) }
 
 // OnConnOpen greets a connection.
 func (h *handler) OnConnOpen(ctx *gortsplib.ServerHandlerOnConnOpenCtx) {
-	c := &client{}
-	conn := ctx.Conn.NetConn()
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	c.guest, _ = conn.(*guest)
-	c.peer, _ = netip.ParseAddrPort(ctx.Conn.NetConn().RemoteAddr().String())
-	c.nonce, _ = lib.GenerateNonce() // crypto/rand does not fail
+	c := &client{conn: ctx.Conn.NetConn().(*serverConn)}
+	c.peer, _ = netip.ParseAddrPort(c.conn.RemoteAddr().String())
+	c.nonce = newNonce()
 	ctx.Conn.SetUserData(c)
 }
 
 // OnConnClose ends the session of the connection, also one over UDP: who has gone cannot stop it.
 func (h *handler) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
-	if c := clientOf(ctx.Conn); c.own != nil {
+	c := clientOf(ctx.Conn)
+	if c.own != nil {
 		c.own.Close()
+	}
+	h.counters.undecodable.Add(c.conn.requests.unopened.Load())
+	if c.unproven != "" && len(c.grants) == 0 && c.failures == 0 {
+		h.config.Logger.Warn("RTSP client left without showing credentials", "stream", c.unproven, "peer", c.peer)
 	}
 }
 
@@ -89,11 +95,12 @@ func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 // OnRequest notes what is being answered.
 func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	c := clientOf(conn)
-	c.guest.completed()
+	c.conn.completed()
 	c.request = req
 	if transport := req.Header["Transport"]; len(transport) > 0 {
 		req.Header["Transport"] = withoutSource(transport, "")
 	}
+	c.srtp, c.keys = c.wantsSRTP(req), nil
 	if c.own == nil && len(req.Header["Session"]) > 0 {
 		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
 		// would let any connection from the same address use it.
@@ -107,7 +114,10 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	res.Header["Server"] = base.HeaderValue{"banyan"}
 	refused := res.StatusCode == base.StatusBadRequest || res.StatusCode == base.StatusNotImplemented
 	if refused && !c.phase.allows(c.request.Method) && len(c.request.Header["CSeq"]) == 1 {
-		res.StatusCode = base.StatusMethodNotValidInThisState
+		res.StatusCode, res.StatusMessage = base.StatusMethodNotValidInThisState, ""
+	}
+	if res.StatusCode == base.StatusUnsupportedTransport && len(res.Body) == 0 {
+		h.explainTransports(res)
 	}
 	switch {
 	case res.StatusCode != base.StatusOK:
@@ -117,8 +127,25 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 		}
 	case c.request.Method == base.Teardown:
 		c.phase, c.session, c.own = idle, nil, nil
-		c.guest.flowing.Store(false)
+		c.conn.flowing.Store(false)
+		c.conn.requests.encrypted.Store(nil)
+	case c.keys != nil:
+		if err := c.answerSRTP(res); err != nil {
+			*res = *h.reject(c, c.request.URL.Path, base.StatusKeyManagementError, err)
+			res.Header["CSeq"] = c.request.Header["CSeq"]
+		}
 	}
+}
+
+// explainTransports says in an answer of gortsplib's which transports there are.
+func (h *handler) explainTransports(res *base.Response) {
+	sentence := "Choose RTP/AVP/TCP, interleaved into this connection."
+	if h.lib.UDPRTPAddress != "" {
+		sentence = "Choose RTP/AVP, unicast, over UDP or interleaved into this connection."
+	}
+	explained := answer(res.StatusCode, sentence)
+	res.StatusMessage, res.Body = explained.StatusMessage, explained.Body
+	res.Header["Content-Type"] = explained.Header["Content-Type"]
 }
 
 // allows tells whether a method makes sense in a phase; of those that always do it says yes.
@@ -178,15 +205,15 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *ba
 	defer h.contain(c, &res, &err)
 	to, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return answer(base.StatusBadRequest, err.Error()), nil
+		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil
 	}
 	g, err := h.prove(c, ctx.Request, publish, to.name)
 	if err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, publish, to.name, err)
 	}
 	sources, ignored, err := choose(ctx.Description)
 	if err != nil {
-		return answer(base.StatusUnsupportedMediaType, err.Error()), nil
+		return h.reject(c, ctx.Path, base.StatusUnsupportedMediaType, err), nil
 	}
 	r := &recording{server: h.Server, lib: ctx.Session, grant: g, sources: sources,
 		logger: h.config.Logger.With("stream", to.name, "peer", c.peer)}
@@ -204,7 +231,7 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	defer h.contain(c, &res, &err)
 	from, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return answer(base.StatusBadRequest, err.Error()), nil, nil
+		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil
 	}
 	v := play
 	if c.phase == announced {
@@ -212,11 +239,16 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	}
 	g, err := h.prove(c, ctx.Request, v, from.name)
 	if err != nil {
-		res, err := h.refuse(c, err)
+		res, err := h.refuse(c, v, from.name, err)
 		return res, nil, err
 	}
 	if res := checkTransport(ctx.Request.Header["Transport"], c.peer.Addr()); res != nil {
 		return res, nil, nil
+	}
+	if c.srtp {
+		if c.keys, err = newMediaKeys(ctx.Request.Header["KeyMgmt"], time.Now()); err != nil {
+			return h.reject(c, ctx.Path, base.StatusKeyManagementError, err), nil, nil
+		}
 	}
 	switch s := c.session.(type) {
 	case *recording:
@@ -263,13 +295,13 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return answer(base.StatusMethodNotValidInThisState, "Send ANNOUNCE and SETUP first."), nil
 	}
 	if _, err := h.prove(c, ctx.Request, publish, r.grant.name); err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, publish, r.grant.name, err)
 	}
 	if err := r.start(c, *ctx.Session.SetuppedTransport()); err != nil {
-		return answer(statusOf(err), err.Error()), nil
+		return h.reject(c, ctx.Path, statusOf(err), err), nil
 	}
 	c.phase = recordingMedia
-	c.guest.flow()
+	c.conn.flow()
 	return ok(), nil
 }
 
@@ -282,10 +314,10 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return answer(base.StatusMethodNotValidInThisState, "Send SETUP first."), nil
 	}
 	if _, err := h.prove(c, ctx.Request, play, p.grant.name); err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, play, p.grant.name, err)
 	}
 	c.phase = playing
-	c.guest.flow()
+	c.conn.flow()
 	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
 	return res, nil

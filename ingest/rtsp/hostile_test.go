@@ -3,6 +3,7 @@ package rtsp
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,38 +63,93 @@ func sessionOf(response string) string {
 	return id
 }
 
-// TestHostileRequests is class E of the checklists. After each the server lives and somebody else's
-// frames flow. Where want is empty, the connection is closed without an answer.
+// TestHostileRequests is class E of the checklists, over TCP and over TLS (R12). After each the server lives and
+// somebody else's frames flow.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, func(c *Config) { c.RequestTimeout = 1500 * time.Millisecond; c.Silence = 4 * time.Second })
-	push(t, n.url("other"), "tcp", picture, x264())
-	witness := readFrom(n.track("other", media.Video), log.Live())
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, func(c *Config) {
+				c.RequestTimeout, c.Silence = 1500*time.Millisecond, 4*time.Second
+				c.TLSAddr, c.TLS = "127.0.0.1:0", selfSigned()
+			})
+			n.secure = secure
+			push(t, n.url("other"), "tcp", picture, x264())
+			witness := readFrom(n.track("other", media.Video), log.Live())
+			for _, c := range hostileRequests(n) {
+				t.Run(c.name, func(t *testing.T) {
+					c.check(t, n)
+					frames(t, witness, 1)
+				})
+			}
+			eventually(t, "all hostile sessions to be gone", func() bool { s := n.server.Stats(); return s.Publishers == 1 && s.Players == 0 })
+		})
+	}
+}
+
+// hostileRequest is something that a peer should not do.
+type hostileRequest struct {
+	name string
+	want string // statuses, separated by "|"; empty where the connection is closed without an answer
+	act  func(*raw) string
+}
+
+func (c hostileRequest) check(t *testing.T, n *node) {
+	r := n.dial(t)
+	defer r.conn.Close()
+	response := c.act(r)
+	if got := status(response); !strings.Contains("|"+c.want+"|", "|"+got+"|") {
+		t.Errorf("answered %q; want %q\n%s", got, c.want, response)
+	}
+	if strings.Contains(response, "goroutine") || strings.Contains(response, ".go:") {
+		t.Errorf("the answer tells of our insides: %s", response)
+	}
+}
+
+// hostileRequests are class E. UDP is told by what it answers over TLS: that it is not there.
+func hostileRequests(n *node) []hostileRequest {
 	u := n.url("victim")
-	for _, c := range []struct {
-		name string
-		want string // statuses, separated by "|"
-		act  func(*raw) string
-	}{
+	udp := "200"
+	if n.secure {
+		udp = "461"
+	}
+	return []hostileRequest{
 		{"no CSeq", "400", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\n\r\n") }},
 		{"CSeq text", "200", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: abc\r\n\r\n") }},
 		{"CSeq 2^64", "200", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 18446744073709551616\r\n\r\n") }},
 		{"request line of 1 MiB", "400|", func(r *raw) string { return r.ask("OPTIONS rtsp://" + strings.Repeat("a", 1<<20)) }},
-		{"header without colon", "", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 1\r\nnonsense\r\n\r\n\r\n") }},
+		{"header without colon", "400", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 1\r\nnonsense\r\n\r\n\r\n") }},
 		{"10,000 headers", "400|", func(r *raw) string {
 			return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCSeq: 1\r\n" + strings.Repeat("A: b\r\n", 10000) + "\r\n")
 		}},
 		{"Content-Length -1", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: -1") }},
 		{"Content-Length 2^63", "400", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: 9223372036854775808") }},
 		{"body short", "", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: 100") }},
+		{"body of 128 KiB and a byte", "413", func(r *raw) string { return r.request("ANNOUNCE", u, "", "Content-Length: 131073") }},
+		{"two lengths", "400", func(r *raw) string { return r.request("OPTIONS", u, "", "Content-Length: 0", "content-length: 5") }},
+		{"64 headers", "200", func(r *raw) string { return r.request("OPTIONS", u, "", slices.Repeat([]string{"A: b"}, 63)...) }},
+		{"65 headers", "400", func(r *raw) string { return r.request("OPTIONS", u, "", slices.Repeat([]string{"A: b"}, 64)...) }},
+		{"headers of 7 KiB", "200", func(r *raw) string {
+			return r.request("OPTIONS", u, "", slices.Repeat([]string{"A: " + strings.Repeat("b", 1021)}, 7)...)
+		}},
+		{"headers of 9 KiB", "400|", func(r *raw) string {
+			return r.request("OPTIONS", u, "", slices.Repeat([]string{"A: " + strings.Repeat("b", 1021)}, 9)...)
+		}},
 		{"RTSP/9.9", "505", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/9.9\r\nCSeq: 1\r\n\r\n") }},
 		{"RTSP/2.0", "505", func(r *raw) string { return r.ask("OPTIONS * RTSP/2.0\r\nCSeq: 1\r\n\r\n") }},
 		{"RTSP/1.1", "505", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.1\r\nCSeq: 1\r\n\r\n") }},
 		{"OPTIONS *", "200", func(r *raw) string { return r.ask("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n") }},
-		{"method of 4 KiB", "400|", func(r *raw) string {
+		{"method of 4 KiB", "501", func(r *raw) string {
 			return r.ask(strings.Repeat("A", 4096) + " " + u + " RTSP/1.0\r\nCSeq: 1\r\n\r\n")
 		}},
 		{"unknown method", "501", func(r *raw) string { return r.request("DANCE", u, "") }},
+		{"method unlike any other", "501", func(r *raw) string { return r.request("HELLO", u, "") }},
+		{"method in lower case", "400", func(r *raw) string { return r.request("options", u, "") }},
+		{"OPTIONS after an unknown method with a body", "200", func(r *raw) string {
+			r.request("HELLO", u, "OPTIONS * RTSP/1.0\r\n\r\n")
+			return r.request("OPTIONS", u, "")
+		}},
 		{"URL without host", "400|404|", func(r *raw) string { return r.request("DESCRIBE", "rtsp:///x", "") }},
 		{"URL with ..", "400", func(r *raw) string { return r.request("DESCRIBE", u+"/../../etc/passwd", "") }},
 		{"URL with %00", "400|", func(r *raw) string { return r.request("DESCRIBE", u+"%00", "") }},
@@ -131,7 +187,13 @@ func TestHostileRequests(t *testing.T) {
 		{"client_port=0-65536", "461|400", setup(u, "Transport: RTP/AVP;unicast;client_port=0-65536;mode=record")},
 		{"client_port=22-23", "461", setup(u, "Transport: RTP/AVP;unicast;client_port=22-23;mode=record")},
 		{"destination of another host", "461", setup(u, "Transport: RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001;mode=record")},
-		{"source that is a name", "200", setup(u, "Transport: RTP/AVP;unicast;source=canary.invalid;client_port=5000-5001;mode=record")},
+		{"source that is a name", udp, setup(u, "Transport: RTP/AVP;unicast;source=canary.invalid;client_port=5000-5001;mode=record")},
+		{"destination of another host, to play", "461", func(r *raw) string {
+			return r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP;unicast;destination=192.0.2.1;client_port=5000-5001")
+		}},
+		{"client_port=1022-1023, to play", "461", func(r *raw) string {
+			return r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP;unicast;client_port=1022-1023")
+		}},
 		{"multicast", "461", setup(u, "Transport: RTP/AVP;multicast;mode=record")},
 		{"ttl 999999999999", "400", setup(u, "Transport: RTP/AVP;unicast;client_port=5000-5001;ttl=999999999999;mode=record")},
 		{"mode unknown", "400", setup(u, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=dance")},
@@ -142,7 +204,7 @@ func TestHostileRequests(t *testing.T) {
 			id := sessionOf(r.request("SETUP", n.url("other/trackID=0"), "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"))
 			return r.request("RECORD", n.url("other"), "", "Session: "+id)
 		}},
-		{"mixed transports", "400", func(r *raw) string {
+		{"mixed transports", map[string]string{"200": "400", "461": "461"}[udp], func(r *raw) string {
 			two := announcement + strings.Replace(announcement[strings.Index(announcement, "m="):], "streamid=0", "streamid=1", 1)
 			r.request("ANNOUNCE", u, two)
 			r.request("SETUP", u+"/streamid=0", "", record)
@@ -163,19 +225,19 @@ func TestHostileRequests(t *testing.T) {
 		}},
 		{"$ frame before any session", "400", func(r *raw) string { return r.ask("$\x00\x00\x04abcd") }},
 		{"$ frame on an unset channel", "200", func(r *raw) string {
-			live := n.recording(t, "victim")
+			live := n.recording(r.t, "victim")
 			_, _ = io.WriteString(live.conn, "$\x0a\x00\x04abcd")
 			return live.request("OPTIONS", u, "")
 		}},
 		{"garbage in $ frames", "200", func(r *raw) string {
-			live := n.recording(t, "victim")
+			live := n.recording(r.t, "victim")
 			for size := range 40 {
 				_, _ = fmt.Fprintf(live.conn, "$%c%c%c%s", size%2, 0, size, strings.Repeat("\x80", size))
 			}
 			return live.request("OPTIONS", u, "")
 		}},
 		{"$ of 65535 bytes and no more", "", func(r *raw) string {
-			return n.recording(t, "victim").ask("$\x00\xff\xff")
+			return n.recording(r.t, "victim").ask("$\x00\xff\xff")
 		}},
 		{"$ within a header", "400|", func(r *raw) string { return r.ask("OPTIONS " + u + " RTSP/1.0\r\nCS$\x00\x00\x04abcdeq: 1\r\n\r\n") }},
 		{"HTTP tunnel", "400", func(r *raw) string {
@@ -183,21 +245,7 @@ func TestHostileRequests(t *testing.T) {
 		}},
 		{"idle", "", func(r *raw) string { return r.ask("") }},
 		{"1 byte, then nothing", "", func(r *raw) string { return r.ask("O") }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := n.dial(t)
-			response := c.act(r)
-			if got := status(response); !strings.Contains("|"+c.want+"|", "|"+got+"|") {
-				t.Errorf("answered %q; want %q\n%s", got, c.want, response)
-			}
-			if strings.Contains(response, "goroutine") || strings.Contains(response, ".go:") {
-				t.Errorf("the answer tells of our insides: %s", response)
-			}
-			r.conn.Close()
-			frames(t, witness, 1)
-		})
 	}
-	eventually(t, "all hostile sessions to be gone", func() bool { s := n.server.Stats(); return s.Publishers == 1 && s.Players == 0 })
 }
 
 func setup(u, header string) func(*raw) string {
@@ -228,59 +276,79 @@ func TestSlowRequestIsCutOff(t *testing.T) {
 func TestConnectionsAreBoundedPerAddress(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) { c.MaxConnsPerIP = 3 })
-	var guests []*raw
+	var admitted []*raw
 	for range 3 {
 		r := n.dial(t)
 		if got := status(r.request("OPTIONS", n.url("x"), "")); got != "200" {
 			t.Fatalf("within the bound: %s", got)
 		}
-		guests = append(guests, r)
+		admitted = append(admitted, r)
 	}
 	if got := n.dial(t).request("OPTIONS", n.url("x"), ""); got != "" {
 		t.Errorf("over the bound: %s", got)
 	}
-	guests[0].conn.Close()
+	admitted[0].conn.Close()
 	eventually(t, "room for another", func() bool { return status(n.dial(t).request("OPTIONS", n.url("x"), "")) == "200" })
 	if n.server.Stats().RefusedConns == 0 {
 		t.Error("the refusal was not counted")
 	}
 }
 
+// protected are requests that need credentials, each with what it takes besides.
+func protected(n *node) map[string]func(r *raw, headers ...string) string {
+	u := n.url("cup/cam1")
+	return map[string]func(r *raw, headers ...string) string{
+		"DESCRIBE": func(r *raw, headers ...string) string { return r.request("DESCRIBE", u, "", headers...) },
+		"ANNOUNCE": func(r *raw, headers ...string) string { return r.request("ANNOUNCE", u, announcement, headers...) },
+		"SETUP": func(r *raw, headers ...string) string {
+			return r.request("SETUP", u+"/trackID=0", "", append(headers, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")...)
+		},
+	}
+}
+
 func TestChallenge(t *testing.T) {
 	t.Parallel()
 	n := locked(t)
-	for _, method := range []string{"DESCRIBE", "ANNOUNCE", "SETUP"} {
+	for method, ask := range protected(n) {
 		r := n.dial(t)
-		body, url, more := "", n.url("cup/cam1"), "X: y"
-		switch method {
-		case "ANNOUNCE":
-			body = announcement
-		case "SETUP":
-			url, more = url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
-		}
-		got := r.request(method, url, body, more)
-		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: ") != 3 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
+		got := ask(r)
+		if status(got) != "401" || strings.Count(got, "WWW-Authenticate: Digest ") != 2 || !strings.Contains(got, "SHA-256") || !strings.Contains(got, "CSeq: 7") {
 			t.Errorf("%s without credentials: %s", method, got)
 		}
-		for _, authorization := range []string{
-			`Digest username="ana", realm="banyan", nonce="", uri="x", response="00"`,
-			`Digest username="ana", realm="banyan", nonce="old", uri="x", response="00"`,
-		} {
-			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" || !strings.Contains(got, `stale="true"`) {
+		for _, nonce := range []string{"", "old"} {
+			authorization := `Authorization: Digest username="ana", realm="banyan", nonce="` + nonce + `", uri="x", response="00"`
+			if got := ask(r, authorization); status(got) != "401" || !strings.Contains(got, `stale="true"`) {
 				t.Errorf("%s with an old nonce: %s", method, got)
 			}
 		}
-		for _, authorization := range []string{
-			"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
-		} {
+	}
+}
+
+// TestGuessesCostTheConnection shows wrong credentials more than once.
+func TestGuessesCostTheConnection(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	for _, authorization := range []string{
+		"Basic", "Basic !!!", "Bearer x", "Digest", "Digest username=\"ana\"", "Basic YW5hOndyb25n", "Basic OnBhc3M=",
+	} {
+		for method, ask := range protected(n) {
 			r := n.dial(t)
-			if got := r.request(method, url, body, more, "Authorization: "+authorization); status(got) != "401" {
-				t.Errorf("%s with %q: %s", method, authorization, got)
-			}
-			if got := r.request("OPTIONS", n.url("x"), ""); got != "" {
-				t.Errorf("after wrong credentials the connection goes on: %s", got)
-			}
+			guess(r, method, ask, "Authorization: "+authorization)
+			r.conn.Close()
 		}
+	}
+}
+
+// guess shows wrong credentials until the connection ends.
+func guess(r *raw, method string, ask func(r *raw, headers ...string) string, authorization string) {
+	r.t.Helper()
+	for range maxFailures {
+		if got := ask(r, authorization); status(got) != "401" {
+			r.t.Errorf("%s with %q: %s", method, authorization, got)
+		}
+	}
+	if got := r.request("OPTIONS", "*", ""); got != "" {
+		r.t.Errorf("after %q the connection goes on: %s", authorization, got)
 	}
 }
 

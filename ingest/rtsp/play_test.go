@@ -110,13 +110,10 @@ func TestPlayToGStreamer(t *testing.T) {
 	}
 }
 
-// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
-func TestPlayTellsWhereAndWhen(t *testing.T) {
-	t.Parallel()
-	n := newNode(t, nil)
-	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
-	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
-	u, err := base.ParseURL(n.url("cam"))
+// player is a client that has set up all tracks of a stream, and not sent PLAY.
+func (n *node) player(t *testing.T, stream string) *gortsplib.Client {
+	t.Helper()
+	u, err := base.ParseURL(n.url(stream))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +122,7 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 	if err := c.Start2(); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
 	session, _, err := c.Describe(u)
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +130,16 @@ func TestPlayTellsWhereAndWhen(t *testing.T) {
 	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// TestPlayTellsWhereAndWhen checks RTP-Info, sender reports and timestamps against the log.
+func TestPlayTellsWhereAndWhen(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, tone, x264(), []string{"-c:a", "libopus"})
+	logs := map[media.Kind]*log.Log{media.Video: n.track("cam", media.Video), media.Audio: n.track("cam", media.Audio)}
+	c := n.player(t, "cam")
 	type seen struct {
 		kind   media.Kind
 		packet *rtp.Packet
@@ -193,23 +200,7 @@ func TestPlayerIsToldOfItsEnd(t *testing.T) {
 	n := newNode(t, nil)
 	push(t, n.url("cam"), "tcp", picture, x264())
 	n.track("cam", media.Video)
-	u, err := base.ParseURL(n.url("cam"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp := gortsplib.TransportTCP
-	c := &gortsplib.Client{Scheme: u.Scheme, Host: u.Host, Transport: &tcp}
-	if err := c.Start2(); err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	session, _, err := c.Describe(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetupAll(session.BaseURL, session.Medias); err != nil {
-		t.Fatal(err)
-	}
+	c := n.player(t, "cam")
 	bye := make(chan struct{}, 1)
 	c.OnPacketRTCPAny(func(_ *description.Media, p rtcp.Packet) {
 		if _, ok := p.(*rtcp.Goodbye); ok {
@@ -226,6 +217,49 @@ func TestPlayerIsToldOfItsEnd(t *testing.T) {
 		t.Error("no BYE came")
 	}
 	eventually(t, "the player to be gone", func() bool { return n.server.Stats().Players == 0 })
+}
+
+// fragile is a player's session that breaks at the third packet.
+type fragile struct{ packets, closed int }
+
+func (f *fragile) WritePacketRTP(*description.Media, *rtp.Packet) error {
+	if f.packets++; f.packets == 3 {
+		panic("the third packet")
+	}
+	return nil
+}
+
+func (f *fragile) WritePacketRTCP(*description.Media, rtcp.Packet) error { return nil }
+func (f *fragile) Close()                                                { f.closed++ }
+
+// TestPanicEndsOnePlayer has sending to one player break: it is closed, and others are played on to.
+func TestPanicEndsOnePlayer(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	push(t, n.url("cam"), "tcp", picture, x264())
+	l := n.track("cam", media.Video)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	o, err := n.server.find(ctx, target{name: "cam"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	to := &fragile{}
+	s := &sender{
+		player: &player{server: n.server, logger: n.server.config.Logger},
+		to:     to, track: o.tracks[0], cursor: l.Cursor(log.LastKeyframe()),
+	}
+	s.run(ctx)
+	if to.packets != 3 || to.closed != 1 {
+		t.Errorf("%d packets were sent and the session was closed %d times; want 3 and 1", to.packets, to.closed)
+	}
+	if text := n.logs.String(); !strings.Contains(text, "a packet broke the RTSP player") || !strings.Contains(text, "the third packet") {
+		t.Errorf("the log does not tell:\n%s", text)
+	}
+	if got := probe(t, n.url("cam"), "tcp", 10); got["h264"] < 10 {
+		t.Errorf("another player read %v", got)
+	}
 }
 
 // silence supplies every stream with a format of Opus packets.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
 	"github.com/pion/rtcp"
@@ -31,6 +32,13 @@ const (
 	// BYE is given this long to leave the queue.
 	farewell = 500 * time.Millisecond
 )
+
+// receiver is whom RTP is sent to: a session of our server.
+type receiver interface {
+	WritePacketRTP(*description.Media, *rtp.Packet) error
+	WritePacketRTCP(*description.Media, rtcp.Packet) error
+	Close()
+}
 
 // player is a session that watches.
 type player struct {
@@ -117,6 +125,7 @@ func (p *player) stop() {
 // sender sends one track to one player.
 type sender struct {
 	player *player
+	to     receiver
 	track  *offered
 	index  int
 	cursor *log.Cursor
@@ -143,7 +152,7 @@ func (p *player) senders() []*sender {
 		if !wanted[t.media.Control] {
 			continue
 		}
-		s := &sender{player: p, track: t, index: i, cursor: t.subscription.Log().Cursor(begin)}
+		s := &sender{player: p, to: p.lib, track: t, index: i, cursor: t.subscription.Log().Cursor(begin)}
 		s.cursor.MaxLag = playerLag
 		s.ssrc = stats.Medias[t.media].Formats[t.media.Formats[0]].LocalSSRC
 		s.seq = uint16(s.ssrc) // unpredictable, as RFC 3550, section 5.1, wants it
@@ -163,7 +172,7 @@ func (s *sender) run(ctx context.Context) {
 		if broken := recover(); broken != nil {
 			s.player.logger.Error("a packet broke the RTSP player", "track", s.track.subscription.Log().ID().String(),
 				"cause", broken, "stack", string(debug.Stack()))
-			s.player.lib.Close()
+			s.to.Close()
 		}
 	}()
 	err := s.sendAll(ctx)
@@ -176,7 +185,7 @@ func (s *sender) run(ctx context.Context) {
 	case <-time.After(farewell):
 	case <-ctx.Done():
 	}
-	s.player.lib.Close()
+	s.to.Close()
 }
 
 func (s *sender) sendAll(ctx context.Context) error {
@@ -223,7 +232,7 @@ func (s *sender) sendOne(ctx context.Context, packet *media.Packet) error {
 		Payload: packet.Payload,
 	}
 	for waited := time.Duration(0); ; waited += queueStep {
-		err := s.player.lib.WritePacketRTP(s.track.media, out)
+		err := s.to.WritePacketRTP(s.track.media, out)
 		switch {
 		case err == nil:
 			s.seq++
@@ -263,7 +272,7 @@ func (s *sender) reportAt(packet *media.Packet) {
 
 // write queues a report; one that finds the queue full is dropped, as the next will do.
 func (s *sender) write(packet rtcp.Packet) {
-	_ = s.player.lib.WritePacketRTCP(s.track.media, packet)
+	_ = s.to.WritePacketRTCP(s.track.media, packet)
 }
 
 // sleep waits for d; it tells whether it was not interrupted.

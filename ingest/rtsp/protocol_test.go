@@ -1,10 +1,17 @@
 package rtsp
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/pion/rtp"
+
+	"banyan/relay/log"
 	"banyan/relay/media"
 )
 
@@ -71,4 +78,117 @@ func TestProtocol(t *testing.T) {
 		t.Errorf("PLAY after TEARDOWN: %s", got)
 	}
 	eventually(t, "the player to be gone", func() bool { return n.server.Stats().Players == 0 })
+}
+
+// TestRequestsAreAnsweredInTurn sends several at once (R19: one in flight).
+func TestRequestsAreAnsweredInTurn(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	r := n.dial(t)
+	var requests, answers string
+	for i := range 20 {
+		requests += fmt.Sprintf("OPTIONS %s RTSP/1.0\r\nCSeq: %d\r\n\r\n", n.url("cam"), i)
+	}
+	if _, err := io.WriteString(r.conn, requests); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		for !strings.Contains(answers, fmt.Sprintf("CSeq: %d\r\n", i)) {
+			more := r.ask("")
+			if more == "" {
+				t.Fatalf("request %d was not answered in its turn: %s", i, answers)
+			}
+			answers += more
+		}
+	}
+}
+
+// TestUDPComesFromThePublisherAlone is R20: packets from another port of the same host are not the publisher's.
+func TestUDPComesFromThePublisherAlone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	own, reports, err := listenPair("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	defer reports.Close()
+	foreign, foreignReports, err := listenPair("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	defer foreignReports.Close()
+	r := n.announced(t, "cam")
+	setup := r.request("SETUP", n.url("cam/streamid=0"), "", fmt.Sprintf("Transport: RTP/AVP;unicast;client_port=%d-%d;mode=record",
+		own.LocalAddr().(*net.UDPAddr).Port, reports.LocalAddr().(*net.UDPAddr).Port))
+	if got := r.request("RECORD", n.url("cam"), "", "Session: "+sessionOf(setup)); status(got) != "200" {
+		t.Fatal(got)
+	}
+	to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	transport := header(setup, "Transport")
+	if _, err := fmt.Sscanf(transport[strings.Index(transport, "server_port="):], "server_port=%d-", &to.Port); err != nil {
+		t.Fatal(err)
+	}
+	ownSlice, foreignSlice := keySlices[0], []byte{0x65, 0x88, 9}
+	sequence := uint16(0)
+	send := func(from net.PacketConn, timestamp uint32, payload []byte) {
+		packet, err := (&rtp.Packet{
+			Header: rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: sequence, Timestamp: timestamp, SSRC: 7,
+				Marker: payload[0] == ownSlice[0]},
+			Payload: payload,
+		}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := from.WriteTo(packet, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; !n.began("cam"); i++ {
+		if i == 300 {
+			t.Fatal("the publisher's own packets make no track")
+		}
+		for _, unit := range [][]byte{sps, pps, foreignSlice} {
+			sequence++
+			send(foreign, uint32(2*i)*1500, unit)
+		}
+		for _, unit := range [][]byte{sps, pps, ownSlice} {
+			sequence++
+			send(own, uint32(2*i+1)*1500, unit)
+		}
+		time.Sleep(time.Second / 30) // the pace of the camera
+	}
+	for i, f := range frames(t, readFrom(n.track("cam", media.Video), log.KeyframeBefore(0)), 4) {
+		if units := pictureUnits(f); len(units) != 1 || !bytes.Equal(units[0], ownSlice) {
+			t.Errorf("frame %d has %x; want the publisher's %x", i, units, ownSlice)
+		}
+	}
+}
+
+// TestHandshakesAreBounded has peers of the TLS listener who never get to a request, and one of the other who speaks TLS.
+func TestHandshakesAreBounded(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) {
+		c.TLSAddr, c.TLS, c.RequestTimeout = "127.0.0.1:0", selfSigned(), time.Second
+	})
+	const hello = "\x16\x03\x01\x00\xc0\x01\x00\x00\xbc\x03\x03"
+	for _, c := range []struct {
+		name, sent, want string
+		addr             net.Addr
+	}{
+		{"nothing, to TLS", "", "", n.server.TLSAddr()},
+		{"the beginning of a hello, to TLS", hello, "", n.server.TLSAddr()},
+		{"the beginning of a hello, without TLS", hello, "400", n.server.Addr()},
+	} {
+		conn, err := net.Dial("tcp", c.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &raw{t: t, conn: conn}
+		if got := r.ask(c.sent); status(got) != c.want {
+			t.Errorf("%s: %q; want %q", c.name, got, c.want)
+		}
+		conn.Close()
+	}
 }

@@ -16,8 +16,10 @@ import (
 
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
 
 	"banyan/ingest"
+	"banyan/relay/auth"
 	"banyan/relay/media"
 )
 
@@ -162,7 +164,7 @@ func (p *puller) once(ctx context.Context) error {
 	defer client.Close()
 	session, _, err := client.Describe(u)
 	if err != nil {
-		return fmt.Errorf("describe: %w", err)
+		return p.explain(fmt.Errorf("describe: %w", err))
 	}
 	sources, ignored, err := choose(session)
 	if err != nil {
@@ -170,10 +172,22 @@ func (p *puller) once(ctx context.Context) error {
 	}
 	for _, s := range sources {
 		if _, err := client.Setup(session.BaseURL, s.media, 0, 0); err != nil {
-			return fmt.Errorf("set up %s: %w", s.params.Codec, err)
+			return p.explain(fmt.Errorf("set up %s: %w", s.params.Codec, err))
 		}
 	}
 	return a.play(ctx, client, sources, ignored)
+}
+
+// explain puts what the operator can do in front of an error that comes of missing or wrong credentials.
+func (p *puller) explain(err error) error {
+	var answered liberrors.ErrClientBadStatusCode
+	if !errors.As(err, &answered) || answered.Code != base.StatusUnauthorized {
+		return err
+	}
+	if p.url.User == nil && !p.url.Query().Has("token") {
+		return fmt.Errorf("the camera wants to know who asks: put user:password@ (or ?token=, for a Banyan) into its url in rtsp.pull: %w", err)
+	}
+	return fmt.Errorf("the camera does not take the user and password (or the token) of its url in rtsp.pull: correct them there: %w", err)
 }
 
 // attempt is one connection to a camera, with its redirects.
@@ -183,7 +197,7 @@ type attempt struct {
 	lost   atomic.Uint64
 
 	mu    sync.Mutex
-	conns []*guest // all that were dialled
+	conns []*boundedConn // all that were dialled
 }
 
 func (a *attempt) client(u *base.URL) (*gortsplib.Client, error) {
@@ -219,12 +233,12 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	g := &guest{Conn: conn, timeout: p.server.config.RequestTimeout, leave: func() {}}
-	g.completed()
+	c := &boundedConn{Conn: conn, timeout: p.server.config.RequestTimeout}
+	c.completed()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.conns = append(a.conns, g)
-	return g, nil
+	a.conns = append(a.conns, c)
+	return c, nil
 }
 
 // check takes a foreign "source=" out of answers: our packets would go there.
@@ -263,16 +277,16 @@ func withoutSource(header base.HeaderValue, host string) base.HeaderValue {
 func (a *attempt) flow() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range a.conns {
-		g.flow()
+	for _, c := range a.conns {
+		c.flow()
 	}
 }
 
 func (a *attempt) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range a.conns {
-		g.Conn.Close()
+	for _, c := range a.conns {
+		c.Close()
 	}
 }
 
@@ -296,7 +310,7 @@ func (a *attempt) play(ctx context.Context, client *gortsplib.Client, sources []
 	}
 	a.flow() // before PLAY is sent: the first burst may come with its answer
 	if _, err := client.Play(nil); err != nil {
-		return fmt.Errorf("play: %w", err)
+		return p.explain(fmt.Errorf("play: %w", err))
 	}
 	p.logger.Info("pulling", "ignored_tracks", ignored)
 	p.server.counters.publishers.Add(1)
@@ -308,7 +322,7 @@ func (a *attempt) play(ctx context.Context, client *gortsplib.Client, sources []
 	case err = <-ended:
 	case err = <-broken:
 	case <-publication.Ended():
-		err = errors.New("another publisher has taken the name over")
+		err = publication.Cause()
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -320,9 +334,9 @@ func (a *attempt) play(ctx context.Context, client *gortsplib.Client, sources []
 	return err
 }
 
-// scrub makes text of an error, without the camera's user and password and not endless.
+// scrub makes text of an error, without the camera's user, password or token, and not endless.
 func (p *puller) scrub(err error) string {
-	text := err.Error()
+	text := auth.RedactText(err.Error())
 	if p.url.User != nil {
 		password, _ := p.url.User.Password()
 		for _, secret := range []string{p.url.User.String(), password, url.QueryEscape(password), url.PathEscape(password)} {

@@ -105,6 +105,15 @@ func (c *cable) cut() {
 	c.open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
 }
 
+func TestPullOverTLS(t *testing.T) {
+	t.Parallel()
+	camera := secureNode(t)
+	push(t, camera.url("cam"), "tcp", picture, x264())
+	camera.track("cam", media.Video)
+	n := newNode(t, func(c *Config) { c.Pull = []Pull{{Stream: "copy", URL: camera.url("cam"), Transport: "tcp"}} })
+	frames(t, readFrom(n.track("copy", media.Video), log.LastKeyframe()), 10)
+}
+
 func TestPullFallsBackToTCP(t *testing.T) {
 	t.Parallel()
 	camera := newNode(t, func(c *Config) { c.UDPAddr = "off" })
@@ -329,6 +338,40 @@ func TestRedirectsAreBounded(t *testing.T) {
 	attemptAt(t, c, "")
 	if n := c.conns.Load(); n > maxDials {
 		t.Errorf("%d connections were made; want at most %d", n, maxDials)
+	}
+}
+
+// TestPullSaysWhatToDoAboutPasswords has the operator of a pull read what to change, and no secret.
+func TestPullSaysWhatToDoAboutPasswords(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	token := n.token("elsewhere", "elsewhere")
+	for _, c := range []struct{ url, want string }{
+		{n.url("cup/cam1"), "put user:password@ (or ?token="},
+		{n.urlAs("ana", "hunter2", "cup/cam1"), "does not take the user and password"},
+		{n.url("cup/cam1?token=x" + token), "does not take the user and password (or the token)"},
+		{n.url("cup/cam1?token=" + token), "403 (Forbidden: You may not play this stream"},
+	} {
+		p, err := n.server.newPull(Pull{Stream: "copy", URL: c.url, Transport: "tcp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		err = p.once(ctx)
+		cancel()
+		if err == nil {
+			t.Fatalf("%s was played", c.url)
+		}
+		if text := p.scrub(err); !strings.Contains(text, c.want) || strings.Contains(text, "hunter2") || strings.Contains(text, token[:20]) {
+			t.Errorf("the pull tells %q; want %q and no secret", text, c.want)
+		}
+	}
+	p, err := n.server.newPull(Pull{Stream: "copy", URL: n.url("cup/cam1?token=" + token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := p.scrub(fmt.Errorf("dial %s: refused", p.url)); strings.Contains(text, token[:20]) {
+		t.Errorf("the token is told: %s", text)
 	}
 }
 

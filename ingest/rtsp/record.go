@@ -45,12 +45,12 @@ func (r *recording) start(c *client, transport gortsplib.Transport) error {
 	return nil
 }
 
-// watchName ends the session when somebody else publishes under its name.
+// watchName ends the session when it no longer holds its name.
 func (r *recording) watchName() {
 	select {
 	case <-r.done:
 	case <-r.publisher.publication.Ended():
-		r.logger.Info("another publisher has taken the name over: closing the RTSP session")
+		r.logger.Info("closing the RTSP session", "cause", r.publisher.publication.Cause())
 		r.lib.Close()
 	}
 }

@@ -31,7 +31,7 @@ type Config struct {
 	Hub *relay.Hub
 	// Guard decides about tokens.
 	Guard Guard
-	// Users may use Digest authentication.
+	// Users may use Digest authentication, and Basic over TLS.
 	Users []User
 
 	// Addr is where to listen for RTSP. If empty, ":8554". "off" leaves RTSPS alone.
@@ -89,7 +89,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Server is the RTSP door. Make one with New and Run it once.
+// Server serves RTSP and RTSPS, and fetches cameras. Make one with New and Run it once.
 type Server struct {
 	config   Config
 	users    users
@@ -97,7 +97,7 @@ type Server struct {
 	counters counters
 
 	life  context.Context // Run's, for handlers, whom gortsplib gives none; set before it accepts
-	crowd *crowd          // who is connected
+	quota *quota          // who is connected
 
 	listening chan struct{} // closed when the addresses are set
 	addr      net.Addr      // nil where this is off
@@ -144,7 +144,7 @@ func New(config Config) (*Server, error) {
 		return nil, errors.New("rtsp: RTSPS needs a certificate: set TLS")
 	}
 	s := &Server{config: config, users: users, listening: make(chan struct{})}
-	s.crowd = newCrowd(config, &s.counters.refusedConns)
+	s.quota = newQuota(config, &s.counters.refusedConns)
 	for i, p := range config.Pull {
 		one, err := s.newPull(p)
 		if err != nil {
@@ -212,11 +212,11 @@ func serve(ctx context.Context, lib *gortsplib.Server) error {
 	}
 }
 
-// newLib makes gortsplib's part of a listener.
-func (s *Server) newLib(address string, addr *net.Addr) *gortsplib.Server {
+// newLib makes gortsplib's part of a listener; secure is nil for plain RTSP.
+func (s *Server) newLib(address string, secure *tls.Config, addr *net.Addr) *gortsplib.Server {
 	lib := &gortsplib.Server{
 		RTSPAddress: address,
-		ReadTimeout: s.config.Silence, // for a publisher; before that the door sees to it
+		ReadTimeout: s.config.Silence, // for a publisher; before that boundedConn sees to it
 		// A player that takes this long for a packet is gone.
 		WriteTimeout: 10 * time.Second,
 		// A player's queue takes a burst of a second of HD video; what is more waits in the log.
@@ -230,7 +230,7 @@ func (s *Server) newLib(address string, addr *net.Addr) *gortsplib.Server {
 			return nil, err
 		}
 		*addr = l.Addr()
-		return &door{Listener: l, crowd: s.crowd, secure: lib.TLSConfig != nil}, nil
+		return &listener{Listener: l, quota: s.quota, tls: secure}, nil
 	}
 	return lib
 }
@@ -240,7 +240,7 @@ func (s *Server) openPlain() (*gortsplib.Server, error) {
 	if s.config.Addr == off {
 		return nil, nil
 	}
-	lib := s.newLib(s.config.Addr, &s.addr)
+	lib := s.newLib(s.config.Addr, nil, &s.addr)
 	if err := s.bindUDP(lib); err != nil {
 		return nil, err
 	}
@@ -256,8 +256,7 @@ func (s *Server) openTLS() (*gortsplib.Server, error) {
 	if s.config.TLSAddr == "" {
 		return nil, nil
 	}
-	lib := s.newLib(s.config.TLSAddr, &s.tlsAddr)
-	lib.TLSConfig = s.config.TLS
+	lib := s.newLib(s.config.TLSAddr, s.config.TLS, &s.tlsAddr)
 	if err := lib.Start(); err != nil {
 		return nil, fmt.Errorf("rtsp.tls.addr: listen on %s: %w", s.config.TLSAddr, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/relay"
 	"banyan/relay/log"
 	"banyan/relay/media"
 )
@@ -83,6 +84,26 @@ func TestSecondPublisherTakesOver(t *testing.T) {
 	}
 	if text := n.logs.String(); !strings.Contains(text, "another publisher has taken the name over") {
 		t.Error("the takeover is not in the log")
+	}
+}
+
+func TestKickIsNoTakeover(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	publisher := push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	stream, err := n.hub.Stream("cam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !stream.Kick() {
+		t.Fatal("there was nobody to kick")
+	}
+	publisher.ended() // its connection was closed
+	eventually(t, "the session to be gone", func() bool { return n.server.Stats().Publishers == 0 })
+	text := n.logs.String()
+	if !strings.Contains(text, relay.ErrKicked.Error()) || strings.Contains(text, relay.ErrTakenOver.Error()) {
+		t.Errorf("the log tells another cause:\n%s", text)
 	}
 }
 

@@ -3,12 +3,22 @@ package rtsp
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +37,39 @@ func TestMain(m *testing.M) {
 	// Cameras run in real time and cost little: more at once than there are cores.
 	flag.Parse()
 	_ = flag.Set("test.parallel", "6")
-	goleak.VerifyTestMain(m)
+	forget, err := trustOurselves()
+	if err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { forget(); os.Exit(code) }))
 }
+
+// certificate is that of all servers here. Clients of this process trust it.
+var certificate tls.Certificate
+
+// trustOurselves makes the certificate, and has Go take it for one of the system's.
+func trustOurselves() (forget func(), err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	certificate = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	file, err := os.CreateTemp("", "banyan-rtsp-*.pem")
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(pem.Encode(file, &pem.Block{Type: "CERTIFICATE", Bytes: der}), file.Close()); err != nil {
+		return nil, err
+	}
+	return func() { os.Remove(file.Name()) }, os.Setenv("SSL_CERT_FILE", file.Name())
+}
+
+func selfSigned() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{certificate}} }
 
 // patience bounds every wait of these tests, for a busy machine.
 const patience = 20 * time.Second
@@ -40,6 +81,7 @@ type node struct {
 	server *Server
 	guard  *auth.Guard
 	logs   *logBook
+	secure bool // url and dial go by TLS
 }
 
 // newNode starts a server that is open to all unless config has a guard.
@@ -109,7 +151,12 @@ func (n *node) token(publish, play string) string {
 	return token
 }
 
-func (n *node) url(path string) string { return fmt.Sprintf("rtsp://%s/%s", n.server.Addr(), path) }
+func (n *node) url(path string) string {
+	if n.secure {
+		return fmt.Sprintf("rtsps://%s/%s", n.server.TLSAddr(), path)
+	}
+	return fmt.Sprintf("rtsp://%s/%s", n.server.Addr(), path)
+}
 
 // track waits for a source track to have begun.
 func (n *node) track(name media.Name, kind media.Kind) *log.Log {
@@ -128,6 +175,12 @@ func (n *node) track(name media.Name, kind media.Kind) *log.Log {
 		return found != nil
 	})
 	return found
+}
+
+// began tells whether a track of a stream has begun.
+func (n *node) began(name media.Name) bool {
+	stream, err := n.hub.Stream(name)
+	return err == nil && slices.ContainsFunc(stream.Published(), func(t relay.Track) bool { return t.Params != nil })
 }
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -248,7 +301,13 @@ type raw struct {
 
 func (n *node) dial(t *testing.T) *raw {
 	t.Helper()
-	c, err := net.Dial("tcp", n.server.Addr().String())
+	var c net.Conn
+	var err error
+	if n.secure {
+		c, err = tls.Dial("tcp", n.server.TLSAddr().String(), nil)
+	} else {
+		c, err = net.Dial("tcp", n.server.Addr().String())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
