@@ -36,6 +36,19 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+// Whoever mistypes a format must see what a good one looks like.
+func TestParseTargetSaysWhatIsRight(t *testing.T) {
+	for name, want := range map[string]string{
+		"48p0": "frame rate, 5 to 60: write a format such as 720p", "48p": "", "720": "16 to 4320 lines such as 720p", "8p": "16 to 4320",
+		"720p-mpeg2": "480p-vp8",
+	} {
+		_, err := ParseTarget(name)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseTarget(%q) says %v, want %q", name, err, want)
+		}
+	}
+}
+
 // show writes a ladder as "format=WxH@fps/kbit" or "format=channels/kbit".
 func show(rungs []Rung) string {
 	var s []string

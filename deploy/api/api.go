@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"banyan/deploy/config"
 	"banyan/relay"
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -53,8 +54,8 @@ type Node struct {
 type api struct{ Config }
 
 // Register adds the interface to mux. Whatever else is asked for below its roots is answered here too, in JSON.
-func Register(mux *http.ServeMux, config Config) {
-	a := &api{config}
+func Register(mux *http.ServeMux, c Config) {
+	a := &api{c}
 	inner := http.NewServeMux()
 	for pattern, handler := range a.routes() {
 		inner.HandleFunc(pattern, handler)
@@ -132,9 +133,9 @@ func (a *api) mint(w http.ResponseWriter, r *http.Request) {
 		problem.BadRequest(w, `The body must be JSON such as {"publish":["cup/*"],"play":["**"],"user":"ana","ttl":"24h"}.`)
 		return
 	}
-	ttl, err := time.ParseDuration(g.TTL)
+	ttl, err := config.ParseDuration(g.TTL)
 	if err != nil || ttl <= 0 {
-		problem.Unprocessable(w, `"ttl" must be a duration such as "24h" or "30m".`)
+		problem.Unprocessable(w, `"ttl" must be a duration such as "30m", "24h", "7d" or "2w".`)
 		return
 	}
 	token, err := a.Guard.Mint(auth.Grant{User: g.User, Publish: g.Publish, Play: g.Play, API: g.API, TTL: ttl})

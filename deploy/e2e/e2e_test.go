@@ -295,6 +295,23 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
+// TestDoctorKnowsARunningNode asks the doctor about a machine on which Banyan runs, as people do when something is wrong.
+func TestDoctorKnowsARunningNode(t *testing.T) {
+	n := StartNode(t)
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, append([]string{"doctor", "--http.addr", n.HTTP, "--rtsp.addr", n.RTSP, "--rtc.addr", n.RTC,
+		"--admin.addr", n.Admin, "--rtsp.udp_addr", "127.0.0.1:0"}, n.config...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("it finds fault: %v", err)
+	}
+	if got := strings.Count(string(out), "in use by a running Banyan"); got != 5 { // of rtc.addr two, UDP and TCP
+		t.Errorf("it knows %d of 5 ports:\n%s", got, out)
+	}
+}
+
 // TestWatchingByToken closes the streams to strangers, and opens them by the token in the page's address.
 func TestWatchingByToken(t *testing.T) {
 	n := StartNode(t, append(small, "--auth.play", "token")...)
