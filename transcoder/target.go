@@ -21,6 +21,16 @@ type Target struct {
 	FPS    int         // video: at most so many frames per second; zero for as many as the source has
 }
 
+// withHeight is t with other lines, and the name that goes with them. Fewer than a format can ask for stay unsaid.
+func (t Target) withHeight(lines int) Target {
+	if lines < minHeight {
+		return t
+	}
+	_, manner, _ := strings.Cut(string(t.Format), "p") // frame rate and codec
+	t.Format, t.Height = media.Format(strconv.Itoa(lines)+"p"+manner), lines
+	return t
+}
+
 // Bounds of what a format may ask for.
 const (
 	minHeight = 16
