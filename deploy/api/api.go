@@ -34,8 +34,10 @@ type Config struct {
 	Revoke func(id string) error
 	Log    *slog.Logger
 	Node   Node
-	// WebRTC and HLS tell whether a track can be offered by that protocol.
-	WebRTC, HLS func(relay.Track) bool
+	// WithoutWebRTC says why a track cannot be offered by WebRTC, nothing where it can; nil on a node without WHEP.
+	WithoutWebRTC func(relay.Track) string
+	// HLS tells whether a track can be offered by HLS; nil on a node without it.
+	HLS func(relay.Track) bool
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
 	Workers func() []Worker
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.

@@ -233,17 +233,12 @@ func (n *node) routeAPI() {
 		},
 	}
 	if n.parts.whep != nil {
-		config.WebRTC, config.HLS = carriedByWebRTC, n.parts.hls.Carries
+		config.WithoutWebRTC, config.HLS = withoutWebRTC, n.parts.hls.Carries
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
 	}
 	api.Register(n.public, config)
-}
-
-// carriedByWebRTC tells whether some browser can take a track over WebRTC.
-func carriedByWebRTC(t relay.Track) bool {
-	return t.Params.Codec != media.AAC && !t.Params.Reordered
 }
 
 func (n *node) workers() []api.Worker {
