@@ -52,7 +52,7 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	mux := http.NewServeMux()
 	Register(mux, Config{
 		Hub: b.hub, Guard: guard, Revoke: revoked.Revoke, Log: log,
-		Node:    Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
+		Node: Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
 		WithoutWebRTC: func(t relay.Track) string {
 			if t.Params.Codec == media.H264 {
 				return ""
