@@ -68,11 +68,11 @@ func askNode(ctx context.Context, url string) (*Node, error) {
 }
 
 // excuse turns the finding that the port of addr is taken into a good one where the node is who has it.
-func (n *Node) excuse(addr string, f Finding) Finding {
+func (n *Node) excuse(addr, network string, f Finding) Finding {
 	if n == nil || f.Status != Fail || !samePort(n.Addrs[f.Check], addr) {
 		return f
 	}
-	return good(f.Check, "%s is in use by a running Banyan, version %s", addr, n.Version)
+	return good(f.Check, "%s/%s is in use by a running Banyan, version %s", addr, network, n.Version)
 }
 
 func samePort(a, b string) bool {

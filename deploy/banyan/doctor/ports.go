@@ -26,11 +26,11 @@ func examinePorts(ctx context.Context, c config.Config) []Finding {
 		{"rtc.addr", "tcp", c.RTC.Addr},
 	} {
 		if port.addr != "" {
-			findings = append(findings, neighbour.excuse(port.addr, examinePort(port.key, port.network, port.addr)))
+			findings = append(findings, neighbour.excuse(port.addr, port.network, examinePort(port.key, port.network, port.addr)))
 		}
 	}
 	if c.RTSP.UDPAddr != "" {
-		findings = append(findings, neighbour.excuse(c.RTSP.UDPAddr, examinePair("rtsp.udp_addr", c.RTSP.UDPAddr)))
+		findings = append(findings, neighbour.excuse(c.RTSP.UDPAddr, "udp", examinePair("rtsp.udp_addr", c.RTSP.UDPAddr)))
 	}
 	return findings
 }
