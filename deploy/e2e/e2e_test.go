@@ -219,8 +219,14 @@ func TestForeignPublishers(t *testing.T) {
 			if err != nil || !slices.Equal(codecs, c.want) {
 				t.Errorf("published as %v (%+v), %v; want %v", codecs, s, err, c.want)
 			}
-			decodes(t, "rtsp://"+n.RTSP+"/"+c.stream, "320x180", "-rtsp_transport", "tcp")
-			decodes(t, n.URL("/hls/"+c.stream+"/index.m3u8"), "320x180")
+			t.Run("RTSP", func(t *testing.T) {
+				t.Parallel()
+				decodes(t, "rtsp://"+n.RTSP+"/"+c.stream, "320x180", "-rtsp_transport", "tcp")
+			})
+			t.Run("HLS", func(t *testing.T) {
+				t.Parallel()
+				decodes(t, n.URL("/hls/"+c.stream+"/index.m3u8"), "320x180")
+			})
 		})
 	}
 }
