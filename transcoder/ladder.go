@@ -28,7 +28,8 @@ const audioRate = 48000
 // Ladder lists the formats to offer for a source out of the targets of its ladder, by these rules:
 //
 //   - never larger than the source in width, height, frame rate or bit rate; the aspect is kept;
-//   - rungs taller than the source are left out; where all are, the smallest is made at the source's size;
+//   - rungs taller than the source are left out; where all are, one is made at the source's size, in the
+//     manner of the smallest and named by the lines that it really has;
 //   - nothing is made of pictures larger than 8K;
 //   - no two rungs are equal, and none is equal to a source that passes through: H.264 on the grid,
 //     Opus or AAC that every viewer takes;
@@ -69,7 +70,7 @@ func videoLadder(targets []Target, source Source) []Rung {
 		}
 	}
 	if len(wanted) > 0 && !slices.ContainsFunc(wanted, func(t Target) bool { return fits(t, source) }) {
-		add(slices.MinFunc(wanted, func(a, b Target) int { return cmp.Compare(a.Height, b.Height) }))
+		add(slices.MinFunc(wanted, func(a, b Target) int { return cmp.Compare(a.Height, b.Height) }).withHeight(source.Params.Height &^ 1))
 	}
 	if top, ok := standIn(targets, wanted, source); ok {
 		add(top)

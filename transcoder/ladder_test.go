@@ -36,6 +36,19 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+// Whoever mistypes a format must see what a good one looks like.
+func TestParseTargetSaysWhatIsRight(t *testing.T) {
+	for name, want := range map[string]string{
+		"48p0": "frame rate, 5 to 60: write a format such as 720p", "48p": "", "720": "16 to 4320 lines such as 720p", "8p": "16 to 4320",
+		"720p-mpeg2": "480p-vp8",
+	} {
+		_, err := ParseTarget(name)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseTarget(%q) says %v, want %q", name, err, want)
+		}
+	}
+}
+
 // show writes a ladder as "format=WxH@fps/kbit" or "format=channels/kbit".
 func show(rungs []Rung) string {
 	var s []string
@@ -72,8 +85,10 @@ func TestLadder(t *testing.T) {
 		{"a hair above a rung is no rung more", "", picture(h264, 1288, 724, 30), "720p=1280x720@30/2500 360p=640x360@30/700"},
 		{"between rungs", "", picture(h264, 854, 480, 30), "360p=640x360@30/700 480p=854x480@30/1201"},
 		{"odd sides", "", picture(h264, 641, 361, 30), "360p=640x360@30/700"},
-		{"smaller than all", "", picture(h264, 320, 240, 30), "360p=320x240@30/335"},
-		{"smaller than all and odd", "", picture(h264, 33, 31, 30), "360p=32x30@30/40"},
+		{"smaller than all", "", picture(h264, 320, 240, 30), "240p=320x240@30/335"},
+		{"smaller than all, made in another way", "720p,480p15-vp8", picture(h264, 320, 240, 30), "240p15-vp8=320x240@15/199"},
+		{"smaller than any format", "", picture(h264, 20, 12, 30), "360p=20x12@30/30"},
+		{"smaller than all and odd", "", picture(h264, 33, 31, 30), "30p=32x30@30/40"},
 		{"portrait", "720p", picture(h264, 1080, 1920, 30), "720p=406x720@30/889"},
 		{"very wide", "360p", picture(h264, 4000, 400, 30), "360p=3600x360@30/3243"},
 		{"size not known yet", "", picture(h264, 0, 0, 0), "720p=1280x720@30/2500 360p=640x360@30/700"},
@@ -146,6 +161,12 @@ func TestLadderProperties(t *testing.T) {
 			p := r.Params
 			if p.Width > s.Params.Width || p.Height > s.Params.Height || p.Width%2 != 0 || p.Height%2 != 0 || p.Width < 2 || p.Height < 2 {
 				t.Fatalf("%s of %dx%d is %dx%d", r.Target.Format, s.Params.Width, s.Params.Height, p.Width, p.Height)
+			}
+			if named, err := ParseTarget(string(r.Target.Format)); err != nil || named != r.Target {
+				t.Fatalf("%+v is named as %+v, %v", r.Target, named, err)
+			}
+			if most := s.Params.Height &^ 1; most >= minHeight && r.Target.Height > s.Params.Height {
+				t.Fatalf("%s of a source of %d lines", r.Target.Format, s.Params.Height)
 			}
 			if rate := sourceRate(s); p.FPS > rate*overRate && p.FPS > minFPS || r.Target.FPS > 0 && int(p.FPS) > r.Target.FPS {
 				t.Fatalf("%s of %v fps is %v fps", r.Target.Format, rate, p.FPS)

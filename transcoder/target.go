@@ -21,6 +21,16 @@ type Target struct {
 	FPS    int         // video: at most so many frames per second; zero for as many as the source has
 }
 
+// withHeight is t with other lines, and the name that goes with them. Fewer than a format can ask for stay unsaid.
+func (t Target) withHeight(lines int) Target {
+	if lines < minHeight {
+		return t
+	}
+	_, manner, _ := strings.Cut(string(t.Format), "p") // frame rate and codec
+	t.Format, t.Height = media.Format(strconv.Itoa(lines)+"p"+manner), lines
+	return t
+}
+
 // Bounds of what a format may ask for.
 const (
 	minHeight = 16
@@ -50,12 +60,12 @@ func parseVideo(format media.Format) (Target, error) {
 		codec = string(media.H264)
 	}
 	if media.Codec(codec).Kind() != media.Video {
-		return Target{}, fmt.Errorf("format %q: %q is no codec to make: use h264, h265, vp8, vp9 or av1", format, codec)
+		return Target{}, fmt.Errorf("format %q: %q is no codec to make: write h264, h265, vp8, vp9 or av1 after the \"-\", such as 480p-vp8", format, codec)
 	}
 	lines, rate, found := strings.Cut(size, "p")
 	height, err := plainNumber(lines)
 	if !found || err != nil || height < minHeight || height > maxHeight {
-		return Target{}, fmt.Errorf("format %q: write source, opus, aac, or a height of %d to %d such as 720p, 1080p60 or 480p-vp8",
+		return Target{}, fmt.Errorf("format %q is none: write source, opus, aac, or a height of %d to %d lines such as 720p, 1080p60 or 480p-vp8",
 			format, minHeight, maxHeight)
 	}
 	t := Target{Format: format, Kind: media.Video, Codec: media.Codec(codec), Height: height}
@@ -63,7 +73,8 @@ func parseVideo(format media.Format) (Target, error) {
 		return t, nil
 	}
 	if t.FPS, err = plainNumber(rate); err != nil || t.FPS < minFPS || t.FPS > maxFPS {
-		return Target{}, fmt.Errorf("format %q: the frame rate is %d to %d, such as 1080p60", format, minFPS, maxFPS)
+		return Target{}, fmt.Errorf("format %q: what stands after the \"p\" is the frame rate, %d to %d: write a format such as 720p, 1080p60 or 480p-vp8",
+			format, minFPS, maxFPS)
 	}
 	return t, nil
 }

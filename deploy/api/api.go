@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"banyan/deploy/config"
 	"banyan/relay"
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -33,8 +34,10 @@ type Config struct {
 	Revoke func(id string) error
 	Log    *slog.Logger
 	Node   Node
-	// WebRTC and HLS tell whether a track can be offered by that protocol.
-	WebRTC, HLS func(relay.Track) bool
+	// WithoutWebRTC says why a track cannot be offered by WebRTC, nothing where it can; nil on a node without WHEP.
+	WithoutWebRTC func(relay.Track) string
+	// HLS tells whether a track can be offered by HLS; nil on a node without it.
+	HLS func(relay.Track) bool
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
 	Workers func() []Worker
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
@@ -53,8 +56,8 @@ type Node struct {
 type api struct{ Config }
 
 // Register adds the interface to mux. Whatever else is asked for below its roots is answered here too, in JSON.
-func Register(mux *http.ServeMux, config Config) {
-	a := &api{config}
+func Register(mux *http.ServeMux, c Config) {
+	a := &api{c}
 	inner := http.NewServeMux()
 	for pattern, handler := range a.routes() {
 		inner.HandleFunc(pattern, handler)
@@ -132,9 +135,9 @@ func (a *api) mint(w http.ResponseWriter, r *http.Request) {
 		problem.BadRequest(w, `The body must be JSON such as {"publish":["cup/*"],"play":["**"],"user":"ana","ttl":"24h"}.`)
 		return
 	}
-	ttl, err := time.ParseDuration(g.TTL)
+	ttl, err := config.ParseDuration(g.TTL)
 	if err != nil || ttl <= 0 {
-		problem.Unprocessable(w, `"ttl" must be a duration such as "24h" or "30m".`)
+		problem.Unprocessable(w, `"ttl" must be a duration such as "30m", "24h", "7d" or "2w".`)
 		return
 	}
 	token, err := a.Guard.Mint(auth.Grant{User: g.User, Publish: g.Publish, Play: g.Play, API: g.API, TTL: ttl})

@@ -52,8 +52,13 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	mux := http.NewServeMux()
 	Register(mux, Config{
 		Hub: b.hub, Guard: guard, Revoke: revoked.Revoke, Log: log,
-		Node:    Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
-		WebRTC:  func(t relay.Track) bool { return t.Params.Codec == media.H264 },
+		Node: Node{Name: "n1", Region: "local", Version: "test", Roles: []string{"edge"}, Started: time.Now()},
+		WithoutWebRTC: func(t relay.Track) string {
+			if t.Params.Codec == media.H264 {
+				return ""
+			}
+			return "it is not H.264"
+		},
 		Workers: func() []Worker { return []Worker{} },
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {

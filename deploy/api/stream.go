@@ -34,6 +34,7 @@ type Format struct {
 	Running    bool         `json:"running"`
 	Readers    int          `json:"readers"`
 	WebRTC     bool         `json:"webrtc"`
+	NoWebRTC   string       `json:"no_webrtc,omitempty"` // why not, where the track is at fault
 	HLS        bool         `json:"hls"`
 }
 
@@ -89,7 +90,11 @@ func (a *api) format(t relay.Track) Format {
 	p := t.Params
 	f.Codec, f.Width, f.Height, f.Channels, f.SampleRate = p.Codec, p.Width, p.Height, p.Channels, p.SampleRate
 	f.FPS, f.Bitrate = p.FPS, p.Bitrate
-	f.WebRTC, f.HLS = a.WebRTC != nil && a.WebRTC(t), a.HLS != nil && a.HLS(t)
+	if a.WithoutWebRTC != nil {
+		f.NoWebRTC = a.WithoutWebRTC(t)
+		f.WebRTC = f.NoWebRTC == ""
+	}
+	f.HLS = a.HLS != nil && a.HLS(t)
 	if t.Log == nil {
 		return f
 	}

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/deploy/banyan/doctor"
 	"banyan/deploy/config"
 	"banyan/relay/auth"
 
@@ -71,6 +72,46 @@ func TestTokensThatArePrintedOpenWhatTheySay(t *testing.T) {
 	}
 }
 
+// Whoever makes a token in another directory than the server's must see that another secret signed it.
+func TestTokenTellsWhichSecretSignedIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "data", "secret")
+	for i, want := range []string{"made a new secret for tokens in " + file, "signed with " + file} {
+		var out, notes bytes.Buffer
+		err := run(t.Context(), []string{"token", "--data.dir", filepath.Dir(file), "--api"}, &out, &notes)
+		if err != nil || !strings.Contains(notes.String(), want) || !strings.Contains(notes.String(), "another data.dir") {
+			t.Errorf("call %d: got %q, %v; want %q", i+1, notes.String(), err, want)
+		}
+	}
+	var notes bytes.Buffer
+	err := run(t.Context(), []string{"token", "--api", "--data.dir", filepath.Dir(file), "--auth.secret", strings.Repeat("s", 32)}, io.Discard, &notes)
+	if err != nil || notes.Len() > 0 {
+		t.Errorf("with a secret of the configuration: got %q, %v; want nothing", notes.String(), err)
+	}
+}
+
+func TestTokensLiveForDaysAndWeeks(t *testing.T) {
+	dir := t.TempDir()
+	cfg, err := config.Load(config.Sources{Flags: map[string]string{"data.dir": dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ttl, want := range map[string]time.Duration{"2w": 14 * 24 * time.Hour, "1d12h": 36 * time.Hour, "366d": auth.MaxTTL} {
+		out, err := banyan(t, "token", "--data.dir", dir, "--api", "--ttl", ttl)
+		if err != nil {
+			t.Errorf("%s: %v", ttl, err)
+			continue
+		}
+		guard, _, err := newGuard(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err := guard.Check(strings.TrimSpace(out))
+		if left := time.Until(claims.Expires); err != nil || left > want || left < want-time.Minute {
+			t.Errorf("%s: good for %v, %v; want %v", ttl, left, err, want)
+		}
+	}
+}
+
 func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
@@ -86,7 +127,9 @@ func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 		{[]string{"token", "--data.dir", dir}, "allows nothing"},
 		{[]string{"token", "--data.dir", dir, "--play", "a//b"}, "segment is empty"},
 		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "100000h"}, "8784h"},
+		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "a week"}, "7d"},
 		{[]string{"token", "--data.dir", dir, "--api", "--auth.secret", "short"}, "auth.secret"},
+		{[]string{"serve", "--ladder.default", "source,48p0"}, "480p-vp8"},
 	} {
 		out, err := banyan(t, c.args...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -140,6 +183,8 @@ type running struct {
 	t      *testing.T
 	addr   map[string]string // of each door
 	logs   *bufio.Scanner
+	roles  []string     // that it said it has when it was ready
+	out    bytes.Buffer // what it printed until then
 	stop   context.CancelFunc
 	ended  chan error // gets what run returns
 	client *http.Client
@@ -156,7 +201,7 @@ func start(t *testing.T, args ...string) *running {
 		"--http.addr=127.0.0.1:0", "--admin.addr=127.0.0.1:0", "--rtc.addr=127.0.0.1:0", "--rtsp.addr=127.0.0.1:0",
 		"--rtsp.udp_addr=127.0.0.1:0"}, args...)
 	go func() {
-		err := run(ctx, args, io.Discard, writer)
+		err := run(ctx, args, &n.out, writer)
 		writer.Close()
 		n.ended <- err
 	}()
@@ -168,11 +213,16 @@ func start(t *testing.T, args ...string) *running {
 	})
 	doors := 2 + strings.Count(strings.Join(args, " "), ".tls.addr")
 	for ready := false; (!ready || len(n.addr) < doors) && n.logs.Scan(); {
-		var line struct{ Msg, Door, Addr string }
+		var line struct {
+			Msg, Door, Addr string
+			Roles           []string
+		}
 		if err := json.Unmarshal(n.logs.Bytes(), &line); err != nil {
 			t.Fatalf("log line %q is not JSON: %v", n.logs.Text(), err)
 		}
-		ready = ready || line.Msg == "ready"
+		if line.Msg == "ready" {
+			ready, n.roles = true, line.Roles
+		}
 		if line.Msg == "listening" {
 			n.addr[line.Door] = line.Addr
 		}
@@ -244,6 +294,37 @@ func TestServeAnswersAndStops(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", n.addr["admin"]); err == nil {
 		t.Error("the admin door is open after the end")
+	}
+}
+
+func TestServeSaysWhereToLookAndWhatRuns(t *testing.T) {
+	n := start(t)
+	for _, want := range []string{"http://" + n.addr["http"] + "/ ", "/publish/", " token --data.dir ", "--publish"} {
+		if !strings.Contains(n.out.String(), want) {
+			t.Errorf("%q is missing in what was printed:\n%s", want, n.out.String())
+		}
+	}
+	if strings.Contains(n.out.String(), "demo") {
+		t.Errorf("there is no demo:\n%s", n.out.String())
+	}
+	if want := "ingest transcoder relay edge"; strings.Join(n.roles, " ") != want {
+		t.Errorf("it has the roles %v, want %s: the others have no parts yet", n.roles, want)
+	}
+	var self doctor.Node
+	if _, _, body := n.get("admin", doctor.NodePath); json.Unmarshal([]byte(body), &self) != nil ||
+		self.Product != doctor.Product || self.Version == "" || self.Addrs["rtsp.addr"] != "127.0.0.1:0" {
+		t.Errorf("to the doctor it says %s", body)
+	}
+
+	open := start(t, "--auth.publish=open", "--roles=ingest,edge,mixer")
+	if strings.Contains(open.out.String(), "token") {
+		t.Errorf("no token is needed:\n%s", open.out.String())
+	}
+	if want := "ingest edge"; strings.Join(open.roles, " ") != want {
+		t.Errorf("it has the roles %v, want %s", open.roles, want)
+	}
+	if blind := start(t, "--roles=ingest"); blind.out.Len() > 0 {
+		t.Errorf("a node without pages prints %q", blind.out.String())
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -36,7 +39,12 @@ type commandLine struct {
 // console is where a command writes.
 type console struct {
 	stdout io.Writer // what was asked for
-	stderr io.Writer // logs
+	stderr io.Writer // logs, and what else people had better know
+}
+
+// note tells people something beside what they asked for.
+func (c console) note(format string, arguments ...any) {
+	_, _ = fmt.Fprintf(c.stderr, "banyan: "+format+"\n", arguments...) // nobody reads it, if this fails
 }
 
 // run does what args ask for. Its error is what the caller tells the user.
@@ -84,7 +92,21 @@ func (c *serveCommand) Run(ctx context.Context, console console) error {
 		return errors.New("--demo pushes by RTSP and WHIP: set rtsp.addr, and include the role ingest")
 	}
 	cfg.RTC.Loopback = cfg.RTC.Loopback || c.Demo // a laptop without a network must be able to show it, too
-	return serve(ctx, cfg, options{Roles: c.Roles, Demo: c.Demo, Out: console.stdout}, newLog(cfg, console.stderr))
+	return serve(ctx, cfg, options{
+		Roles: c.Roles, Demo: c.Demo, Out: console.stdout, TokenCommand: c.tokenCommand(),
+	}, newLog(cfg, console.stderr))
+}
+
+// tokenCommand is the call of this program that reads the same settings.
+func (c *serveCommand) tokenCommand() string {
+	command := os.Args[0] + " token"
+	if c.File != "" {
+		command += " --config " + c.File
+	}
+	if dir, given := c.flags()["data.dir"]; given {
+		command += " --data.dir " + dir
+	}
+	return command
 }
 
 // newLog makes the log of the process. No secret passes it.
@@ -100,11 +122,20 @@ func newLog(cfg config.Config, w io.Writer) *slog.Logger {
 
 type tokenCommand struct {
 	settings
-	Publish []string      `placeholder:"GLOB" help:"Streams that may be published, such as cup/cam1 or \"cup/*\". May be given several times."`
-	Play    []string      `placeholder:"GLOB" help:"Streams that may be played. \"**\" stands for all."`
-	API     bool          `name:"api" help:"The REST API may be used."`
-	User    string        `placeholder:"NAME" help:"Who the token is for. A name is made up if there is none."`
-	TTL     time.Duration `name:"ttl" default:"24h" help:"How long the token is good, at most 8784h (a year)."`
+	Publish []string `placeholder:"GLOB" help:"Streams that may be published, such as cup/cam1 or \"cup/*\". May be given several times."`
+	Play    []string `placeholder:"GLOB" help:"Streams that may be played. \"**\" stands for all."`
+	API     bool     `name:"api" help:"The REST API may be used."`
+	User    string   `placeholder:"NAME" help:"Who the token is for. A name is made up if there is none."`
+	TTL     lifetime `name:"ttl" default:"24h" help:"How long the token is good, such as 30m, 12h, 7d or 2w; at most 366d."`
+}
+
+// lifetime is a duration that may be written in days and weeks.
+type lifetime time.Duration
+
+func (l *lifetime) UnmarshalText(text []byte) error {
+	d, err := config.ParseDuration(string(text))
+	*l = lifetime(d)
+	return err
 }
 
 func (c *tokenCommand) Run(console console) error {
@@ -112,16 +143,37 @@ func (c *tokenCommand) Run(console console) error {
 	if err != nil {
 		return err
 	}
+	file, isNew := secretFile(cfg)
 	guard, _, err := newGuard(cfg)
 	if err != nil {
 		return err
 	}
-	token, err := guard.Mint(auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: c.TTL})
+	switch { // the directory that the command was called in is what people get wrong
+	case isNew:
+		console.note("made a new secret for tokens in %s: servers with another data.dir do not take this token", file)
+	case file != "":
+		console.note("signed with %s: servers with another data.dir do not take this token", file)
+	}
+	token, err := guard.Mint(auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: time.Duration(c.TTL)})
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(console.stdout, token)
 	return err
+}
+
+// secretFile is the file that the secret for tokens is kept in, and whether it is yet to be made; none where the
+// secret is configured.
+func secretFile(cfg config.Config) (file string, isNew bool) {
+	if cfg.Auth.Secret != "" {
+		return "", false
+	}
+	file = auth.SecretFile(cfg.Data.Dir)
+	if absolute, err := filepath.Abs(file); err == nil {
+		file = absolute
+	}
+	_, err := os.Lstat(file)
+	return file, errors.Is(err, fs.ErrNotExist)
 }
 
 // newGuard makes the guard that serve and token share, so that the one takes what the other prints.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -129,15 +127,6 @@ func clock(name string) string {
 		"setpts=PTS-STARTPTS"
 }
 
-// localAddr is where this machine reaches a listener.
-func localAddr(listener net.Addr) string {
-	addr, err := netip.ParseAddrPort(listener.String())
-	if err != nil || !addr.Addr().IsUnspecified() {
-		return listener.String()
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(addr.Port())))
-}
-
 // explainExit adds the last words of a program to its error.
 func explainExit(cmd *exec.Cmd, err error) error {
 	if words, ok := cmd.Stderr.(*lastLine); ok && err != nil && words.text != "" {
@@ -155,18 +144,4 @@ func (l *lastLine) Write(p []byte) (int, error) {
 	l.text = lines[len(lines)-1]
 	l.text = l.text[:min(len(l.text), most)]
 	return len(p), nil
-}
-
-// printDemo tells a newcomer what to open.
-func printDemo(w io.Writer, base string) {
-	var b strings.Builder
-	line := func(path, what string) { fmt.Fprintf(&b, "    %-46s %s\n", base+path, what) }
-	b.WriteString("\n  Banyan is running with two demo cameras. Open:\n\n")
-	line("/", "all streams")
-	for _, c := range demoCameras {
-		line("/watch/"+string(c.stream), "watch "+string(c.stream))
-	}
-	line("/publish/", "publish your own camera")
-	b.WriteString("\n  Make a token to publish with: bin/banyan token --publish 'cup/*'\n  Stop with Ctrl-C.\n\n")
-	_, _ = io.WriteString(w, b.String()) // nobody reads it, if this fails
 }

@@ -17,8 +17,12 @@ import (
 	"banyan/relay/problem"
 )
 
-// adminDoor is the name of the door on admin.addr.
-const adminDoor = "admin"
+// Names of the doors, on http.addr, http.tls.addr and admin.addr.
+const (
+	httpDoor  = "http"
+	httpsDoor = "https"
+	adminDoor = "admin"
+)
 
 // Limits of the HTTP doors. There is no write timeout: a playlist request that waits for its segment, and a download
 // over a slow line, are not stuck, and the handlers know their own ends.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -44,6 +45,25 @@ type parts struct {
 
 // has tells whether the node has a role.
 func (n *node) has(role string) bool { return slices.Contains(n.opt.Roles, role) }
+
+// roles are those of its roles that the node has parts for.
+func (n *node) roles() []string {
+	return slices.DeleteFunc(slices.Clone(n.opt.Roles), func(role string) bool { return !slices.Contains(builtRoles, role) })
+}
+
+// addrs are the addresses that the node opens, as configured, by key.
+func (n *node) addrs() map[string]string {
+	c := &n.cfg
+	addrs := map[string]string{"http.addr": c.HTTP.Addr, "http.tls.addr": c.HTTP.TLS.Addr, "admin.addr": c.Admin.Addr}
+	if n.parts.network != nil {
+		addrs["rtc.addr"] = c.RTC.Addr
+	}
+	if n.parts.rtsp != nil {
+		addrs["rtsp.addr"], addrs["rtsp.tls.addr"], addrs["rtsp.udp_addr"] = c.RTSP.Addr, c.RTSP.TLS.Addr, c.RTSP.UDPAddr
+	}
+	maps.DeleteFunc(addrs, func(_, addr string) bool { return addr == "" })
+	return addrs
+}
 
 // build makes the parts in the order in which media passes them, and routes what they serve. After an error, close
 // what there is.
@@ -208,22 +228,17 @@ func (n *node) routeAPI() {
 	config := api.Config{
 		Hub: n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
-			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.opt.Roles,
+			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.roles(),
 			Started: time.Now().UTC().Truncate(time.Second),
 		},
 	}
 	if n.parts.whep != nil {
-		config.WebRTC, config.HLS = carriedByWebRTC, n.parts.hls.Carries
+		config.WithoutWebRTC, config.HLS = withoutWebRTC, n.parts.hls.Carries
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
 	}
 	api.Register(n.public, config)
-}
-
-// carriedByWebRTC tells whether some browser can take a track over WebRTC.
-func carriedByWebRTC(t relay.Track) bool {
-	return t.Params.Codec != media.AAC && !t.Params.Reordered
 }
 
 func (n *node) workers() []api.Worker {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"banyan/deploy/banyan/doctor"
 	"banyan/deploy/config"
 	"banyan/relay/auth"
 	"banyan/relay/problem"
@@ -20,14 +22,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// allRoles are what a node can do, in the order in which media passes them.
-var allRoles = []string{"ingest", "mixer", "transcoder", "relay", "edge", "conference"}
+// allRoles are what a node can be asked to do, in the order in which media passes them; builtRoles are those that this
+// version has parts for.
+var (
+	allRoles   = []string{"ingest", "mixer", "transcoder", "relay", "edge", "conference"}
+	builtRoles = []string{"ingest", "transcoder", "relay", "edge"}
+)
 
 // options are what serve takes besides the configuration.
 type options struct {
 	Roles []string
 	Demo  bool
 	Out   io.Writer // for people: where to look
+
+	TokenCommand string // that makes tokens which this server takes
 }
 
 // node is the process while it serves: what its parts are built from.
@@ -103,12 +111,13 @@ func (n *node) run(ctx context.Context, doors doors) error {
 		})
 	}
 	n.awaitRTSP(ctx, partsCtx)
-	if n.opt.Demo {
-		n.startDemo(partsCtx, &parts, doors)
-	}
 	if partsCtx.Err() == nil {
+		n.printPages(doors)
+		if n.opt.Demo {
+			n.startDemo(partsCtx, &parts, doors)
+		}
 		n.ready.Store(true)
-		n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
+		n.log.Info("ready", "version", versionText(), "roles", n.roles())
 	}
 	select {
 	case <-partsCtx.Done(): // a part failed
@@ -154,14 +163,10 @@ func (n *node) drain(parts context.Context) {
 
 // startDemo starts the demo cameras. The doors that they push to are open.
 func (n *node) startDemo(ctx context.Context, group *errgroup.Group, doors doors) {
-	if ctx.Err() != nil {
-		return
-	}
 	d := demo{
 		ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, log: n.log,
-		rtsp: n.parts.rtsp.Addr(), http: doors.find("http").listener.Addr(),
+		rtsp: n.parts.rtsp.Addr(), http: doors.find(httpDoor).listener.Addr(),
 	}
-	printDemo(n.opt.Out, "http://"+localAddr(d.http))
 	group.Go(func() error { return d.run(ctx) })
 }
 
@@ -177,8 +182,8 @@ func (n *node) openDoors() (opened doors, err error) {
 		name, key, addr string
 		handler         http.Handler
 	}{
-		{"http", "http.addr", n.cfg.HTTP.Addr, public},
-		{"https", "http.tls.addr", n.cfg.HTTP.TLS.Addr, public},
+		{httpDoor, "http.addr", n.cfg.HTTP.Addr, public},
+		{httpsDoor, "http.tls.addr", n.cfg.HTTP.TLS.Addr, public},
 		{adminDoor, "admin.addr", n.cfg.Admin.Addr, problem.Recover(n.log, problem.Mux(n.admin))},
 	} {
 		if want.addr == "" {
@@ -189,7 +194,7 @@ func (n *node) openDoors() (opened doors, err error) {
 			return opened, err
 		}
 		opened = append(opened, door)
-		if want.name == "https" {
+		if want.name == httpsDoor {
 			if door.server.TLSConfig, err = newTLS(n.cfg.HTTP.TLS.Cert, n.cfg.HTTP.TLS.Key, n.log); err != nil {
 				return opened, err
 			}
@@ -222,8 +227,14 @@ func writeOK(w http.ResponseWriter) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// routeAdmin adds metrics and profiles. /debug/pprof/cmdline is left out: arguments may hold secrets.
+// routeAdmin adds metrics, profiles and what `banyan doctor` asks. /debug/pprof/cmdline is left out: arguments may hold
+// secrets.
 func (n *node) routeAdmin() {
+	n.admin.HandleFunc("GET "+doctor.NodePath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(doctor.Node{Product: doctor.Product, Version: versionText(), Addrs: n.addrs()})
+	})
 	n.admin.Handle("GET /metrics", promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{Registry: n.metrics}))
 	n.admin.HandleFunc("GET /debug/pprof/", pprof.Index)
 	n.admin.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

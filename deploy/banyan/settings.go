@@ -42,6 +42,11 @@ func placeholder(key config.Key) string {
 
 // load reads the configuration from everywhere.
 func (s *settings) load() (config.Config, error) {
+	return config.Load(config.Sources{File: s.File, Env: os.Environ(), Flags: s.flags()})
+}
+
+// flags are the keys that were given on the command line.
+func (s *settings) flags() map[string]string {
 	flags := map[string]string{}
 	values := reflect.ValueOf(s.Keys[0]).Elem()
 	for i, key := range config.Keys() {
@@ -49,5 +54,5 @@ func (s *settings) load() (config.Config, error) {
 			flags[key.Name] = fmt.Sprint(value.Elem().Interface())
 		}
 	}
-	return config.Load(config.Sources{File: s.File, Env: os.Environ(), Flags: flags})
+	return flags
 }

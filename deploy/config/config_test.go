@@ -300,6 +300,23 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+func TestDurations(t *testing.T) {
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"200ms": 200 * time.Millisecond, "12": 12 * time.Second, "1.5": 1500 * time.Millisecond, "2h45m": 165 * time.Minute,
+		"7d": 7 * day, "2w": 14 * day, "1w2d12h": 9*day + 12*time.Hour, "1.5d": 36 * time.Hour, "-1d": -day,
+	} {
+		if got, err := config.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", ".d", "1..5d", "1.2.3w", "2 w", "1y", "99999999w", strings.Repeat("9", 400) + "d", "1e3d"} {
+		if got, err := config.ParseDuration(text); err == nil {
+			t.Errorf("%q: got %v, want an error", text, got)
+		}
+	}
+}
+
 // FuzzFile looks for a file that makes Load panic, and for one that it takes and cannot read back.
 func FuzzFile(f *testing.F) {
 	f.Add("http: {addr: ':80'}\n")

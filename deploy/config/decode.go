@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +82,7 @@ func scalar(raw any) (string, error) {
 func decodeText(field reflect.Value, text string) (err error) {
 	switch value := field.Addr().Interface().(type) {
 	case *time.Duration:
-		*value, err = parseDuration(text)
+		*value, err = ParseDuration(text)
 	case *Size:
 		*value, err = ParseSize(text)
 	case *int:
@@ -103,14 +104,32 @@ func decodeText(field reflect.Value, text string) (err error) {
 	return err
 }
 
-// parseDuration takes a number alone as seconds, as people write "seconds: 12".
-func parseDuration(text string) (time.Duration, error) {
-	if _, err := strconv.ParseFloat(text, 64); err == nil {
-		text += "s"
-	}
-	d, err := time.ParseDuration(text)
+// longTimes are what time.ParseDuration cannot read: days of 24 hours, and weeks of seven of them.
+var longTimes = regexp.MustCompile(`[\d.]+[dw]`)
+
+// inHours rewrites a long time; one that is no number stays as it is.
+func inHours(long string) string {
+	last := len(long) - 1
+	days, err := strconv.ParseFloat(long[:last], 64)
 	if err != nil {
-		return 0, fmt.Errorf("%.40q is not a duration: write a number and a unit, such as 200ms, 2s or 5m", text)
+		return long
+	}
+	if long[last] == 'w' {
+		days *= 7
+	}
+	return strconv.FormatFloat(24*days, 'f', -1, 64) + "h"
+}
+
+// ParseDuration reads what time.ParseDuration does, and days and weeks (7d, 1w2d12h). A number alone is seconds, as
+// people write "seconds: 12".
+func ParseDuration(text string) (time.Duration, error) {
+	plain := longTimes.ReplaceAllStringFunc(text, inHours)
+	if _, err := strconv.ParseFloat(plain, 64); err == nil {
+		plain += "s"
+	}
+	d, err := time.ParseDuration(plain)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not a duration: write a number and a unit out of ms, s, m, h, d and w, such as 200ms, 12h or 7d", text)
 	}
 	return d, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -181,6 +182,50 @@ func (b *Browser) LargestGap() float64 {
 	var ms float64
 	b.Eval(&ms, `Math.max(window.largestGap, performance.now() - window.lastPicture)`)
 	return ms
+}
+
+// WatchBreaks begins to count what would be a new start to an HLS viewer, or an error to its player.
+func (b *Browser) WatchBreaks() {
+	b.t.Helper()
+	b.Eval(nil, `(() => {
+		const breaks = window.breaks = { "media sources made anew": 0, "restarts of the element": 0, "errors of the element": 0, "media refused": 0 };
+		const video = document.querySelector("video");
+		video.addEventListener("emptied", () => breaks["restarts of the element"]++);
+		video.addEventListener("error", () => breaks["errors of the element"]++);
+		const address = URL.createObjectURL;
+		URL.createObjectURL = (object) => { // each hls.js, and each recovery from a media error, brings a media source
+			if (object instanceof MediaSource) breaks["media sources made anew"]++;
+			return address.call(URL, object);
+		};
+		const known = new WeakSet(), append = SourceBuffer.prototype.appendBuffer;
+		SourceBuffer.prototype.appendBuffer = function (data) {
+			if (!known.has(this)) this.addEventListener("error", () => breaks["media refused"]++);
+			known.add(this);
+			try {
+				return append.call(this, data);
+			} catch (error) {
+				breaks["media refused"]++;
+				throw error;
+			}
+		};
+	})()`)
+}
+
+// Breaks says what has happened of that since WatchBreaks; nothing if the viewer just went on.
+func (b *Browser) Breaks() string {
+	b.t.Helper()
+	var counts map[string]int
+	b.Eval(&counts, `window.breaks`)
+	if counts == nil {
+		return "the page was loaded anew"
+	}
+	var found []string
+	for what, n := range counts {
+		if n > 0 {
+			found = append(found, fmt.Sprintf("%s: %d", what, n))
+		}
+	}
+	return strings.Join(found, ", ")
 }
 
 // Screenshot takes a picture of the page. It is kept in the folder that E2E_SCREENSHOTS names, if set.

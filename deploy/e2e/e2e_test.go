@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,72 +132,101 @@ func TestForeignPlayers(t *testing.T) {
 	})
 }
 
-// decodes lets FFmpeg decode three seconds and counts what came out.
+// decodes lets FFmpeg decode five seconds, and counts the pictures and adds up the sound that came out. Far less is asked
+// for: by HLS of a format that starts only now, the sound has a past and the pictures have none.
 func decodes(t *testing.T, url, size string, options ...string) {
 	t.Helper()
-	args := append([]string{"-v", "error", "-read_intervals", "%+3", "-count_frames", "-of", "json",
-		"-show_entries", "stream=codec_type,width,height,nb_read_frames"}, options...)
-	out, err := exec.Command("ffprobe", append(args, url)...).Output()
+	args := append([]string{"-v", "error", "-read_intervals", "%+5", "-of", "json",
+		"-show_entries", "stream=codec_type,sample_rate:frame=media_type,width,height,nb_samples"}, options...)
+	var complaints bytes.Buffer
+	cmd := exec.Command("ffprobe", append(args, url)...)
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("ffprobe %s: %v", url, err)
+		t.Fatalf("ffprobe %s: %v: %s", url, err, complaints.String())
 	}
 	var probe struct {
 		Streams []struct {
-			Kind   string `json:"codec_type"`
-			Width  int
-			Height int
-			Frames int `json:"nb_read_frames,string"`
+			Kind string `json:"codec_type"`
+			Rate int    `json:"sample_rate,string"` // Hz
+		}
+		Frames []struct {
+			Kind          string `json:"media_type"`
+			Width, Height int
+			Samples       int `json:"nb_samples"`
 		}
 	}
 	if err := json.Unmarshal(out, &probe); err != nil {
 		t.Fatal(err)
 	}
-	video, audio := 0, 0
+	pictures, samples, rate := map[string]int{}, 0, 0
 	for _, s := range probe.Streams {
-		if s.Kind == "audio" {
-			audio = max(audio, s.Frames)
-		} else if fmt.Sprintf("%dx%d", s.Width, s.Height) == size {
-			video = max(video, s.Frames)
-		}
+		rate = max(rate, s.Rate)
 	}
-	if video < 40 || audio < 60 {
-		t.Errorf("decoded %d pictures of %s and %d frames of sound in 3 s: %s", video, size, audio, out)
+	for _, f := range probe.Frames {
+		if f.Kind == "video" {
+			pictures[fmt.Sprintf("%dx%d", f.Width, f.Height)]++
+		}
+		samples += f.Samples
+	}
+	sound := float64(samples) / float64(max(rate, 1))
+	if pictures[size] < 40 || sound < 1.5 {
+		t.Errorf("from 5 s of %s it decoded pictures %v, want 40 of %s, and %.1f s of sound, want 1.5: %s",
+			url, pictures, size, sound, complaints.String())
 	}
 }
 
-// TestForeignPublishers publishes with programs that are not ours, and watches the result.
+// TestForeignPublishers publishes with programs that are not ours, and decodes what comes out: what was sent, by RTSP, and
+// what was made of it, by HLS.
 func TestForeignPublishers(t *testing.T) {
 	n := StartNode(t, small...)
 	token := n.Token(t, "--publish", "cup/*")
-	gst := func(codec ...string) []string {
-		return append(append([]string{"-q", "videotestsrc", "is-live=true", "!", "video/x-raw,width=320,height=180,framerate=15/1", "!"}, codec...),
-			"!", "rtspclientsink", "protocols=tcp", "latency=0")
+	ffmpeg := func(codec ...string) func(*testing.T, string) {
+		return func(t *testing.T, stream string) { camera(t, n, stream, codec...) }
+	}
+	gstreamer := func(video, audio string) func(*testing.T, string) {
+		return func(t *testing.T, stream string) {
+			pipeline := "-q rtspclientsink name=out protocols=tcp latency=0 location=rtsp://" + n.RTSP + "/" + stream + "?token=" + token +
+				" videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=180,framerate=25/1 ! " + video + " ! out." +
+				" audiotestsrc is-live=true ! audioconvert ! audioresample ! audio/x-raw," + audio + " ! out."
+			StartProcess(t, "gst-launch-1.0", strings.Fields(pipeline)...)
+		}
 	}
 	for _, c := range []struct {
-		stream, codec string
-		start         func(t *testing.T, stream string)
+		stream string
+		want   []string // codecs, video first
+		start  func(t *testing.T, stream string)
 	}{
-		{"cup/ffmpeg-h265", "h265", func(t *testing.T, stream string) {
-			camera(t, n, stream, "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:keyint=25:bframes=0", "-s", "320x180", "-an")
-		}},
-		{"cup/ffmpeg-bframes", "h264", func(t *testing.T, stream string) {
-			camera(t, n, stream, "-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-bf", "2", "-s", "320x180", "-c:a", "libopus", "-ac", "2")
-		}},
-		{"cup/gst-h264", "h264", func(t *testing.T, stream string) {
-			args := gst("x264enc", "tune=zerolatency", "speed-preset=ultrafast", "key-int-max=15", "!", "h264parse")
-			StartProcess(t, "gst-launch-1.0", append(args, "location=rtsp://"+n.RTSP+"/"+stream+"?token="+token)...)
-		}},
+		{"cup/ffmpeg-h265", []string{"h265", "opus"}, ffmpeg("-c:v", "libx265", "-preset", "ultrafast",
+			"-x265-params", "log-level=none:keyint=25:bframes=0", "-s", "320x180", "-pix_fmt", "yuv420p", "-c:a", "libopus", "-ac", "2")},
+		{"cup/ffmpeg-bframes", []string{"h264", "opus"}, ffmpeg("-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-bf", "2",
+			"-s", "320x180", "-pix_fmt", "yuv420p", "-c:a", "libopus", "-ac", "2")},
+		{"cup/gst-h264", []string{"h264", "opus"}, gstreamer(
+			"x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! h264parse", "channels=2,rate=48000 ! opusenc")},
+		{"cup/gst-vp8", []string{"vp8", "pcma"}, gstreamer(
+			"vp8enc deadline=1 cpu-used=8 keyframe-max-dist=25 ! video/x-vp8,profile=(string)0", "channels=1,rate=8000 ! alawenc")},
 	} {
 		t.Run(c.stream, func(t *testing.T) {
 			c.start(t, c.stream)
 			n.WaitLive(t, c.stream)
+			var codecs []string
 			s, err := n.Stream(c.stream)
-			if err != nil || s.Formats[0].Codec != c.codec || s.Formats[0].Height != 180 && c.codec != "h265" {
-				t.Errorf("published as %+v, %v", s, err)
+			for _, f := range s.Formats {
+				if f.Name == "source" {
+					codecs = append(codecs, f.Codec)
+				}
 			}
-			if _, err := n.Get("/hls/" + c.stream + "/180p-video/index.m3u8"); err != nil {
-				t.Errorf("it cannot be watched: %v", err)
+			if err != nil || !slices.Equal(codecs, c.want) {
+				t.Errorf("published as %v (%+v), %v; want %v", codecs, s, err, c.want)
 			}
+			t.Run("RTSP", func(t *testing.T) {
+				t.Parallel()
+				decodes(t, "rtsp://"+n.RTSP+"/"+c.stream, "320x180", "-rtsp_transport", "tcp")
+			})
+			t.Run("HLS", func(t *testing.T) {
+				t.Parallel()
+				decodes(t, n.URL("/hls/"+c.stream+"/index.m3u8"), "320x180")
+			})
 		})
 	}
 }
@@ -205,6 +236,11 @@ func TestBrowserPublishes(t *testing.T) {
 	n := StartNode(t, small...)
 	token := n.Token(t, "--publish", "cup/*")
 	camera := OpenBrowser(t, 1000, 900)
+	camera.Open(n.URL("/publish/cup/ana"))
+	camera.Click("button:has-text('Use the camera')")
+	camera.Click("button[type=submit]:has-text('Go live')")
+	saysInWords(t, camera, "Paste the one that you were given")
+	camera.Open("about:blank") // a change of the fragment alone would not load the page
 	camera.Open(n.URL("/publish/cup/ana#token=" + token))
 	camera.Click("button:has-text('Use the camera')")
 	camera.Click("button[type=submit]:has-text('Go live')")
@@ -219,6 +255,18 @@ func TestBrowserPublishes(t *testing.T) {
 		audible(t, viewer, transport)
 		viewer.Screenshot("watch-phone-" + transport)
 	}
+}
+
+// saysInWords waits until a page speaks of a missing token, to people and not to programs.
+func saysInWords(t testing.TB, b *Browser, words string) {
+	t.Helper()
+	Eventually(t, 20*time.Second, "the page asks for a token", func() error {
+		s := b.State()
+		if !strings.Contains(s.Text, words) || strings.Contains(s.Text, "Authorization") {
+			return fmt.Errorf("it says %q", s.Text)
+		}
+		return nil
+	})
 }
 
 // TestNothingDisconnectsAViewer kills what feeds viewers, and looks at the viewers.
@@ -237,18 +285,39 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		t.Fatal("the viewer's own request was not counted")
 	}
 
+	hls.WatchBreaks()
+	// recovers waits until both viewers have played on for a while, and looks at how long they had no picture since begun.
+	recovers := func(t *testing.T, begin func()) {
+		t.Helper()
+		webrtc.WatchGaps()
+		hls.WatchGaps()
+		begin()
+		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
+		hls.WaitPlaying("hls", 200, 40*time.Second) // its buffer hides for a while what is wrong
+		// CHECKLISTS F4 asks for 3 s, which the benchmark measures; what takes longer than this is no slow machine.
+		const bound = 8000
+		byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
+		t.Logf("largest gap between pictures: %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+		if byWebRTC > bound || byHLS > bound {
+			t.Errorf("a viewer had no picture for longer than %d ms", bound)
+		}
+		if what := hls.Breaks(); what != "" {
+			t.Errorf("the HLS viewer did not just go on: %s", what)
+		}
+	}
+
 	t.Run("FFmpeg workers are killed", func(t *testing.T) {
 		workers := n.Children(t, "libx264")
 		if len(workers) == 0 {
 			t.Fatal("there are none")
 		}
-		for _, pid := range workers {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
+		recovers(t, func() {
+			for _, pid := range workers {
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		webrtc.WaitPlaying("webrtc", 50, 20*time.Second)
-		hls.WaitPlaying("hls", 50, 30*time.Second)
+		})
 	})
 	t.Run("the publisher is killed and returns", func(t *testing.T) {
 		source.Kill()
@@ -259,16 +328,14 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 			return nil
 		})
 		webrtc.Screenshot("waiting")
-		camera(t, n, "cup/cam1")
-		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
-		hls.WaitPlaying("hls", 50, 30*time.Second)
+		recovers(t, func() { camera(t, n, "cup/cam1") })
 	})
 	t.Run("the publisher returns with another size", func(t *testing.T) {
 		// A second publisher takes the name over from the first.
-		camera(t, n, "cup/cam1", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-s", "480x360",
-			"-pix_fmt", "yuv420p", "-b:v", "400k", "-c:a", "aac")
-		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
-		hls.WaitPlaying("hls", 50, 30*time.Second)
+		recovers(t, func() {
+			camera(t, n, "cup/cam1", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-s", "480x360",
+				"-pix_fmt", "yuv420p", "-b:v", "400k", "-c:a", "aac")
+		})
 	})
 	if again := posts(); again != sessions {
 		t.Errorf("the WebRTC viewer had to connect %v times more", again-sessions)
@@ -295,6 +362,23 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
+// TestDoctorKnowsARunningNode asks the doctor about a machine on which Banyan runs, as people do when something is wrong.
+func TestDoctorKnowsARunningNode(t *testing.T) {
+	n := StartNode(t)
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, append([]string{"doctor", "--http.addr", n.HTTP, "--rtsp.addr", n.RTSP, "--rtc.addr", n.RTC,
+		"--admin.addr", n.Admin, "--rtsp.udp_addr", "127.0.0.1:0"}, n.config...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("it finds fault: %v", err)
+	}
+	if got := strings.Count(string(out), "in use by a running Banyan"); got != 5 { // of rtc.addr two, UDP and TCP
+		t.Errorf("it knows %d of 5 ports:\n%s", got, out)
+	}
+}
+
 // TestWatchingByToken closes the streams to strangers, and opens them by the token in the page's address.
 func TestWatchingByToken(t *testing.T) {
 	n := StartNode(t, append(small, "--auth.play", "token")...)
@@ -318,12 +402,9 @@ func TestWatchingByToken(t *testing.T) {
 		b.Open(n.URL("/watch/cup/cam1?transport=" + transport + "#token=" + token))
 		b.WaitPlaying(transport, 25, 40*time.Second)
 	}
+	b.Open(n.URL("/"))
+	saysInWords(t, b, "Ask who invited you for a token")
 	b.Open(n.URL("/watch/cup/cam1"))
-	Eventually(t, 20*time.Second, "the page asks for a token", func() error {
-		if s := b.State(); !strings.Contains(strings.ToLower(s.Text), "token") {
-			return fmt.Errorf("it says %q", s.Text)
-		}
-		return nil
-	})
+	saysInWords(t, b, "This stream is not open to everybody")
 	b.Screenshot("token")
 }

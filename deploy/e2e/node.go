@@ -56,6 +56,34 @@ func RemoveBinary() {
 // StartNode starts a server and waits until it is ready.
 func StartNode(t testing.TB, flags ...string) *Node {
 	t.Helper()
+	const tries = 3 // ports that were free a moment ago may be another test's by now
+	for range tries {
+		n := launch(t, flags)
+		Eventually(t, 30*time.Second, "the server is ready or has ended", func() error {
+			select {
+			case <-n.done:
+				return nil
+			default:
+			}
+			_, err := n.Get("/readyz")
+			return err
+		})
+		select {
+		case <-n.done:
+			if !strings.Contains(n.Output(), "address already in use") {
+				t.Fatalf("the server ended: %v", n.err)
+			}
+		default:
+			return n
+		}
+	}
+	t.Fatalf("in %d tries another program took a port that was free before", tries)
+	return nil
+}
+
+// launch starts a server on ports that nobody uses.
+func launch(t testing.TB, flags []string) *Node {
+	t.Helper()
 	binary, err := build()
 	if err != nil {
 		t.Fatal(err)
@@ -65,15 +93,6 @@ func StartNode(t testing.TB, flags ...string) *Node {
 	args := append([]string{"serve", "--http.addr", n.HTTP, "--rtsp.addr", n.RTSP, "--rtc.addr", n.RTC,
 		"--admin.addr", n.Admin, "--rtsp.udp_addr", "127.0.0.1:0", "--rtc.loopback"}, n.config...)
 	n.Process = StartProcess(t, binary, append(args, flags...)...)
-	Eventually(t, 30*time.Second, "the server is ready", func() error {
-		select {
-		case <-n.done:
-			t.Fatalf("it ended: %v", n.err)
-		default:
-		}
-		_, err := n.Get("/readyz")
-		return err
-	})
 	return n
 }
 

@@ -46,7 +46,7 @@ func (s *Server) letGo(now time.Time) {
 			continue
 		}
 		for _, p := range l.packagers {
-			p.cancel()
+			p.cancel(errUnwatched)
 		}
 		delete(s.ladders, name)
 	}
@@ -118,11 +118,11 @@ func (s *Server) startLocked(l *ladder, stream media.Name, id renditionID) (*pac
 		return nil, errFull
 	}
 	p := s.newPackager(stream, id)
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancelCause(s.ctx)
 	p.cancel = cancel
 	l.packagers[id] = p
 	s.wg.Go(func() {
-		defer cancel()
+		defer cancel(nil)
 		p.run(ctx)
 	})
 	return p, nil

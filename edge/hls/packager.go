@@ -29,7 +29,7 @@ type packager struct {
 	reports  func(*state) []report // how far the renditions of the stream are
 	zipper   *zipper
 
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	state  atomic.Pointer[state]
 
 	mu     sync.RWMutex // guards window; written by run only
@@ -61,13 +61,13 @@ func (p *packager) follow(ctx context.Context) error {
 		begun := p.state.Load().ready()
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return context.Cause(ctx)
 		case errors.Is(err, relay.ErrNoStream), errors.Is(err, relay.ErrNoTrack) && !begun:
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}

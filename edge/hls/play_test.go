@@ -434,7 +434,8 @@ func TestFormatThatGivesNothing(t *testing.T) {
 // let go, and can be had again.
 func TestLadderLingers(t *testing.T) {
 	const linger = 200 * time.Millisecond
-	s, studio := live(t, 8.5, func(c *Config) { c.Linger = linger })
+	var told journal
+	s, studio := live(t, 8.5, func(c *Config) { c.Linger, c.Logger = linger, slog.New(slog.NewTextHandler(&told, nil)) })
 	s.hub.AddSupplier(&onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 9)})
 	audio, rung := renditionID{"source", media.Audio}, renditionID{"180p", media.Video}
 	s.want(200, "cup/cam1/index.m3u8")
@@ -461,6 +462,9 @@ func TestLadderLingers(t *testing.T) {
 	stream, _ := s.hub.Stream("cup/cam1")
 	eventually(t, "all subscriptions are closed", func() bool {
 		return !slices.ContainsFunc(stream.Tracks(), func(t relay.Track) bool { return t.Readers > 0 })
+	})
+	eventually(t, "the log says in words why packaging stopped", func() bool {
+		return strings.Count(told.String(), `cause="nobody has asked for the stream lately"`) == 3
 	})
 	s.want(200, video+"index.m3u8")
 	if s.server.running("cup/cam1", audio) == nil {

@@ -99,7 +99,7 @@ type Server struct {
 	waiting   atomic.Int64
 
 	ctx    context.Context // ends packagers
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup // packagers
 
 	mu      sync.Mutex // guards the fields below, and the ladders
@@ -124,7 +124,7 @@ func New(config Config) (*Server, error) {
 		viewers: viewers{stays: viewerStays, most: mostViewers},
 		ladders: map[media.Name]*ladder{},
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s, nil
 }
 
@@ -149,7 +149,7 @@ func (s *Server) close() {
 	s.mu.Lock()
 	s.closed = true // no packager starts from now on
 	s.mu.Unlock()
-	s.cancel()
+	s.cancel(errStopping)
 	s.wg.Wait()
 	s.viewers.clear()
 }
@@ -174,12 +174,14 @@ func (s *Server) sweep(now time.Time) {
 	s.metrics.viewers.Set(float64(s.viewers.sweep(now)))
 }
 
-// Errors that decide how a request is answered.
+// Errors that decide how a request is answered, and why packaging ended.
 var (
 	errFull     = errors.New("too many renditions are being packaged")
 	errCrowded  = errors.New("too many requests wait")
 	errStopping = errors.New("the server is shutting down")
 	errSlow     = errors.New("nothing came in time")
+
+	errUnwatched = errors.New("nobody has asked for the stream lately") // the usual end of packaging
 )
 
 // await waits until a state of p satisfies enough, and at most for limit. It adds no goroutine: the

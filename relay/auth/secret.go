@@ -15,13 +15,16 @@ import (
 // with at least 128 bits of randomness, safe in URLs and file names.
 func NewID() string { return rand.Text() }
 
+// SecretFile is where the secret of an installation is kept, if it is not configured.
+func SecretFile(dir string) string { return filepath.Join(dir, "secret") }
+
 // Secret returns the secret of this installation: the configured one if there is one, else the one kept in the file
 // "secret" of dir, which is made at the first call. Nodes that shall take each other's tokens need the same.
 func Secret(configured, dir string) ([]byte, error) {
 	if configured != "" {
 		return []byte(configured), nil
 	}
-	path := filepath.Join(dir, "secret")
+	path := SecretFile(dir)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := makeSecret(dir, path); err != nil {
 			return nil, fmt.Errorf("make a secret for tokens (or set auth.secret): %w", err)

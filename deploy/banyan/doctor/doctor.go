@@ -2,7 +2,8 @@
 //
 // A check looks at one thing and returns a [Finding]: OK, WARN (it runs, with less) or FAIL (it does not run as
 // configured). Whatever is wrong comes with its remedy, a command where there is one. Checks change nothing: ports
-// are opened and closed again, and a data directory that was not there is not there afterwards.
+// are opened and closed again, and a data directory that was not there is not there afterwards. A machine on which
+// Banyan runs already is a good one: the node that answers on admin.addr says which ports it has (see [Node]).
 package doctor
 
 import (
@@ -48,7 +49,7 @@ type Subject struct {
 func Examine(ctx context.Context, s Subject) []Finding {
 	return slices.Concat(
 		examineFFmpeg(ctx, s.Config.Transcoder.FFmpeg, s.Config.Transcoder.Encoder),
-		examinePorts(s.Config),
+		examinePorts(ctx, s.Config),
 		examineDirectory(s.Config.Data.Dir),
 		examineSystem(),
 		examinePages(s.Pages),

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,6 +131,44 @@ func TestTakenPortsFail(t *testing.T) {
 	wantFinding(t, findings, "rtsp.addr", doctor.Fail, "rtsp.addr")
 	if !doctor.Failed(findings) {
 		t.Error("taken ports do not fail")
+	}
+}
+
+// The ports of a Banyan that runs are in order, those that somebody else has are not.
+func TestPortsOfARunningBanyan(t *testing.T) {
+	taken := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l.Addr().String()
+	}
+	ours, theirs := taken(), taken()
+	for _, c := range []struct {
+		name, answer string
+		status       doctor.Status
+		part         string
+	}{
+		{"a Banyan", `{"product":"banyan","version":"v9","addrs":{"http.addr":"` + ours + `","admin.addr":"ADMIN"}}`, doctor.OK, "a running Banyan, version v9"},
+		{"another program", `{"product":"other"}`, doctor.Fail, "another program"},
+		{"no JSON", `ok`, doctor.Fail, "another program"},
+		{"endless", `{"product":"` + strings.Repeat("x", 1<<20), doctor.Fail, "another program"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var admin *httptest.Server
+			admin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != doctor.NodePath {
+					t.Errorf("asked for %s", r.URL.Path)
+				}
+				_, _ = io.WriteString(w, strings.Replace(c.answer, "ADMIN", admin.Listener.Addr().String(), 1))
+			}))
+			defer admin.Close()
+			findings := examine(t, healthy(t, "http.addr", ours, "rtsp.addr", theirs, "admin.addr", admin.Listener.Addr().String()))
+			wantFinding(t, findings, "http.addr", c.status, c.part)
+			wantFinding(t, findings, "admin.addr", c.status, c.part)
+			wantFinding(t, findings, "rtsp.addr", doctor.Fail, "another program")
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +13,8 @@ import (
 	"banyan/deploy/config"
 )
 
-func examinePorts(c config.Config) []Finding {
+func examinePorts(ctx context.Context, c config.Config) []Finding {
+	neighbour := findNode(ctx, c.Admin.Addr)
 	var findings []Finding
 	for _, port := range []struct{ key, network, addr string }{
 		{"http.addr", "tcp", c.HTTP.Addr},
@@ -24,11 +26,11 @@ func examinePorts(c config.Config) []Finding {
 		{"rtc.addr", "tcp", c.RTC.Addr},
 	} {
 		if port.addr != "" {
-			findings = append(findings, examinePort(port.key, port.network, port.addr))
+			findings = append(findings, neighbour.excuse(port.addr, port.network, examinePort(port.key, port.network, port.addr)))
 		}
 	}
 	if c.RTSP.UDPAddr != "" {
-		findings = append(findings, examinePair("rtsp.udp_addr", c.RTSP.UDPAddr))
+		findings = append(findings, neighbour.excuse(c.RTSP.UDPAddr, "udp", examinePair("rtsp.udp_addr", c.RTSP.UDPAddr)))
 	}
 	return findings
 }
@@ -55,7 +57,7 @@ func examinePort(key, network, addr string) Finding {
 	case err == nil:
 		return good(key, "%s/%s is free", addr, network)
 	case errors.Is(err, syscall.EADDRINUSE):
-		finding.Found = fmt.Sprintf("%s/%s is in use, by another program or by a Banyan that runs already", addr, network)
+		finding.Found = fmt.Sprintf("%s/%s is in use by another program, or by a Banyan with other settings", addr, network)
 		finding.Remedy = "stop that one, or set " + key + " to another address"
 	case errors.Is(err, syscall.EACCES):
 		finding.Remedy = "choose a port from 1024 on, or give the program CAP_NET_BIND_SERVICE"

@@ -36,7 +36,9 @@ export function Guide() {
         <section>
           <h2>From FFmpeg</h2>
           <p class="soft small">A file, a camera or a capture card, by RTSP.</p>
-          <pre class="snippet">ffmpeg -re -i file.mp4 -c copy -f rtsp rtsp://{hostname}:8554/cup/cam1</pre>
+          <pre class="snippet">{`TOKEN=$(banyan token --publish "cup/*")
+ffmpeg -re -i file.mp4 -c copy -f rtsp -rtsp_transport tcp \\
+  "rtsp://${hostname}:8554/cup/cam1?token=$TOKEN"`}</pre>
         </section>
       </div>
     </>

@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { listStreams, type Stream } from "../shared/api.ts";
 import { Header } from "../shared/header.tsx";
 import { poll } from "../shared/poll.ts";
-import { ProblemError } from "../shared/problem.ts";
+import { inWords, type Problem, ProblemError, type Words } from "../shared/problem.ts";
 import { TokenForm } from "../shared/token-form.tsx";
 import { fragmentOf, tokenInFragment } from "../shared/token.ts";
 import { Guide } from "./guide.tsx";
@@ -16,7 +16,7 @@ const pollMs = 2500;
 export function Landing() {
   const token = useSignal(tokenInFragment(location.hash));
   const streams = useSignal<Stream[] | null>(null);
-  const problem = useSignal<{ status: number; detail: string } | null>(null);
+  const problem = useSignal<Problem | null>(null);
 
   useEffect(() => {
     const follow = () => void (token.value = tokenInFragment(location.hash));
@@ -58,10 +58,11 @@ function Body({
   token,
 }: {
   streams: Stream[] | null;
-  problem: { status: number; detail: string } | null;
+  problem: Problem | null;
   token: string;
 }) {
-  if (problem?.status === 401 || problem?.status === 403) return <AskToken detail={problem.detail} />;
+  if (problem?.status === 401 || problem?.status === 403)
+    return <AskToken words={inWords(problem, "list", token)} />;
   if (streams === null) {
     return problem === null ? (
       <div class="cards" role="status" aria-busy="true" aria-label="Loading streams">
@@ -104,11 +105,11 @@ function LiveStreams({ streams, token }: { streams: Stream[]; token: string }) {
   );
 }
 
-function AskToken({ detail }: { detail: string }) {
+function AskToken({ words }: { words: Words }) {
   return (
     <section class="ask">
-      <h1>A token is needed</h1>
-      <p class="soft">{detail}</p>
+      <h1>{words.title}</h1>
+      <p class="soft">{words.detail}</p>
       <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
     </section>
   );

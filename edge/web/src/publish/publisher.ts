@@ -5,7 +5,7 @@
 
 import { batch, signal } from "@preact/signals";
 import { Backoff, pause } from "../shared/backoff.ts";
-import { ProblemError } from "../shared/problem.ts";
+import { inWords, ProblemError } from "../shared/problem.ts";
 import { type Counters, RateWindow, type Rates } from "../shared/delay.ts";
 import { WhipSession, worthRetrying } from "./whip.ts";
 
@@ -50,7 +50,7 @@ export class Publisher {
         signal,
       );
       if (signal.aborted) break;
-      this.trouble.value = error instanceof Error ? error.message : String(error);
+      this.trouble.value = sentence(error, token);
       if (!worthRetrying(error)) break;
       this.state.value = "retrying";
       if (performance.now() - began > 30_000) backoff.reset();
@@ -106,6 +106,11 @@ export class Publisher {
     }
     return new Error(ended ?? "Stopped.");
   }
+}
+
+function sentence(error: unknown, token: string): string {
+  if (error instanceof ProblemError) return inWords(error.problem, "publish", token).detail;
+  return error instanceof Error ? error.message : String(error);
 }
 
 function outgoingIn(stats: RTCStatsReport): Omit<Outgoing, "rates"> & { counters: Counters } {

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Peer } from "../shared/connection.ts";
 import { ProblemError } from "../shared/problem.ts";
 import { created, refused, TwinPeer, twinFetch } from "../shared/twin.ts";
-import { h264First, type SendingPeer, WhipSession, worthRetrying } from "./whip.ts";
+import { h264First, WhipSession, worthRetrying } from "./whip.ts";
 
 const codec = (mimeType: string, sdpFmtpLine = ""): RTCRtpCodec => ({
   mimeType,
@@ -33,7 +34,7 @@ describe("WhipSession", () => {
       { stream: "cup/cam1", token: "sesame", media, maxBitrate: 2_000_000, iceServers: [] },
       {
         fetch,
-        newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as SendingPeer,
+        newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as Peer,
         videoCodecs: () => [baseline, vp8],
       },
     );
@@ -60,6 +61,24 @@ describe("WhipSession", () => {
     session.close();
     session.close();
     expect(asked.filter(({ method }) => method === "DELETE")).toHaveLength(1);
+  });
+
+  it("ends when the connection stays broken for 4 s, not before", async () => {
+    const { session, peer, opened } = setUp();
+    peer.gather();
+    await settle();
+    peer.become("connected");
+    await opened;
+    const ended = vi.fn();
+    void session.ended.then(ended);
+    peer.become("disconnected");
+    await vi.advanceTimersByTimeAsync(3900);
+    peer.become("connected");
+    await vi.advanceTimersByTimeAsync(4100);
+    expect(ended).not.toHaveBeenCalled();
+    peer.become("disconnected");
+    await vi.advanceTimersByTimeAsync(4000);
+    expect(ended).toHaveBeenCalledWith("The connection broke.");
   });
 
   it("says so when the media path does not come about", async () => {

@@ -6,29 +6,14 @@
  * takes it as it is.
  */
 
+import { connected, type Peer, watchForLoss } from "../shared/connection.ts";
 import { ProblemError } from "../shared/problem.ts";
 import { startBitrate } from "../shared/sdp.ts";
 import { deleteSession, type Fetch, gathered, postOffer, type Session } from "../shared/signalling.ts";
 
-/** The part of RTCPeerConnection that publishing uses. */
-export type SendingPeer = Pick<
-  RTCPeerConnection,
-  | "addTransceiver"
-  | "createOffer"
-  | "setLocalDescription"
-  | "setRemoteDescription"
-  | "localDescription"
-  | "iceGatheringState"
-  | "connectionState"
-  | "addEventListener"
-  | "removeEventListener"
-  | "getStats"
-  | "close"
->;
-
 export interface SendingEnvironment {
   fetch: Fetch;
-  newPeer(configuration: RTCConfiguration): SendingPeer;
+  newPeer(configuration: RTCConfiguration): Peer;
   /** Codecs this browser can send, most wanted first. */
   videoCodecs(): RTCRtpCodec[];
 }
@@ -56,11 +41,11 @@ const healMs = 4000;
 
 export class WhipSession {
   session: Session | null = null;
-  readonly peer: SendingPeer;
+  readonly peer: Peer;
   /** Resolves with a sentence when the session ends by anything but close(). */
   readonly ended: Promise<string>;
   private end!: (reason: string) => void;
-  private healing: ReturnType<typeof setTimeout> | undefined;
+  private unwatch: () => void = () => undefined;
   private closed = false;
 
   constructor(
@@ -89,20 +74,18 @@ export class WhipSession {
       signal.throwIfAborted();
       const begin = (options.maxBitrate * startShare) / 1000;
       await peer.setRemoteDescription({ type: "answer", sdp: startBitrate(this.session.answer, begin) });
-      await this.connected(signal);
+      await connected(peer, connectMs, signal);
     } catch (error) {
       this.close();
       throw error;
     }
-    peer.addEventListener("connectionstatechange", this.watch);
-    this.watch();
+    this.unwatch = watchForLoss(peer, healMs, () => this.end("The connection broke."));
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    clearTimeout(this.healing);
-    this.peer.removeEventListener("connectionstatechange", this.watch);
+    this.unwatch();
     this.peer.close();
     deleteSession(this.environment.fetch, this.session?.url ?? "", this.options.token);
   }
@@ -118,43 +101,6 @@ export class WhipSession {
     const codecs = this.environment.videoCodecs();
     if (codecs.length > 0) transceiver.setCodecPreferences(codecs);
   }
-
-  private connected(signal: AbortSignal): Promise<void> {
-    const { peer } = this;
-    return new Promise((resolve, reject) => {
-      const settle = (act: () => void) => {
-        clearTimeout(timer);
-        peer.removeEventListener("connectionstatechange", check);
-        signal.removeEventListener("abort", check);
-        act();
-      };
-      const blocked = () =>
-        settle(() =>
-          reject(new Error("The connection for media did not come about: the network seems to block UDP.")),
-        );
-      const check = () => {
-        if (signal.aborted) settle(() => reject(signal.reason));
-        else if (peer.connectionState === "connected") settle(resolve);
-        else if (peer.connectionState === "failed" || peer.connectionState === "closed") blocked();
-      };
-      const timer = setTimeout(blocked, connectMs);
-      peer.addEventListener("connectionstatechange", check);
-      signal.addEventListener("abort", check);
-      check();
-    });
-  }
-
-  private readonly watch = (): void => {
-    clearTimeout(this.healing);
-    const lost = () => this.end("The connection broke.");
-    switch (this.peer.connectionState) {
-      case "failed":
-      case "closed":
-        return lost();
-      case "disconnected":
-        this.healing = setTimeout(lost, healMs);
-    }
-  };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseProblem, readProblem, retryAfter } from "./problem.ts";
+import { inWords, parseProblem, readProblem, retryAfter } from "./problem.ts";
 
 const json = "application/problem+json";
 
@@ -63,4 +63,26 @@ it("readProblem joins headers and body", async () => {
     headers: { "content-type": json, "retry-after": "4" },
   });
   expect(await readProblem(response, 0)).toMatchObject({ status: 503, detail: "Full.", retryAfterMs: 4000 });
+});
+
+describe("inWords", () => {
+  const header = "Send it in the header Authorization: Bearer.";
+  const problem = (status: number) => ({ status, title: "Title", detail: header });
+
+  it.each(["list", "watch", "publish"] as const)("of a missing token are for people (%s)", (purpose) => {
+    const words = inWords(problem(401), purpose, "");
+    expect(words.title).toBe("A token is needed");
+    expect(words.detail).toMatch(/token/i);
+    expect(words.detail).not.toMatch(/header|authorization|bearer/i);
+  });
+
+  it("tell a token that is not taken from one that is missing, and from one for something else", () => {
+    expect(inWords(problem(401), "publish", "sesame").title).toBe("This token is not good");
+    expect(inWords(problem(403), "publish", "sesame").detail).toContain("under this name");
+    expect(inWords(problem(403), "watch", "sesame").detail).toContain("other streams");
+  });
+
+  it("are the server's own for everything else", () => {
+    expect(inWords(problem(409), "publish", "sesame")).toEqual({ title: "Title", detail: header });
+  });
 });

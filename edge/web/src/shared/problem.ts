@@ -82,3 +82,65 @@ export function retryAfter(header: string | null, now: number): number {
   const date = Date.parse(text);
   return Number.isNaN(date) || /^[-\d.]+$/.test(text) ? 0 : Math.max(0, date - now);
 }
+
+/** What a page tells a person of a failure. */
+export interface Words {
+  title: string;
+  detail: string;
+}
+
+/** What the person wanted: to see what is live, to watch a stream, to publish one. */
+export type Purpose = "list" | "watch" | "publish";
+
+/**
+ * Puts a problem into words. The server's sentence will do, but where a token
+ * is at fault it tells programs which header to send; a person needs another.
+ * `token` is what was presented; empty for none.
+ */
+export function inWords(
+  { status, title, detail }: Pick<Problem, "status" | "title" | "detail">,
+  purpose: Purpose,
+  token: string,
+): Words {
+  switch (status) {
+    case 401:
+      return token === "" ? missing[purpose] : { title: "This token is not good", detail: stale };
+    case 403:
+      return forbidden[purpose];
+    default:
+      return { title, detail };
+  }
+}
+
+const stale = "It has run out, was taken back, or was made for another server. Ask for a new one.";
+
+const missing: Record<Purpose, Words> = {
+  list: {
+    title: "A token is needed",
+    detail: "What is live here is not open to everybody. Ask who invited you for a token.",
+  },
+  watch: {
+    title: "A token is needed",
+    detail: "This stream is not open to everybody. Ask who invited you for a token.",
+  },
+  publish: {
+    title: "A token is needed",
+    detail: "Publishing needs a token. Paste the one that you were given into the field “Token”.",
+  },
+};
+
+const forbidden: Record<Purpose, Words> = {
+  list: {
+    title: "Another token is needed",
+    detail: "This token does not open the list of streams. Ask for one that does.",
+  },
+  watch: {
+    title: "Another token is needed",
+    detail: "This token is for other streams. Ask for one that opens this one.",
+  },
+  publish: {
+    title: "Another token is needed",
+    detail:
+      "This token is not for publishing under this name. Choose a name that it allows, or ask for another token.",
+  },
+};

@@ -20,6 +20,8 @@ export interface Failure {
   /** A sentence that can be shown to a person. */
   detail: string;
   retryAfterMs: number;
+  /** HTTP status of the answer that was the cause, if one was. */
+  status?: number;
 }
 
 export class PlaybackError extends Error {
@@ -35,7 +37,10 @@ export function failure(cause: Cause, detail: string, retryAfterMs = 0): Failure
 
 /** Reads a problem of the WHEP or HLS door. */
 export function failureOf(problem: Problem): Failure {
-  return failure(causeOf(problem.status), problem.detail, problem.retryAfterMs);
+  return {
+    ...failure(causeOf(problem.status), problem.detail, problem.retryAfterMs),
+    status: problem.status,
+  };
 }
 
 function causeOf(status: number): Cause {

@@ -156,6 +156,7 @@ export class Player {
         usable: this.usable(),
         live: this.live.value,
         relaysUntried: !this.triedRelays,
+        token: this.token,
         failures: this.failures,
         played: this.frames.peek() > 0,
       });

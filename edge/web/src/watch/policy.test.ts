@@ -10,6 +10,7 @@ const usual: Situation = {
   relaysUntried: false,
   failures: 1,
   played: false,
+  token: "",
 };
 
 function after(transport: "webrtc" | "hls", cause: Cause, change: Partial<Situation> = {}): Step {
@@ -112,6 +113,14 @@ it("a missing token waits for the person, on either transport", () => {
       notice: { action: "token", title: "A token is needed" },
     });
   }
+});
+
+it("a token that is not taken is told from one that is missing", () => {
+  const refused = (status: number, token: string) =>
+    afterFailure("webrtc", { ...failure("unauthorized", "Because."), status }, { ...usual, token }).notice
+      ?.title;
+  expect(refused(401, "sesame")).toBe("This token is not good");
+  expect(refused(403, "sesame")).toBe("Another token is needed");
 });
 
 it("a server out of reach is waited for, not fled from", () => {

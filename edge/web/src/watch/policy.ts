@@ -9,6 +9,7 @@
  */
 
 import type { Transport } from "../shared/formats.ts";
+import { inWords } from "../shared/problem.ts";
 import type { Failure } from "./failure.ts";
 
 export interface Situation {
@@ -24,6 +25,8 @@ export interface Situation {
   failures: number;
   /** Media has flowed at some time since the page opened. */
   played: boolean;
+  /** What was presented; empty for none. */
+  token: string;
 }
 
 export interface Notice {
@@ -81,10 +84,8 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
         detail: failure.detail || "No stream of this name. This page starts by itself when there is one.",
       });
     case "unauthorized":
-      // The server's sentence tells programs which header to send; a person needs another.
       return same("error", "never", {
-        title: "A token is needed",
-        detail: "This stream is not open to everybody. Ask who invited you for a token, or for a new one.",
+        ...inWords({ status: failure.status ?? 401, title: "", detail: "" }, "watch", situation.token),
         action: "token",
       });
     case "unreachable":

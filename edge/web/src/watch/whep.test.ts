@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { created, refused, TwinPeer, twinFetch } from "../shared/twin.ts";
-import { type Peer, WhepSession, type WhepOptions } from "./whep.ts";
+import { type ReceivingPeer, WhepSession, type WhepOptions } from "./whep.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -19,7 +19,7 @@ function setUp(reply: () => Response | Promise<Response> = created, change: Part
   let peer!: TwinPeer;
   const session = new WhepSession(options, {
     fetch,
-    newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as Peer,
+    newPeer: (configuration) => (peer = new TwinPeer(configuration)) as unknown as ReceivingPeer,
   });
   const stop = new AbortController();
   const outcome = { connected: false, error: null as unknown };

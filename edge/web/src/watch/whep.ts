@@ -11,6 +11,7 @@
  * page. The network comes in through Environment, so that tests bring theirs.
  */
 
+import { BlockedError, connected, type Peer, watchForLoss } from "../shared/connection.ts";
 import { ProblemError } from "../shared/problem.ts";
 import { offerStereo, answeredCodecs } from "../shared/sdp.ts";
 import {
@@ -24,25 +25,11 @@ import {
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 
 /** The part of RTCPeerConnection that a session uses. */
-export type Peer = Pick<
-  RTCPeerConnection,
-  | "addTransceiver"
-  | "createOffer"
-  | "setLocalDescription"
-  | "setRemoteDescription"
-  | "localDescription"
-  | "iceGatheringState"
-  | "connectionState"
-  | "addEventListener"
-  | "removeEventListener"
-  | "getStats"
-  | "getReceivers"
-  | "close"
->;
+export type ReceivingPeer = Peer & Pick<RTCPeerConnection, "getReceivers">;
 
 export interface Environment {
   fetch: Fetch;
-  newPeer(configuration: RTCConfiguration): Peer;
+  newPeer(configuration: RTCConfiguration): ReceivingPeer;
 }
 
 export const browserEnvironment: Environment = {
@@ -65,18 +52,18 @@ export type WhepState = "idle" | "offering" | "connecting" | "connected" | "clos
 const gatherMs = 300;
 /** ICE over a path that works takes a few round trips; past this the path is blocked. */
 const connectMs = 4000;
-/** A broken path often heals within seconds (a phone changing cells); past this it is given up. */
+/** A broken path is given up past this. */
 const healMs = 3000;
 
 export class WhepSession {
   state: WhepState = "idle";
   /** What the server said in its answer; null before it came. */
   session: Session | null = null;
-  readonly peer: Peer;
+  readonly peer: ReceivingPeer;
   /** Resolves with the reason when the session ends by anything but close(). */
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
-  private healing: ReturnType<typeof setTimeout> | undefined;
+  private unwatch: () => void = () => undefined;
 
   constructor(
     private readonly options: WhepOptions,
@@ -99,8 +86,7 @@ export class WhepSession {
       this.close();
       throw asPlaybackError(error, signal);
     }
-    this.peer.addEventListener("connectionstatechange", this.watch);
-    this.watch();
+    this.unwatch = watchForLoss(this.peer, healMs, () => this.end(failure("lost", "The connection broke.")));
   }
 
   /** Switches the format within the session. Resolves to false if the server cannot do so. */
@@ -114,8 +100,7 @@ export class WhepSession {
   close(): void {
     if (this.state === "closed") return;
     this.state = "closed";
-    clearTimeout(this.healing);
-    this.peer.removeEventListener("connectionstatechange", this.watch);
+    this.unwatch();
     this.peer.close();
     deleteSession(this.environment.fetch, this.session?.url ?? "", this.options.token);
   }
@@ -156,51 +141,14 @@ export class WhepSession {
         failure("unsupported", "This browser does not understand the server's answer."),
       );
     }
-    await this.connected(signal);
+    await connected(this.peer, connectMs, signal);
     this.state = "connected";
   }
-
-  private connected(signal: AbortSignal): Promise<void> {
-    const { peer } = this;
-    return new Promise((resolve, reject) => {
-      const blocked = new PlaybackError(
-        failure("blocked", "The connection for media did not come about: the network seems to block UDP."),
-      );
-      const settle = (act: () => void) => {
-        clearTimeout(timer);
-        peer.removeEventListener("connectionstatechange", check);
-        signal.removeEventListener("abort", check);
-        act();
-      };
-      const check = () => {
-        if (signal.aborted) settle(() => reject(signal.reason));
-        else if (peer.connectionState === "connected") settle(resolve);
-        else if (peer.connectionState === "failed" || peer.connectionState === "closed")
-          settle(() => reject(blocked));
-      };
-      const timer = setTimeout(() => settle(() => reject(blocked)), connectMs);
-      peer.addEventListener("connectionstatechange", check);
-      signal.addEventListener("abort", check);
-      check();
-    });
-  }
-
-  /** Follows the connection after it was made. */
-  private readonly watch = (): void => {
-    clearTimeout(this.healing);
-    const lost = () => this.end(failure("lost", "The connection broke."));
-    switch (this.peer.connectionState) {
-      case "failed":
-      case "closed":
-        return lost();
-      case "disconnected":
-        this.healing = setTimeout(lost, healMs);
-    }
-  };
 }
 
 function asPlaybackError(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted || error instanceof PlaybackError) return error;
+  if (error instanceof BlockedError) return new PlaybackError(failure("blocked", error.message));
   if (error instanceof ProblemError) return new PlaybackError(failureOf(error.problem));
   return new PlaybackError(failure("unsupported", `WebRTC does not work in this browser: ${String(error)}`));
 }

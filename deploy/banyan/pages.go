@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"banyan/relay/auth"
+)
+
+// printPages tells people what to open. A node without the role edge has no pages.
+func (n *node) printPages(doors doors) {
+	if n.parts.hls == nil {
+		return
+	}
+	base := pagesBase(doors)
+	var b strings.Builder
+	line := func(path, what string) { fmt.Fprintf(&b, "    %-46s %s\n", base+path, what) }
+	if n.opt.Demo {
+		b.WriteString("\n  Banyan is running with two demo cameras. Open:\n\n")
+	} else {
+		b.WriteString("\n  Banyan is running. Open:\n\n")
+	}
+	line("/", "all streams")
+	if n.opt.Demo {
+		for _, c := range demoCameras {
+			line("/watch/"+string(c.stream), "watch "+string(c.stream))
+		}
+	}
+	if n.parts.whip != nil {
+		line("/publish/", "publish your own camera")
+		if n.cfg.Auth.Publish != auth.Open {
+			fmt.Fprintf(&b, "\n  Make a token to publish with: %s --publish 'cup/*'", n.opt.TokenCommand)
+		}
+	}
+	b.WriteString("\n  Stop with Ctrl-C.\n\n")
+	_, _ = io.WriteString(n.opt.Out, b.String()) // nobody reads it, if this fails
+}
+
+// pagesBase is where a browser on this machine finds the pages.
+func pagesBase(doors doors) string {
+	if https := doors.find(httpsDoor); https != nil { // where cameras work on other machines too
+		return "https://" + localAddr(https.listener.Addr())
+	}
+	return "http://" + localAddr(doors.find(httpDoor).listener.Addr())
+}
+
+// localAddr is where this machine reaches a listener.
+func localAddr(listener net.Addr) string {
+	addr, err := netip.ParseAddrPort(listener.String())
+	if err != nil || !addr.Addr().IsUnspecified() {
+		return listener.String()
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(addr.Port())))
+}
