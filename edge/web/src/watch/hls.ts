@@ -14,7 +14,8 @@ import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 import { formatOfLevel, levelFor } from "./levels.ts";
 import { Follower } from "./follow.ts";
-import { patientLoader } from "./patience.ts";
+import { measuringLoader, patientLoader } from "./loaders.ts";
+import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 
 export interface HlsOptions extends PlaybackOptions {
@@ -49,6 +50,9 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
 
 /** How often the playhead's place is looked at. */
 const followMs = 100;
+
+/** With less than this in the buffer, in seconds, playback halts. */
+const haltedAt = 0.1;
 
 /** Everything of a stream's HLS is below this path. */
 function rootOf(stream: string): string {
@@ -138,6 +142,9 @@ class HlsPlayback implements Playback {
   private recovered = false;
   /** The level to load from the next segment on; null for the one that is loaded. */
   private wanted: number | null = null;
+  private auto: boolean;
+  private readonly throughput = new Throughput();
+  private readonly chooser = new Chooser();
   private readonly follower = new Follower(performance.now());
   private readonly following = setInterval(() => this.follow(), followMs);
 
@@ -147,7 +154,11 @@ class HlsPlayback implements Playback {
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
-    this.hls = new library(configuration(library, options.token));
+    this.auto = options.format === "auto";
+    this.hls = new library({
+      ...configuration(library, options.token),
+      fLoader: measuringLoader(library, (...load) => this.throughput.add(...load)),
+    });
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
     this.hls.on(
@@ -158,11 +169,11 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
+      if (this.hls.autoLevelEnabled && data.frag.type === "main") this.hls.loadLevel = data.frag.level;
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
         // the picture freeze for as long as it takes to decode up to the playhead again.
-        this.hls.loadLevel = this.wanted;
-        this.wanted = null;
+        this.switchTo(this.wanted);
       }
     });
   }
@@ -191,7 +202,8 @@ class HlsPlayback implements Playback {
   select(format: string): Promise<boolean> {
     const level = this.indexOf(format);
     if (format !== "auto" && level < 0) return Promise.resolve(false);
-    this.wanted = level;
+    this.auto = format === "auto";
+    this.wanted = this.auto ? null : level;
     return Promise.resolve(true);
   }
 
@@ -234,7 +246,7 @@ class HlsPlayback implements Playback {
         ["Behind the edge", delayLabel(hls.latency > 0 ? hls.latency * 1000 : null)],
         ["Target", delayLabel(hls.targetLatency === null ? null : hls.targetLatency * 1000)],
         ["Playback speed", `${video.playbackRate.toFixed(2)} ×`],
-        ["Line estimate", `${(hls.bandwidthEstimate / 1e6).toFixed(1)} Mb/s`],
+        ["Line estimate", this.throughput.bps === null ? "–" : `${(this.throughput.bps / 1e6).toFixed(1)} Mb/s`],
       ],
     });
   }
@@ -246,6 +258,7 @@ class HlsPlayback implements Playback {
     if (details === null || hls.targetLatency === null || video.paused || video.seeking || video.readyState === 0)
       return;
     const now = performance.now();
+    this.choose(now);
     const { edge, age } = details;
     const move = this.follower.follow(now, {
       latency: edge + age - video.currentTime,
@@ -256,6 +269,22 @@ class HlsPlayback implements Playback {
     });
     if (video.playbackRate !== move.rate) video.playbackRate = move.rate;
     if (move.jumpTo !== undefined) video.currentTime = edge + age - move.jumpTo;
+  }
+
+  /** Looks whether the line carries another format better. */
+  private choose(now: number): void {
+    const { hls } = this;
+    if (!this.auto || hls.autoLevelEnabled) return;
+    const rungs = hls.levels.map(({ maxBitrate, averageBitrate }) => ({ peak: maxBitrate, mean: averageBitrate }));
+    const level = this.chooser.choose(now, rungs, this.wanted ?? hls.loadLevel, this.throughput.bps);
+    this.wanted = level === hls.loadLevel ? null : level;
+    // Where playback has come to a halt anyway there is nothing to spare by waiting for the segment's end.
+    if (this.wanted !== null && bufferedAhead(this.options.video) < haltedAt) this.switchTo(this.wanted);
+  }
+
+  private switchTo(level: number): void {
+    this.hls.loadLevel = level;
+    this.wanted = null;
   }
 
   private startAt(format: string): void {

@@ -1,12 +1,23 @@
 /**
- * A loader of playlists that waits for as long as the server holds a blocking
+ * What hls.js loads by, with two things that it lacks.
+ *
+ * The loader of playlists waits for as long as the server holds a blocking
  * request back. hls.js gives up after three parts or most of a segment, and
  * then asks once a second only until something new is listed: a viewer would
  * see the publisher come back up to a second later than it did.
+ *
+ * The loader of media tells how long every load took, also of those that are
+ * given up.
  */
 
 import type Hls from "hls.js";
-import type { PlaylistLoaderConstructor, PlaylistLoaderContext } from "hls.js";
+import type {
+  FragmentLoaderConstructor,
+  FragmentLoaderContext,
+  LoaderStats,
+  PlaylistLoaderConstructor,
+  PlaylistLoaderContext,
+} from "hls.js";
 
 /** The server answers blocking requests within that many target durations, with 503 if need be. */
 const heldTargets = 3;
@@ -38,4 +49,39 @@ export function patientLoader(library: typeof Hls): PlaylistLoaderConstructor {
     }
   }
   return PatientLoader as unknown as PlaylistLoaderConstructor; // the loader of DefaultConfig serves every kind
+}
+
+/** The library's own loader, which reports each load of picture. */
+export function measuringLoader(
+  library: typeof Hls,
+  report: (bytes: number, ms: number, waitMs: number) => void,
+): FragmentLoaderConstructor {
+  const Loader = library.DefaultConfig.loader;
+  class MeasuringLoader extends Loader {
+    private measured = false;
+
+    override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
+      const picture = (context as FragmentLoaderContext).frag.type === "main";
+      this.measured = !picture;
+      super.load(context, config, {
+        ...callbacks,
+        onSuccess: (response, stats, context, details) => {
+          this.measure(stats, stats.loading.end);
+          callbacks.onSuccess(response, stats, context, details);
+        },
+      });
+    }
+
+    override abort(): void {
+      this.measure(this.stats, performance.now());
+      super.abort();
+    }
+
+    private measure({ loaded, loading: { start, first } }: LoaderStats, end: number): void {
+      if (this.measured || first === 0) return;
+      this.measured = true;
+      report(loaded, end - start, first - start);
+    }
+  }
+  return MeasuringLoader as unknown as FragmentLoaderConstructor; // the loader of DefaultConfig serves every kind
 }

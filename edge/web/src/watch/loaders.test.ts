@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { patience } from "./patience.ts";
+import { patience } from "./loaders.ts";
 
 const levelOrTrack = { details: { targetduration: 2 } };
 
