@@ -42,6 +42,8 @@ type client struct {
 	session session       // nil before ANNOUNCE or SETUP, and after its end
 	own     *gortsplib.ServerSession
 
+	described *base.URL // what the newest DESCRIBE was about; nil before the first
+
 	srtp bool       // the SETUP that is being answered asks for SRTP
 	keys *mediaKeys // what it is answered with
 }
@@ -101,6 +103,12 @@ func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 		req.Header["Transport"] = withoutSource(transport, "")
 	}
 	c.srtp, c.keys = c.wantsSRTP(req), nil
+	switch {
+	case req.Method == base.Describe:
+		c.described = req.URL
+	case req.Method == base.Setup && c.phase != announced && c.described != nil:
+		req.URL = restoreQuery(req.URL, c.described)
+	}
 	if c.own == nil && len(req.Header["Session"]) > 0 {
 		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
 		// would let any connection from the same address use it.
@@ -190,6 +198,23 @@ func parseTarget(path, query string) (target, error) {
 		}
 	}
 	return t, nil
+}
+
+// restoreQuery gives a SETUP's URL the query of what was described, where the client has resolved the name of
+// the track against that as RFC 3986 (section 5.3) says, which loses the query and the last segment: GStreamer
+// asks for /cup/trackID=0 when it was told of trackID=0 in /cup/ana?format=360p.
+func restoreQuery(u, described *base.URL) *base.URL {
+	if u == nil || described.RawQuery == "" || u.RawQuery != "" {
+		return u
+	}
+	folder, track, found := strings.Cut(u.Path, "trackID=")
+	path := strings.TrimSuffix(described.Path, "/")
+	if !found || folder != path[:strings.LastIndexByte(path, '/')+1] && folder != path+"/" {
+		return u
+	}
+	restored := described.Clone()
+	restored.RawQuery += "/trackID=" + track
+	return restored
 }
 
 // splitControl parts a URL from the "/trackID=1" that players append to it, or to its query.

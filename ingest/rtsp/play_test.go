@@ -101,13 +101,41 @@ func TestPlayDecodesWithoutErrors(t *testing.T) {
 func TestPlayToGStreamer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)
-	push(t, n.url("cam"), "tcp", picture, x264())
-	n.track("cam", media.Video)
-	p := start(t, "gst-launch-1.0", "-q", "rtspsrc", "location="+n.url("cam"), "protocols=tcp", "latency=0", "!",
-		"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "num-buffers=20")
-	if !p.ended() {
-		t.Errorf("GStreamer: %s", p.output)
+	push(t, n.url("cup/cam"), "tcp", picture, x264())
+	n.track("cup/cam", media.Video)
+	for _, url := range []string{n.url("cup/cam"), n.url("cup/cam?format=source&token=any")} {
+		p := start(t, "gst-launch-1.0", "-q", "rtspsrc", "location="+url, "protocols=tcp", "latency=0", "!",
+			"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "num-buffers=20")
+		if !p.ended() {
+			t.Errorf("GStreamer of %s: %s", url, p.output)
+		}
 	}
+}
+
+func TestRestoreQuery(t *testing.T) {
+	for _, c := range []struct{ setup, described, want string }{
+		{"rtsp://h/cup/trackID=0", "rtsp://h/cup/cam?token=x", "rtsp://h/cup/cam?token=x/trackID=0"},
+		{"rtsp://h/trackID=1", "rtsp://h/cam?format=360p", "rtsp://h/cam?format=360p/trackID=1"},
+		{"rtsp://h/cup/cam/trackID=0", "rtsp://h/cup/cam/?token=x", "rtsp://h/cup/cam/?token=x/trackID=0"},
+		{"rtsp://h/cup/cam/trackID=0", "rtsp://h/cup/cam", "rtsp://h/cup/cam/trackID=0"},
+		{"rtsp://h/cup/cam?token=y/trackID=0", "rtsp://h/cup/cam?token=x", "rtsp://h/cup/cam?token=y/trackID=0"},
+		{"rtsp://h/other/trackID=0", "rtsp://h/cup/cam?token=x", "rtsp://h/other/trackID=0"}, // another stream: no business of that token
+		{"rtsp://h/cup/cam2", "rtsp://h/cup/cam?token=x", "rtsp://h/cup/cam2"},
+	} {
+		setup, described := mustParse(t, c.setup), mustParse(t, c.described)
+		if got := restoreQuery(setup, described).String(); got != c.want {
+			t.Errorf("SETUP %s after DESCRIBE %s: %s, want %s", c.setup, c.described, got, c.want)
+		}
+	}
+}
+
+func mustParse(t *testing.T, text string) *base.URL {
+	t.Helper()
+	u, err := base.ParseURL(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // player is a client that has set up all tracks of a stream, and not sent PLAY.

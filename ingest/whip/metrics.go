@@ -16,6 +16,7 @@ const (
 	endNoRoom         = "no-room"
 	endExpired        = "expired"
 	endReplaced       = "replaced"
+	endKicked         = "kicked"
 	endClosed         = "closed"
 	endLeft           = "left"
 	endLost           = "lost"

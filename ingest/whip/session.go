@@ -93,7 +93,7 @@ func (x *session) run() {
 		x.server.config.Logger.Info("the publisher's token has run out", "stream", x.stream, "cause", cause)
 		x.server.metrics.ended(endExpired)
 	case <-x.publication.Ended():
-		x.server.metrics.ended(endReplaced)
+		x.server.metrics.ended(endOf(x.publication.Cause()))
 	case <-x.broken:
 		x.server.metrics.ended(endOther)
 	case <-x.Ending():
@@ -168,6 +168,10 @@ func endOf(cause error) string {
 		return endLeft
 	case errors.Is(cause, rtc.ErrLost):
 		return endLost
+	case errors.Is(cause, relay.ErrTakenOver):
+		return endReplaced
+	case errors.Is(cause, relay.ErrKicked):
+		return endKicked
 	}
 	return endOther
 }

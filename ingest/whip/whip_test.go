@@ -410,6 +410,14 @@ func TestTakeover(t *testing.T) {
 	})
 	n.poll("one session is left", func() bool { return n.net.Sessions() == 1 })
 	n.frames(frame.NewReader(video.Cursor(log.LastKeyframe())), 15)
+	stream, err := n.hub.Stream(camera)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream.Kick()
+	n.poll("the session that was sent away has ended", func() bool {
+		return n.metric("banyan_whip_sessions_ended_total", endKicked) >= 1
+	})
 }
 
 func TestTokens(t *testing.T) {
