@@ -68,6 +68,9 @@ type Offer struct {
 	Always bool
 	// Linger is how long the supply goes on after the last reader has left.
 	Linger time.Duration
+	// Replica tells that the track is born on another node: its offsets come from there, and the supplier calls
+	// StartAt on its writer.
+	Replica bool
 }
 
 // Hub holds the streams of this node.
@@ -139,6 +142,18 @@ func (h *Hub) Changed() <-chan struct{} {
 func (h *Hub) Publish(name media.Name, origin string) (*Publication, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s, err := h.streamLocked(name)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publication{stream: s, origin: origin, since: time.Now(), ended: make(chan struct{})}
+	s.claimLocked(p)
+	h.config.Logger.Info("publisher came", "stream", name, "origin", origin)
+	return p, nil
+}
+
+// streamLocked finds a stream, or makes it.
+func (h *Hub) streamLocked(name media.Name) (*Stream, error) {
 	if h.closed {
 		return nil, ErrClosed
 	}
@@ -151,10 +166,7 @@ func (h *Hub) Publish(name media.Name, origin string) (*Publication, error) {
 		h.streams[name] = s
 		h.ringLocked()
 	}
-	p := &Publication{stream: s, origin: origin, since: time.Now(), ended: make(chan struct{})}
-	s.claimLocked(p)
-	h.config.Logger.Info("publisher came", "stream", name, "origin", origin)
-	return p, nil
+	return s, nil
 }
 
 // Close ends all publications and supplies, closes all logs, and waits for what the hub started.

@@ -102,9 +102,10 @@ func (p *Publication) leaveLocked() {
 		line = append(line, "cause", p.cause)
 	}
 	s.hub.config.Logger.Info("publisher left", line...)
-	for key, t := range s.tracks {
-		s.restLocked(key, t) // what was kept only because the stream was live
+	if s.adoption != nil {
+		s.forgetLocalLocked()
 	}
+	s.restAllLocked()
 	s.lingerLocked()
 	s.ringLocked()
 }

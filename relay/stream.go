@@ -18,7 +18,8 @@ type Stream struct {
 	name media.Name
 
 	// Guarded by hub.mu.
-	publication *Publication // nil while there is no publisher
+	publication *Publication // nil while there is no publisher on this node
+	adoption    *Adoption    // nil while there is none on another node
 	tracks      map[trackKey]*track
 	readers     int            // open subscriptions
 	viewers     map[string]int // people who watch, by transport
@@ -67,8 +68,15 @@ func newStream(h *Hub, name media.Name) *Stream {
 // Name is the name of the stream.
 func (s *Stream) Name() media.Name { return s.name }
 
-// Live tells whether the stream has a publisher now.
+// Live tells whether the stream has a publisher now, on this node or another.
 func (s *Stream) Live() bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.liveLocked()
+}
+
+// Local tells whether the stream has a publisher on this node.
+func (s *Stream) Local() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.publication != nil
@@ -78,10 +86,13 @@ func (s *Stream) Live() bool {
 func (s *Stream) Publisher() (origin string, since time.Time, ok bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.publication == nil {
-		return "", time.Time{}, false
+	switch {
+	case s.publication != nil:
+		return s.publication.origin, s.publication.since, true
+	case s.adoption != nil:
+		return s.adoption.origin, s.adoption.since, true
 	}
-	return s.publication.origin, s.publication.since, true
+	return "", time.Time{}, false
 }
 
 // Changed returns a channel that is closed when the publisher or the tracks of the stream next change,
@@ -138,10 +149,15 @@ func (s *Stream) Closed() bool {
 	return s.closed
 }
 
-// Published lists the tracks that publishers write or wrote.
+// Published lists the tracks that publishers write or wrote. Those of a publisher on another node have a Log only
+// while somebody here reads them.
 func (s *Stream) Published() []Track {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
+	if list := s.elsewhereLocked(); list != nil {
+		slices.SortFunc(list, compareTracks)
+		return list
+	}
 	return s.listLocked(func(t *track) bool { return t.supply == nil })
 }
 
@@ -250,7 +266,11 @@ func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
 	h := s.hub
 	id := media.TrackID{Stream: s.name, Format: key.format, Kind: key.kind}
 	ctx, cancel := context.WithCancel(h.ctx)
-	t := &track{log: log.New(id, log.FirstOffset(time.Now()), h.config.Log), supply: &supply{offer: o.Offer, cancel: cancel}}
+	first := log.FirstOffset(time.Now())
+	if o.Replica {
+		first = 0
+	}
+	t := &track{log: log.New(id, first, h.config.Log), supply: &supply{offer: o.Offer, cancel: cancel}}
 	s.tracks[key] = t
 	s.ringLocked()
 	writer := t.log.Writer()
@@ -307,7 +327,7 @@ func (s *Stream) restLocked(key trackKey, t *track) {
 	if t.supply == nil || t.readers > 0 || t.supply.linger != nil || s.closed {
 		return
 	}
-	if t.supply.offer.Always && s.publication != nil {
+	if t.supply.offer.Always && s.liveLocked() {
 		return
 	}
 	t.supply.linger = s.hub.after(t.supply.offer.Linger, func() { s.dropLocked(key, t) })
@@ -337,9 +357,16 @@ func (s *Stream) Kick() bool {
 	return true
 }
 
+// restAllLocked lets go of what was kept only because the stream was live.
+func (s *Stream) restAllLocked() {
+	for key, t := range s.tracks {
+		s.restLocked(key, t)
+	}
+}
+
 // lingerLocked starts or stops the time after which a stream that nobody needs is forgotten.
 func (s *Stream) lingerLocked() {
-	needed := s.publication != nil || s.readers > 0
+	needed := s.liveLocked() || s.readers > 0
 	switch {
 	case needed && s.forget != nil:
 		s.forget()
@@ -378,7 +405,7 @@ func (s *Stream) keepAlways() {
 	for _, o := range s.offers() {
 		key := trackKey{o.Format, o.Kind}
 		s.hub.mu.Lock()
-		if o.Always && s.publication != nil && s.tracks[key] == nil {
+		if o.Always && s.liveLocked() && s.tracks[key] == nil {
 			s.startLocked(key, o)
 		}
 		s.hub.mu.Unlock()

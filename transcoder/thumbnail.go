@@ -53,7 +53,7 @@ func (t *Transcoder) Thumbnail(ctx context.Context, s *relay.Stream) ([]byte, er
 
 func newestKeyframe(s *relay.Stream) (*frame.Frame, error) {
 	for _, track := range s.Published() {
-		if track.ID.Format != media.Source || track.ID.Kind != media.Video {
+		if track.ID.Format != media.Source || track.ID.Kind != media.Video || track.Log == nil {
 			continue
 		}
 		f := frame.NewReader(track.Log.Cursor(log.LastKeyframe())).Next()

@@ -111,6 +111,9 @@ func (t *Transcoder) Offers(s *relay.Stream) []relay.Offer {
 
 // sourceOf is what is known of a source: parameters and what its log measured.
 func sourceOf(p media.Params, l *log.Log) Source {
+	if l == nil { // published on another node, and not read here yet
+		return Source{Params: p, Bitrate: float64(p.Bitrate), FrameRate: p.FPS}
+	}
 	stats := l.Stats()
 	return Source{Params: p, Bitrate: stats.Bitrate, FrameRate: stats.FrameRate}
 }

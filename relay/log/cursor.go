@@ -47,11 +47,12 @@ type Cursor struct {
 	next    int64 // the offset to read
 	lost    int64 // offsets passed over since the last packet returned
 	waitKey bool  // drop until the next keyframe
+	early   bool  // made before the log began: it may yet begin elsewhere
 }
 
 // Cursor makes a reader of the log.
 func (l *Log) Cursor(start Start) *Cursor {
-	c := &Cursor{log: l}
+	c := &Cursor{log: l, early: l.head.Load() == l.first.Load()}
 	switch start.at {
 	case atOffset:
 		c.next = start.offset
@@ -105,6 +106,9 @@ func (c *Cursor) Next() (p *media.Packet, lost int64) {
 // step finds the packet at or after next, passing over holes, without consuming it.
 func (c *Cursor) step() *entry {
 	l := c.log
+	if c.early && l.head.Load() != l.first.Load() {
+		c.next, c.early = max(c.next, l.first.Load()), false
+	}
 	for c.next < l.head.Load() {
 		if e := l.table.Load().slot(c.next).Load(); e != nil && e.Offset == c.next {
 			return e

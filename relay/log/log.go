@@ -52,11 +52,11 @@ const noOffset = -1
 // Log is the window of a track on this node. All methods are safe for concurrent use.
 type Log struct {
 	id     media.TrackID
-	first  int64
 	config Config
 
 	// Published by the writer, read by everyone. A reader loads head before table: the table it then
 	// sees has room for all offsets below that head.
+	first   atomic.Int64 // where the log begins
 	head    atomic.Int64 // one past the newest offset
 	tail    atomic.Int64 // oldest offset that may still be there
 	lastKey atomic.Int64 // offset of the newest keyframe in the window, or noOffset
@@ -102,7 +102,8 @@ func FirstOffset(now time.Time) int64 { return now.UnixMicro() }
 
 // New makes an empty log whose first packet is expected at offset first.
 func New(id media.TrackID, first int64, config Config) *Log {
-	l := &Log{id: id, first: first, config: config.withDefaults(), keyframe: make(chan struct{}, 1)}
+	l := &Log{id: id, config: config.withDefaults(), keyframe: make(chan struct{}, 1)}
+	l.first.Store(first)
 	l.head.Store(first)
 	l.tail.Store(first)
 	l.lastKey.Store(noOffset)

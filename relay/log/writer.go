@@ -13,6 +13,7 @@ var (
 	ErrReplaced  = errors.New("another writer has taken over the track: stop writing")
 	ErrLate      = errors.New("the packet is older than the window")
 	ErrDuplicate = errors.New("the log has this offset already")
+	ErrBegun     = errors.New("the log has begun at another offset already")
 	ErrNoParams  = errors.New("the track has no parameters yet: call Begin before Write")
 )
 
@@ -75,13 +76,31 @@ func (w *Writer) Begin(p media.Params) error {
 	case l.window.epoch == 0:
 		// The second of birth: above every number that an earlier life of the track used, as long as
 		// parameters change less than once a second on average.
-		l.window.epoch = uint32(l.first / 1e6)
+		l.window.epoch = uint32(l.first.Load() / 1e6)
 	default:
 		l.window.epoch++
 	}
 	p.Epoch = l.window.epoch
 	l.params.Store(&p)
 	w.begun = true
+	return nil
+}
+
+// StartAt says at which offset a log begins that nothing has been written to: a replica learns it only with the
+// first packet. Readers who are waiting have missed nothing.
+func (w *Writer) StartAt(offset int64) error {
+	l := w.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.writer != w:
+		return ErrReplaced
+	case l.head.Load() != l.first.Load():
+		return ErrBegun
+	}
+	l.first.Store(offset)
+	l.tail.Store(offset)
+	l.head.Store(offset)
 	return nil
 }
 
