@@ -106,8 +106,9 @@ func (c *Cursor) Next() (p *media.Packet, lost int64) {
 // step finds the packet at or after next, passing over holes, without consuming it.
 func (c *Cursor) step() *entry {
 	l := c.log
-	if c.early && l.head.Load() != l.first.Load() {
-		c.next, c.early = max(c.next, l.first.Load()), false
+	if c.early {
+		c.early = l.head.Load() == l.first.Load()
+		c.next = max(c.next, l.first.Load())
 	}
 	for c.next < l.head.Load() {
 		if e := l.table.Load().slot(c.next).Load(); e != nil && e.Offset == c.next {
