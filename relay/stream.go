@@ -345,14 +345,20 @@ func (s *Stream) claimLocked(p *Publication) {
 
 // Kick ends the publication with ErrKicked. It tells whether there was one. Readers stay, and the publisher may come
 // back.
-func (s *Stream) Kick() bool {
+func (s *Stream) Kick() bool { return s.end(ErrKicked) }
+
+// TakeOver ends the publication with ErrTakenOver, as the name is published on another node now. It tells whether
+// there was one.
+func (s *Stream) TakeOver() bool { return s.end(ErrTakenOver) }
+
+func (s *Stream) end(cause error) bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	p := s.publication
 	if p == nil {
 		return false
 	}
-	p.endLocked(ErrKicked)
+	p.endLocked(cause)
 	p.leaveLocked()
 	return true
 }

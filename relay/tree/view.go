@@ -47,7 +47,9 @@ type Node struct {
 func (n *Node) Has(role Role) bool { return slices.Contains(n.Roles, role) }
 
 // Carries tells whether n passes on tracks of the format.
-func (n *Node) Carries(f media.Format) bool { return len(n.Formats) == 0 || slices.Contains(n.Formats, f) }
+func (n *Node) Carries(f media.Format) bool {
+	return len(n.Formats) == 0 || slices.Contains(n.Formats, f)
+}
 
 // Track is a track that a node makes, or would make if somebody asked for it.
 type Track struct {
@@ -108,4 +110,14 @@ func (v *View) With(role Role) (nodes []*Node) {
 		}
 	}
 	return nodes
+}
+
+// Stream lists the tracks of a stream, made anywhere.
+func (v *View) Stream(name media.Name) []Track {
+	from, _ := slices.BinarySearchFunc(v.Tracks, name, func(t Track, name media.Name) int { return strings.Compare(string(t.ID.Stream), string(name)) })
+	to := from
+	for to < len(v.Tracks) && v.Tracks[to].ID.Stream == name {
+		to++
+	}
+	return v.Tracks[from:to]
 }
