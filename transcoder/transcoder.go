@@ -97,7 +97,7 @@ func (t *Transcoder) Offers(s *relay.Stream) []relay.Offer {
 			continue
 		}
 		for _, rung := range Ladder(l.targets, sourceOf(*track.Params, track.Log)) {
-			if _, ok := t.encoders[rung.Target.Codec]; !ok {
+			if _, ok := t.encoders[rung.Target.Codec]; !ok || !t.config.Here(s.Name(), rung.Target.Format) {
 				continue
 			}
 			offers = append(offers, relay.Offer{

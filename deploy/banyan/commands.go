@@ -165,7 +165,7 @@ func (c *tokenCommand) Run(console console) error {
 // secretFile is the file that the secret for tokens is kept in, and whether it is yet to be made; none where the
 // secret is configured.
 func secretFile(cfg config.Config) (file string, isNew bool) {
-	if cfg.Auth.Secret != "" {
+	if cfg.TokenSecret() != "" {
 		return "", false
 	}
 	file = auth.SecretFile(cfg.Data.Dir)
@@ -178,7 +178,7 @@ func secretFile(cfg config.Config) (file string, isNew bool) {
 
 // newGuard makes the guard that serve and token share, so that the one takes what the other prints.
 func newGuard(cfg config.Config) (*auth.Guard, *auth.Revocations, error) {
-	secret, err := auth.Secret(cfg.Auth.Secret, cfg.Data.Dir)
+	secret, err := auth.Secret(cfg.TokenSecret(), cfg.Data.Dir)
 	if err != nil {
 		return nil, nil, err
 	}

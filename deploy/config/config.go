@@ -12,6 +12,9 @@
 package config
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"banyan/relay/auth"
@@ -40,6 +43,7 @@ type Config struct {
 	HTTP struct {
 		Addr           string   `key:"addr" default:":8080" check:"addr" doc:"Address for WHIP, WHEP, HLS, the pages and the API."`
 		TrustedProxies []string `key:"trusted_proxies" default:"[]" check:"network" doc:"Networks of proxies in front of this node, such as 10.0.0.0/8: their X-Forwarded-For says who the client is. Without it all clients behind a proxy share one client's limits."`
+		URL            string   `key:"url" default:"" check:"text,optional" doc:"Base of the addresses at which viewers reach this node, such as https://edge1.example.org. Empty: http.addr at the address that other nodes see."`
 		TLS            struct {
 			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over HTTPS. Empty: off."`
 			Cert string `key:"cert" default:"" check:"text,optional" doc:"Certificate chain, a PEM file. A new file is taken up without a restart."`
@@ -97,22 +101,31 @@ type Config struct {
 		Workers int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
 	} `key:"transcoder"`
 
+	Cluster struct {
+		Addr      string   `key:"addr" default:":7946" check:"addr" doc:"Address for the gossip of nodes, UDP and TCP. It is opened where cluster.key or cluster.join is set: a node without both stands alone."`
+		Join      []string `key:"join" default:"[]" check:"addr" doc:"Addresses of nodes of the cluster, such as 10.0.0.1:7946. One that is up is enough."`
+		Key       string   `key:"key" default:"" check:"secret" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty."`
+		Advertise string   `key:"advertise" default:"" check:"ip,optional" doc:"IP address at which other nodes reach this one. Empty: found out."`
+	} `key:"cluster"`
+
+	Link struct {
+		Addr string `key:"addr" default:":7947" check:"addr" doc:"Address for media between nodes, over UDP."`
+	} `key:"link"`
+
+	Relay struct {
+		Formats []media.Format `key:"formats" default:"[]" check:"format" doc:"Formats that this node passes on as a relay, such as source,720p,opus. Empty: all."`
+	} `key:"relay"`
+
+	Edge struct {
+		Formats []media.Format `key:"formats" default:"[]" check:"format" doc:"Formats that this node has for viewers as an edge. Empty: all."`
+	} `key:"edge"`
+
 	// What follows is for parts that are not there yet. The keys are taken, so that one file serves nodes of several
 	// versions; setting one is answered with a warning.
 
 	TURN struct {
 		Addr string `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for STUN and TURN."`
 	} `key:"turn"`
-
-	Cluster struct {
-		Addr string   `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for the gossip of nodes."`
-		Join []string `key:"join" default:"[]" check:"addr" later:"true" doc:"Addresses of nodes to join."`
-		Key  string   `key:"key" default:"" check:"secret" secret:"true" later:"true" doc:"Key that all nodes of the cluster share."`
-	} `key:"cluster"`
-
-	Link struct {
-		Addr string `key:"addr" default:"" check:"addr,optional" later:"true" doc:"Address for media between nodes, over UDP."`
-	} `key:"link"`
 
 	Redis struct {
 		URL string `key:"url" default:"" check:"text,optional" secret:"true" later:"true" doc:"Redis for the presence of users on many nodes."`
@@ -172,3 +185,19 @@ func (c *Config) Formats(stream media.Name) (formats []media.Format, always bool
 	}
 	return c.Ladder.Default, false
 }
+
+// TokenSecret is what tokens are signed with, as far as the configuration says: auth.secret, or else what follows from
+// cluster.key, so that all nodes of a cluster take each other's tokens. Empty where a secret of the node's own is used.
+func (c *Config) TokenSecret() string {
+	if c.Auth.Secret != "" || c.Cluster.Key == "" {
+		return c.Auth.Secret
+	}
+	secret, err := hkdf.Key(sha256.New, []byte(c.Cluster.Key), nil, "banyan tokens", auth.MinSecretBytes)
+	if err != nil {
+		panic(err) // only for keys of absurd length
+	}
+	return hex.EncodeToString(secret)
+}
+
+// Clustered tells whether the node is one of several.
+func (c *Config) Clustered() bool { return c.Cluster.Key != "" || len(c.Cluster.Join) > 0 }

@@ -341,12 +341,38 @@ func FuzzFile(f *testing.F) {
 }
 
 func TestKeysOfLaterPartsAreTakenAndTold(t *testing.T) {
-	c, err := config.Load(config.Sources{Env: []string{"BANYAN_REDIS_URL=redis://localhost", "BANYAN_CLUSTER_JOIN=10.0.0.1:7946"}})
+	c, err := config.Load(config.Sources{Env: []string{"BANYAN_REDIS_URL=redis://localhost", "BANYAN_S3_BUCKET=films"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(c.Unused(), " "); got != "cluster.join redis.url" {
+	if got := strings.Join(c.Unused(), " "); got != "redis.url s3.bucket" {
 		t.Errorf("told of %q, want the two keys that are set", got)
+	}
+}
+
+func TestNodesOfAClusterTakeEachOthersTokens(t *testing.T) {
+	load := func(flags map[string]string) config.Config {
+		t.Helper()
+		c, err := config.Load(config.Sources{Flags: flags})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	key, other := strings.Repeat("k", 32), strings.Repeat("o", 32)
+	one := load(map[string]string{"cluster.key": key, "node.name": "one"})
+	two := load(map[string]string{"cluster.key": key, "node.name": "two", "cluster.join": "10.0.0.1:7946"})
+	if one.TokenSecret() == "" || one.TokenSecret() != two.TokenSecret() || one.TokenSecret() == key {
+		t.Errorf("secrets of two nodes with one key: %q and %q, want the same, and not the key", one.TokenSecret(), two.TokenSecret())
+	}
+	if c := load(map[string]string{"cluster.key": other}); c.TokenSecret() == one.TokenSecret() {
+		t.Error("another key gives the same secret")
+	}
+	if c := load(map[string]string{"cluster.key": key, "auth.secret": other}); c.TokenSecret() != other {
+		t.Errorf("auth.secret is %q, want what was configured", c.TokenSecret())
+	}
+	if alone := load(nil); alone.TokenSecret() != "" || alone.Clustered() || !two.Clustered() {
+		t.Error("a node without key and join stands alone, with a secret of its own")
 	}
 }
 
