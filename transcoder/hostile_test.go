@@ -284,3 +284,19 @@ func TestProcessIsConfined(t *testing.T) {
 		}
 	}
 }
+
+// bits is a string of bits, the first of them the highest of the first byte.
+type bits struct {
+	bytes []byte
+	n     int
+}
+
+func (b *bits) put(value uint, width int) {
+	for i := width - 1; i >= 0; i-- {
+		if b.n%8 == 0 {
+			b.bytes = append(b.bytes, 0)
+		}
+		b.bytes[b.n/8] |= byte(value>>i&1) << (7 - b.n%8)
+		b.n++
+	}
+}

@@ -48,7 +48,7 @@ func (j *job) quiet() *frame.Frame {
 	if j.target.Kind != media.Audio || params == nil || now.Sub(j.source.NewestTime()) < quietAfter {
 		return nil
 	}
-	unit, _ := silentFrame(*params)
+	unit, _ := frame.Silence(*params)
 	if unit == nil {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (r *run) hear(f *frame.Frame) bool {
 	if shown != 0 && f.Arrived != 0 {
 		shown = shown.Add(-media.TimeOf(time.Now()).Sub(f.Arrived)) // it is read late, after a start
 	}
-	if r.fill.sound(f.Ticks, f.Ticks+soundLength(f, r.silentTicks), shown) {
+	if r.fill.sound(f.Ticks, f.Ticks+frame.SoundLength(f, r.silentTicks), shown) {
 		return true
 	}
 	r.drop(dropFilled)

@@ -97,7 +97,7 @@ func (j *job) runProcess(ctx context.Context, first *frame.Frame, slot *slot) (e
 	}
 	r := &run{job: j, plan: p, proc: proc, in: in, started: time.Now(), newest: first.Time(), collected: make(chan struct{})}
 	if j.target.Kind == media.Audio {
-		r.silent, r.silentTicks = silentFrame(p.In)
+		r.silent, r.silentTicks = frame.Silence(p.In)
 		r.begin(first, silent)
 	}
 	r.progress = progress{patience: j.t.config.Patience, grace: r.grace(first), hold: r.hold()}

@@ -45,10 +45,14 @@ type cutter struct {
 	next   int   // lowest part index that is still free in msn
 	anchor int64 // ticks of the segment's first frame, from which video frames are counted
 	newest int64 // ticks of the newest frame that was placed
+	ended  int64 // where that frame ends, of sound
+	begun  bool  // a part that no frame came for is left out, and not a gap
+	shift  int   // parts of it that no frame came for, and that are left out
 	frames []*frame.Frame
 
 	dropped dropCounts
 	probe   []*frame.Frame // video frames held back until their rate is known
+	quiet   []byte         // a frame of silence; nil for video, and where none is known
 }
 
 // noSegment is below every segment number.
@@ -85,7 +89,24 @@ func (c *cutter) push(f *frame.Frame) (done []cut) {
 	if c.plan.rate == 0 {
 		return append(done, c.measure(f)...)
 	}
+	done = append(done, c.conceal(f)...)
 	return append(done, c.place(f)...)
+}
+
+// conceal puts silence where frames of sound are missing before f, so that players find no hole: they would
+// stop at it, or lose the picture's time.
+func (c *cutter) conceal(f *frame.Frame) (done []cut) {
+	if c.plan.kind != media.Audio || c.quiet == nil || c.msn == noSegment {
+		return nil
+	}
+	length := int64(c.plan.frame)
+	if media.DurationOf(f.Ticks-c.ended, c.plan.rate) >= silence {
+		return nil
+	}
+	for at := c.ended; f.Ticks-at > length/2; at += length {
+		done = append(done, c.place(&frame.Frame{Ticks: at, Params: c.params, Keyframe: true, Units: [][]byte{c.quiet}})...)
+	}
+	return done
 }
 
 // begin moves to an epoch. Where a decoder would have to be set up anew, the segment in work ends here,
@@ -106,6 +127,7 @@ func (c *cutter) begin(p *media.Params) (done []cut) {
 	switch {
 	case p.Codec.Kind() == media.Audio:
 		c.plan, c.wait = planFor(p, c.grid, 0), false
+		c.quiet, _ = frame.Silence(*p)
 	case p.FPS > 0:
 		c.plan = planFor(p, c.grid, sane(snapRate(p.FPS)))
 	default:
@@ -157,12 +179,17 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 		done = c.flush(f.Ticks, true)
 		c.enter(f, k)
 	}
-	index := c.indexOf(f)
-	if len(c.frames) > 0 && index > c.index {
+	if len(c.frames) > 0 && c.indexOf(f) > c.index {
 		done = append(done, c.flush(f.Ticks, false)...)
 	}
-	c.index = max(index, c.next)
-	c.newest = f.Ticks
+	if c.begun {
+		c.shift += max(0, c.indexOf(f)-c.next) // nothing came for those parts: there are none
+	}
+	c.index = max(c.indexOf(f), c.next)
+	c.newest, c.begun = f.Ticks, true
+	if c.plan.kind == media.Audio {
+		c.ended = f.Ticks + frame.SoundLength(f, int64(c.plan.frame))
+	}
 	c.frames = append(c.frames, f)
 	if complete, last := c.complete(f); complete {
 		done = append(done, c.flush(0, last)...)
@@ -215,18 +242,20 @@ func (c *cutter) decodable(f *frame.Frame, k int64) bool {
 // enter begins segment k with f.
 func (c *cutter) enter(f *frame.Frame, k int64) {
 	start := media.TicksOf(c.grid.start(k), c.plan.rate)
-	c.msn, c.next, c.anchor = k, 0, start
+	c.begun = c.msn != noSegment // only the first of all may begin late, with gaps before
+	c.msn, c.next, c.anchor, c.shift = k, 0, start, 0
 	if off := math.Abs(float64(f.Ticks - start)); off <= 1.5*c.plan.frame {
 		c.anchor = f.Ticks // what the source's frames are counted from, where it stands a little off the grid
 	}
 }
 
-// indexOf is the part of the segment in work that f belongs to.
+// indexOf is the part of the segment in work that f belongs to, counting those that there are: a part that
+// no frame came for would have to be listed as a gap beside media, at which hls.js 1.7.4 may wait for ever.
 func (c *cutter) indexOf(f *frame.Frame) int {
 	if c.plan.kind == media.Audio {
-		return int(f.Time().Sub(c.grid.start(c.msn)) / c.plan.length)
+		return int(f.Time().Sub(c.grid.start(c.msn))/c.plan.length) - c.shift
 	}
-	return max(0, c.frameIndex(f.Ticks)/c.plan.perPart)
+	return max(0, c.frameIndex(f.Ticks)/c.plan.perPart-c.shift)
 }
 
 // frameIndex counts frames of the nominal rate from the beginning of the segment in work.
@@ -240,12 +269,12 @@ func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
 	end := media.TicksOf(start.Add(c.grid.segment), rate)
 	if c.plan.kind == media.Audio {
 		next := f.Ticks + int64(c.plan.frame)
-		border := media.TicksOf(start.Add(time.Duration(c.index+1)*c.plan.length), rate)
+		border := media.TicksOf(start.Add(time.Duration(c.index+c.shift+1)*c.plan.length), rate)
 		return next >= min(border, end), next >= end
 	}
 	last = c.plan.exact && float64(f.Ticks)+1.25*c.plan.frame >= float64(end)
 	i := c.frameIndex(f.Ticks)
-	return last || i/c.plan.perPart == c.index && (i+1)%c.plan.perPart == 0, last
+	return last || i/c.plan.perPart == c.index+c.shift && (i+1)%c.plan.perPart == 0, last
 }
 
 // flush hands out the part in work. next is the time of the frame that follows, zero where it is not

@@ -50,7 +50,20 @@ func (p *packager) run(ctx context.Context) {
 	p.logger.Info("packaging started", "stream", p.stream, "rendition", p.id.String())
 	err := p.follow(ctx)
 	p.logger.Info("packaging stopped", "stream", p.stream, "rendition", p.id.String(), "cause", err)
+	if errors.Is(err, relay.ErrNoStream) {
+		p.finish()
+	}
 	p.publish(err)
+}
+
+// finish closes the last segment with what has come.
+func (p *packager) finish() {
+	for _, c := range p.cutter.flush(0, false) {
+		p.add(&c)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.window.end()
 }
 
 // follow reads the track, and whatever log takes the place of its log.

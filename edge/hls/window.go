@@ -157,14 +157,28 @@ func (w *window) complete(s *segment) {
 	s.length = w.grid.segment
 }
 
-// close ends the open segment.
+// close ends the open segment, as others follow.
 func (w *window) close() {
-	s := w.open
-	if s == nil {
-		return
+	if w.open != nil {
+		w.complete(w.open)
+		w.seal()
 	}
+}
+
+// end ends the open segment as the last one, which is as long as what there is of it.
+func (w *window) end() {
+	if w.open != nil {
+		for _, part := range w.open.parts {
+			w.open.length += part.length
+		}
+		w.seal()
+	}
+}
+
+// seal makes the open segment one that does not change any more.
+func (w *window) seal() {
+	s := w.open
 	w.open = nil
-	w.complete(s)
 	size := 0
 	for _, part := range s.parts {
 		size += len(part.data)
