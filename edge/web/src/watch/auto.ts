@@ -7,15 +7,23 @@
  * and it switches in the middle of a segment, which shows.
  */
 
+import type { Gauge, Progress } from "./loaders.ts";
+
 /** What the line carried lately, from the loads of media. */
-export class Throughput {
+export class Throughput implements Gauge {
   private fast = new Average(500);
   private slow = new Average(4000);
   private waits: number[] = [];
+  private current: () => Progress | null = () => null;
 
-  /** A load of so many bytes that took so long, and began to arrive after waitMs. */
+  /** A load begins, of which load tells how far it is; null when it is over. */
+  begin(load: () => Progress | null): void {
+    this.current = load;
+  }
+
+  /** A load of so many bytes that took so long, and began to arrive after waitMs; also of one that was given up. */
   add(bytes: number, ms: number, waitMs: number): void {
-    if (bytes < leastBytes) return;
+    if (bytes < leastBytes && ms < slowMs) return;
     this.waits = [...this.waits.slice(1 - waitsKept), waitMs];
     // What is shortest of the waits is the way there and back, and no matter of how wide the line is.
     const busy = Math.max(ms - Math.min(...this.waits), leastMs);
@@ -25,13 +33,19 @@ export class Throughput {
     this.slow.add(bps, weight);
   }
 
-  /** In bits per second, the lower of a quick and a slow mean; null before the first load. */
-  get bps(): number | null {
-    if (this.fast.value === null || this.slow.value === null) return null;
-    return Math.min(this.fast.value, this.slow.value);
+  /** In bits per second: the lowest of a quick mean, a slow one, and what a load brings that takes long; null before the first. */
+  bps(now: number): number | null {
+    const { fast, slow } = this;
+    const load = this.current();
+    const ms = load === null ? 0 : now - load.since;
+    const going = load === null || ms < slowMs ? Infinity : (load.bytes * 8000) / ms;
+    if (fast.value === null || slow.value === null) return going === Infinity ? null : going;
+    return Math.min(fast.value, slow.value, going);
   }
 }
 
+/** A load that takes longer than this tells something before it is over: a part is 200 ms of media. */
+const slowMs = 400;
 const leastBytes = 2000;
 const leastMs = 5;
 /** A line that became wide again is hardly busy: its loads must count for more than they take. */

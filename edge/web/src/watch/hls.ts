@@ -19,8 +19,8 @@ import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 
 export interface HlsOptions extends PlaybackOptions {
-  /** The stream's video formats as the API lists them, to name levels by. */
-  formats: readonly Format[];
+  /** The stream's video formats as the API lists them now. */
+  formats: () => readonly Format[];
 }
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
@@ -51,8 +51,8 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
 /** How often the playhead's place is looked at. */
 const followMs = 100;
 
-/** With less than this in the buffer, in seconds, playback halts. */
-const haltedAt = 0.1;
+/** With less than this in the buffer, in seconds, playback is about to halt. */
+const shortOf = 0.25;
 
 /** Everything of a stream's HLS is below this path. */
 function rootOf(stream: string): string {
@@ -97,6 +97,10 @@ function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
     fetchSetup: (context, init: RequestInit) =>
       new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
   };
+}
+
+function lineLabel(bps: number | null): string {
+  return bps === null ? "–" : `${(bps / 1e6).toFixed(1)} Mb/s`;
 }
 
 /** Seconds that can be played from the playhead on. */
@@ -157,7 +161,7 @@ class HlsPlayback implements Playback {
     this.auto = options.format === "auto";
     this.hls = new library({
       ...configuration(library, options.token),
-      fLoader: measuringLoader(library, (...load) => this.throughput.add(...load)),
+      fLoader: measuringLoader(library, this.throughput),
     });
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
@@ -219,7 +223,7 @@ class HlsPlayback implements Playback {
   }
 
   sample(): Promise<Sample> {
-    const { video, formats } = this.options;
+    const { video } = this.options;
     const { hls } = this;
     const quality = video.getVideoPlaybackQuality();
     const counters: Counters = {
@@ -239,14 +243,14 @@ class HlsPlayback implements Playback {
       delayMs: hlsDelay(Date.now(), hls.playingDate, hls.latency),
       width: video.videoWidth,
       height: video.videoHeight,
-      format: level === undefined ? "" : formatOfLevel(level, this.root, formats),
+      format: level === undefined ? "" : formatOfLevel(level, this.root),
       videoCodec,
       audioCodec,
       extra: [
         ["Behind the edge", delayLabel(hls.latency > 0 ? hls.latency * 1000 : null)],
         ["Target", delayLabel(hls.targetLatency === null ? null : hls.targetLatency * 1000)],
         ["Playback speed", `${video.playbackRate.toFixed(2)} ×`],
-        ["Line estimate", this.throughput.bps === null ? "–" : `${(this.throughput.bps / 1e6).toFixed(1)} Mb/s`],
+        ["Line estimate", lineLabel(this.throughput.bps(performance.now()))],
       ],
     });
   }
@@ -274,12 +278,14 @@ class HlsPlayback implements Playback {
   /** Looks whether the line carries another format better. */
   private choose(now: number): void {
     const { hls } = this;
-    if (!this.auto || hls.autoLevelEnabled) return;
-    const rungs = hls.levels.map(({ maxBitrate, averageBitrate }) => ({ peak: maxBitrate, mean: averageBitrate }));
-    const level = this.chooser.choose(now, rungs, this.wanted ?? hls.loadLevel, this.throughput.bps);
-    this.wanted = level === hls.loadLevel ? null : level;
-    // Where playback has come to a halt anyway there is nothing to spare by waiting for the segment's end.
-    if (this.wanted !== null && bufferedAhead(this.options.video) < haltedAt) this.switchTo(this.wanted);
+    if (hls.autoLevelEnabled) return;
+    if (this.auto) {
+      const rungs = hls.levels.map(({ maxBitrate, averageBitrate }) => ({ peak: maxBitrate, mean: averageBitrate }));
+      const level = this.chooser.choose(now, rungs, this.wanted ?? hls.loadLevel, this.throughput.bps(now));
+      this.wanted = level === hls.loadLevel ? null : level;
+    }
+    // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
+    if (this.wanted !== null && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
   }
 
   private switchTo(level: number): void {
@@ -289,6 +295,7 @@ class HlsPlayback implements Playback {
 
   private startAt(format: string): void {
     const level = this.indexOf(format);
+    this.auto = level < 0; // what is not on HLS cannot be pinned
     if (level < 0) return;
     this.hls.startLevel = level;
     this.hls.loadLevel = level;
@@ -300,7 +307,7 @@ class HlsPlayback implements Playback {
       this.hls.levels,
       this.root,
       format,
-      this.options.formats.find(({ name }) => name === format)?.height,
+      this.options.formats().find(({ name }) => name === format)?.height,
     );
   }
 

@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import { formatBySize, formatOfLevel, levelFor } from "./levels.ts";
 import { wishInQuery } from "./wish.ts";
 
-const levels = [
-  { url: ["https://e.test/hls/cup/cam1/360p/index.m3u8?x=720p"], height: 360 },
-  { url: ["/hls/cup/cam1/720p.m3u8"], height: 720 },
-  { name: "source", url: ["/hls/cup/cam1/a.m3u8"], height: 1080 },
-];
 const root = "/hls/cup/cam1/";
+const level = (format: string, height: number, server = "https://e.test") => ({
+  url: [`${server}${root}${format}-video/index.m3u8`],
+  height,
+});
+const levels = [level("360p", 360), level("720p", 720), level("720p-vp9", 720), level("1080p", 1080, "")];
 const formats = [
   { name: "source", height: 1080 },
   { name: "720p", height: 720 },
@@ -18,29 +18,29 @@ describe("levels and formats", () => {
   it.each([
     ["360p", 0],
     ["720p", 1],
-    ["source", 2],
+    ["720p-vp9", 2],
+    ["1080p", 3],
     ["480p", -1],
     ["cup", -1],
   ])("%s is level %i", (format, index) => {
     expect(levelFor(levels, root, format)).toBe(index);
   });
 
-  it("goes by height where no name tells", () => {
-    expect(levelFor([{ url: ["/a"], height: 540 }], root, "middle", 540)).toBe(0);
-    expect(levelFor([{ url: ["/a"], height: 540 }], root, "540p")).toBe(0);
-    expect(levelFor([{ url: ["/a"], height: 540 }], root, "opus")).toBe(-1);
+  it("goes by height where a format is not on HLS", () => {
+    expect(levelFor(levels, root, "source", 1080)).toBe(3);
+    expect(levelFor(levels, root, "source", 2160)).toBe(-1);
+    expect(levelFor(levels, root, "source")).toBe(-1);
   });
 
   it("is not misled by a stream that is called like a format", () => {
-    const level = { url: ["/hls/cup/720p/360p/index.m3u8"], height: 360 };
-    expect(levelFor([level], "/hls/cup/720p/", "720p")).toBe(-1);
-    expect(formatOfLevel(level, "/hls/cup/720p/", formats)).toBe("360p");
+    const odd = { url: ["/hls/cup/720p-video/360p-video/index.m3u8?x=720p-video/"], height: 360 };
+    expect(levelFor([odd], "/hls/cup/720p-video/", "720p")).toBe(-1);
+    expect(formatOfLevel(odd, "/hls/cup/720p-video/")).toBe("360p");
   });
 
   it("names the format of a level", () => {
-    expect(levels.map((level) => formatOfLevel(level, root, formats))).toEqual(["360p", "720p", "source"]);
-    expect(formatOfLevel({ url: ["/x"], height: 720 }, root, formats)).toBe("720p");
-    expect(formatOfLevel({ url: ["/x"], height: 240 }, root, formats)).toBe("");
+    expect(levels.map((level) => formatOfLevel(level, root))).toEqual(["360p", "720p", "720p-vp9", "1080p"]);
+    expect(formatOfLevel({ url: ["/x/index.m3u8"], height: 720 }, root)).toBe("");
   });
 
   it("finds the format nearest to a decoded size", () => {

@@ -51,18 +51,27 @@ export function patientLoader(library: typeof Hls): PlaylistLoaderConstructor {
   return PatientLoader as unknown as PlaylistLoaderConstructor; // the loader of DefaultConfig serves every kind
 }
 
+/** Who wants to know of loads: how many bytes, in how many milliseconds, after how long a wait for the first. */
+export interface Gauge {
+  begin(load: () => Progress | null): void;
+  add(bytes: number, ms: number, waitMs: number): void;
+}
+
+/** How far a load is: bytes so far, and when it began, by performance.now(). */
+export interface Progress {
+  bytes: number;
+  since: number;
+}
+
 /** The library's own loader, which reports each load of picture. */
-export function measuringLoader(
-  library: typeof Hls,
-  report: (bytes: number, ms: number, waitMs: number) => void,
-): FragmentLoaderConstructor {
+export function measuringLoader(library: typeof Hls, gauge: Gauge): FragmentLoaderConstructor {
   const Loader = library.DefaultConfig.loader;
   class MeasuringLoader extends Loader {
     private measured = false;
 
     override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
-      const picture = (context as FragmentLoaderContext).frag.type === "main";
-      this.measured = !picture;
+      this.measured = (context as FragmentLoaderContext).frag.type !== "main";
+      if (!this.measured) gauge.begin(() => this.progress());
       super.load(context, config, {
         ...callbacks,
         onSuccess: (response, stats, context, details) => {
@@ -77,10 +86,15 @@ export function measuringLoader(
       super.abort();
     }
 
+    private progress(): Progress | null {
+      const { loaded, loading } = this.stats;
+      return this.measured || loading.start === 0 ? null : { bytes: loaded, since: loading.start };
+    }
+
     private measure({ loaded, loading: { start, first } }: LoaderStats, end: number): void {
-      if (this.measured || first === 0) return;
+      if (this.measured || start === 0) return;
       this.measured = true;
-      report(loaded, end - start, first - start);
+      gauge.add(loaded, end - start, first === 0 ? 0 : first - start);
     }
   }
   return MeasuringLoader as unknown as FragmentLoaderConstructor; // the loader of DefaultConfig serves every kind

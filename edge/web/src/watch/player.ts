@@ -200,7 +200,7 @@ export class Player {
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
     const common = { video, stream, token, format: this.wish.value.format };
-    if (transport === "hls") return openHls({ ...common, formats: this.info.value?.formats ?? [] }, signal);
+    if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
     const iceServers = this.iceServers;
     return openWebrtc(
       {
