@@ -87,12 +87,15 @@ export function measuringLoader(library: typeof Hls, gauge: Gauge): FragmentLoad
     }
 
     private progress(): Progress | null {
-      const { loaded, loading } = this.stats;
-      return this.measured || loading.start === 0 ? null : { bytes: loaded, since: loading.start };
+      const stats = this.stats as LoaderStats | null; // null once the loader is destroyed
+      if (this.measured || stats === null || stats.loading.start === 0) return null;
+      return { bytes: stats.loaded, since: stats.loading.start };
     }
 
-    private measure({ loaded, loading: { start, first } }: LoaderStats, end: number): void {
-      if (this.measured || start === 0) return;
+    private measure(stats: LoaderStats | null, end: number): void {
+      if (this.measured || stats === null || stats.loading.start === 0) return;
+      const { loaded, loading } = stats;
+      const { start, first } = loading;
       this.measured = true;
       gauge.add(loaded, end - start, first === 0 ? 0 : first - start);
     }
