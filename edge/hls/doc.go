@@ -44,8 +44,9 @@
 //
 // # Limits
 //
-// EXT-X-DISCONTINUITY-SEQUENCE counts what this node has seen of a stream. A player that moves to a node
-// which was not there at a change of parameters finds another count; segment numbers and dates agree.
+// EXT-X-DISCONTINUITY-SEQUENCE counts the changes of parameters that this process has seen of a stream. A player that
+// moves to a node which was not there at one, or stays while the server starts anew, finds another count; segment
+// numbers and dates agree.
 // Media time that goes back by more than a playlist starts the numbers over.
 // There is no encryption, no EXT-X-DATERANGE, and no push of parts ahead of requests.
 package hls

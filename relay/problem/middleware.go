@@ -51,7 +51,7 @@ func Mux(mux *http.ServeMux) http.Handler {
 			MethodNotAllowed(w, strings.Split(refusal.header.Get("Allow"), ", "))
 			return
 		}
-		NotFound(w, "There is nothing at this address. Check the path; README lists all that exist.")
+		NotFound(w, "There is nothing at this address. Check the path: streams are under /watch/, /whip/, /whep/ and /hls/, and /api/v1/openapi.json lists the rest.")
 	})
 }
 
