@@ -31,6 +31,7 @@ import (
 // parts are what a node with the given roles is made of. Parts of roles that it does not have are nil.
 type parts struct {
 	hub     *relay.Hub
+	fabric  *fabric      // to other nodes
 	network *rtc.Network // for WHIP and WHEP
 	signal  *wish.Server // their sessions
 
@@ -88,8 +89,12 @@ func (n *node) build() error {
 			return err
 		}
 	}
-	if !slices.ContainsFunc([]string{"ingest", "transcoder", "edge"}, n.has) {
-		n.log.Warn("this version has no parts for these roles: the node only answers for its health", "roles", n.opt.Roles)
+	if n.cfg.Clustered() {
+		if err := n.buildFabric(); err != nil {
+			return err
+		}
+	} else if !slices.ContainsFunc([]string{"ingest", "transcoder", "edge"}, n.has) {
+		n.log.Warn("alone this node has nothing to do: set cluster.key and cluster.join, or give it other roles", "roles", n.opt.Roles)
 	}
 	for _, key := range n.cfg.Unused() {
 		n.log.Warn("nothing uses this key yet", "key", key)
@@ -163,7 +168,7 @@ func (n *node) buildTranscoder() (err error) {
 	n.parts.transcoder, err = transcoder.New(transcoder.Config{
 		FFmpeg: n.cfg.Transcoder.FFmpeg, Encoder: n.cfg.Transcoder.Encoder, Preset: n.cfg.Transcoder.Preset,
 		Segment: n.cfg.HLS.Segment, Ladders: rules, Linger: n.cfg.Transcoder.Linger,
-		MaxProcesses: n.cfg.Transcoder.Workers, Metrics: n.metrics, Logger: n.log,
+		MaxProcesses: n.cfg.Transcoder.Workers, Here: n.makes, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -262,6 +267,9 @@ func (n *node) serveParts(ctx context.Context) error {
 	}
 	if p.hls != nil {
 		group.Go(func() error { return p.hls.Run(ctx) })
+	}
+	if p.fabric != nil {
+		group.Go(func() error { return p.fabric.run(ctx) })
 	}
 	<-ctx.Done()
 	return group.Wait()

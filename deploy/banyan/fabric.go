@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"banyan/relay/cluster"
+	"banyan/relay/link"
+	"banyan/relay/media"
+	"banyan/relay/replica"
+	"banyan/relay/tree"
+)
+
+// fabric is what joins this node to others. A node that stands alone has none.
+type fabric struct {
+	cluster *cluster.Cluster
+	link    *link.Node
+	replica *replica.Node
+}
+
+// buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
+func (n *node) buildFabric() error {
+	c := &n.cfg
+	self, err := n.self()
+	if err != nil {
+		return err
+	}
+	identity, err := link.NewIdentity([]byte(c.Cluster.Key), c.Node.Name, time.Now())
+	if err != nil {
+		return fmt.Errorf("cluster.key: %w", err)
+	}
+	f := &fabric{}
+	f.link, err = link.New(link.Config{
+		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("link.addr: %w", err)
+	}
+	n.parts.fabric = f
+	self.Link = netip.AddrPortFrom(self.Link.Addr(), f.link.Addr().Port())
+	f.cluster, err = cluster.New(cluster.Config{
+		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: [][]byte{[]byte(c.Cluster.Key)},
+		Metrics: n.metrics, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	f.replica = replica.New(replica.Config{
+		Name: c.Node.Name, Hub: n.parts.hub, Cluster: f.cluster, Links: peers{f.link}, Carries: n.carries, Logger: n.log,
+	})
+	if t := n.parts.transcoder; t != nil {
+		f.replica.AddMaker(t)
+	}
+	n.parts.hub.AddSupplier(f.replica)
+	return nil
+}
+
+// self is what the cluster is told of this node.
+func (n *node) self() (tree.Node, error) {
+	c := &n.cfg
+	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: c.HTTP.URL, Formats: n.formats()}
+	for _, role := range n.roles() {
+		self.Roles = append(self.Roles, tree.Role(role))
+	}
+	host, _, err := net.SplitHostPort(c.Link.Addr)
+	if err != nil {
+		return self, fmt.Errorf("link.addr: %w", err)
+	}
+	addr, err := netip.ParseAddr(cmp.Or(c.Cluster.Advertise, host, "0.0.0.0"))
+	if err != nil {
+		return self, fmt.Errorf("link.addr: write an IP address, not the name %q", host)
+	}
+	self.Link = netip.AddrPortFrom(addr, 0)
+	return self, nil
+}
+
+// formats are those that the node is restricted to; none where it carries all.
+func (n *node) formats() []media.Format {
+	relays, edges := n.cfg.Relay.Formats, n.cfg.Edge.Formats
+	switch {
+	case n.has("relay") && n.has("edge") && len(relays) > 0 && len(edges) > 0:
+		return append(append([]media.Format{}, relays...), edges...)
+	case n.has("relay") && !n.has("edge"):
+		return relays
+	case n.has("edge") && !n.has("relay"):
+		return edges
+	}
+	return nil
+}
+
+// carries tells whether the node has tracks of the format from other nodes. A transcoder needs what it makes others of.
+func (n *node) carries(f media.Format) bool {
+	formats := n.formats()
+	if n.has("transcoder") || len(formats) == 0 {
+		return true
+	}
+	for _, carried := range formats {
+		if f == carried {
+			return true
+		}
+	}
+	return false
+}
+
+// makes tells whether a format of a stream is made on this node.
+func (n *node) makes(stream media.Name, f media.Format) bool {
+	if n.parts.fabric == nil {
+		return true
+	}
+	worker, ok := tree.Worker(n.parts.fabric.cluster.View(), stream, f)
+	return !ok || worker == n.cfg.Node.Name
+}
+
+// run keeps the node in the cluster until ctx ends.
+func (f *fabric) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.link.Run(ctx) })
+	group.Go(func() error { return f.cluster.Run(ctx) })
+	group.Go(func() error { return f.replica.Run(ctx) })
+	return group.Wait()
+}
+
+// source serves children what the hub has.
+type source struct{ *fabric }
+
+func (s source) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
+	return s.replica.Open(ctx, id, below)
+}
+
+// peers are links to other nodes.
+type peers struct{ node *link.Node }
+
+func (p peers) Peer(name string, addr netip.AddrPort) replica.Peer { return p.node.Peer(name, addr) }

@@ -1,0 +1,139 @@
+package replica
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/media"
+	"banyan/relay/tree"
+)
+
+// adopter makes the hub know the streams that are published elsewhere. It is owned by Node.Run.
+type adopter struct {
+	node    *Node
+	adopted map[media.Name]*adopted
+	seen    map[media.Name]sighting // since when each is known
+}
+
+type adopted struct {
+	*relay.Adoption
+	node   string
+	since  int64
+	tracks []relay.Elsewhere
+}
+
+// follow brings the hub into step with the view.
+func (a *adopter) follow(v *tree.View, now time.Time) {
+	elsewhere := published(v, a.node.config.Name)
+	for name, known := range a.adopted {
+		if e, still := elsewhere[name]; !still || e.node != known.node || e.since != known.since {
+			known.Close()
+			delete(a.adopted, name)
+		}
+	}
+	for name, e := range elsewhere {
+		a.adopt(name, e)
+	}
+	a.yield(elsewhere, now)
+}
+
+// claim is what the cluster says of a stream that is published on another node.
+type claim struct {
+	node   string
+	since  int64
+	tracks []relay.Elsewhere
+}
+
+// published lists the streams that are published on other nodes, each where it was published last.
+func published(v *tree.View, self string) map[media.Name]claim {
+	streams := map[media.Name]claim{}
+	for _, t := range v.Tracks {
+		if !t.Source || t.Node == self {
+			continue
+		}
+		c, known := streams[t.ID.Stream]
+		switch {
+		case !known || c.node != t.Node && (t.Since > c.since || t.Since == c.since && t.Node < c.node):
+			c = claim{node: t.Node, since: t.Since}
+		case c.node != t.Node:
+			continue
+		}
+		c.tracks = append(c.tracks, relay.Elsewhere{Format: t.ID.Format, Kind: t.ID.Kind, Params: t.Params})
+		streams[t.ID.Stream] = c
+	}
+	return streams
+}
+
+func (a *adopter) adopt(name media.Name, c claim) {
+	known := a.adopted[name]
+	if known == nil {
+		adoption, err := a.node.config.Hub.Adopt(name, "node "+c.node, time.Unix(0, c.since), c.tracks)
+		if err != nil {
+			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "node", c.node, "cause", err)
+			return
+		}
+		a.adopted[name] = &adopted{Adoption: adoption, node: c.node, since: c.since, tracks: c.tracks}
+		return
+	}
+	same := func(x, y relay.Elsewhere) bool {
+		return x.Format == y.Format && x.Kind == y.Kind && (x.Params == y.Params || x.Params != nil && y.Params != nil && x.Params.Equal(y.Params))
+	}
+	if !slices.EqualFunc(known.tracks, c.tracks, same) {
+		known.tracks = c.tracks
+		known.Update(c.tracks)
+	}
+}
+
+const (
+	// near is how soon after the publisher here another's claim may be seen and yet be the older one: as long as
+	// word of it may have been on its way.
+	near = time.Second
+	// disputed is how long two publishers may both think that they were last, until stamps decide.
+	disputed = 5 * time.Second
+)
+
+// yield ends publishers here whose name was published on another node after them.
+func (a *adopter) yield(elsewhere map[media.Name]claim, now time.Time) {
+	maps.DeleteFunc(a.seen, func(name media.Name, _ sighting) bool { _, there := elsewhere[name]; return !there })
+	for name, c := range elsewhere {
+		if s := a.seen[name]; s.node != c.node || s.since != c.since {
+			a.seen[name] = sighting{c.node, c.since, now}
+		}
+		stream, err := a.node.config.Hub.Stream(name)
+		if err != nil || !stream.Local() {
+			continue
+		}
+		_, since, _ := stream.Publisher()
+		if a.node.later(a.seen[name], since, now) {
+			stream.TakeOver()
+		}
+	}
+}
+
+// sighting is a claim and when it was first seen here.
+type sighting struct {
+	node  string
+	since int64
+	at    time.Time
+}
+
+// later tells whether the publisher of a claim came after the one here, which came at since. It goes by what was
+// seen here, for clocks need not agree, and by stamps only where that cannot tell.
+func (n *Node) later(s sighting, since, now time.Time) bool {
+	ahead := s.since > since.UnixNano() || s.since == since.UnixNano() && s.node < n.config.Name
+	switch after := s.at.Sub(since); {
+	case after >= near:
+		return true
+	case after > 0, now.Sub(since) > disputed && now.Sub(s.at) > disputed:
+		return ahead
+	}
+	return false // it was there when ours came
+}
+
+func (a *adopter) close() {
+	for _, known := range a.adopted {
+		known.Close()
+	}
+}

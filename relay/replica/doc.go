@@ -1,0 +1,30 @@
+// Package replica makes the tracks of other nodes readable on this one, and this node's on others. It joins
+// what the fabric is made of: the view of the cluster (package cluster) says who makes which track, package tree
+// from whom to take it, package link carries it, and the hub gives it to readers by name.
+//
+// # What a node says
+//
+// Node.Run tells the cluster which tracks are made here: those that publishers send, and those that suppliers
+// (the transcoder) would make if asked. Nothing of what is only replicated is told: a track has one birthplace, and
+// who passes it on follows from the view alone.
+//
+// # What a node has
+//
+// A stream that is published elsewhere is adopted by the hub (relay.Hub.Adopt), so that it is found by its name; its
+// tracks are on offer, and cost nothing until somebody reads one. The first reader starts a replica: it follows the
+// track at the first parent that package tree names, from the newest keyframe on, and keeps a connection to the
+// second warm. When the parent dies, goes away or stops, it goes on at the next one from the offset that it needs:
+// offsets are the same everywhere, so readers below notice nothing but the pause. A replica stays with a parent that
+// serves it well, also when the view names a better one, until that parent is named no more.
+//
+// # What a node passes on
+//
+// A child on another node is a reader like any other: Node.Open subscribes for it, which starts the replica where
+// there is none. So demand travels up the tree, and a track crosses a link once, however many are below it.
+//
+// # One publisher for a name
+//
+// A name may be published on two nodes, when a broadcaster reconnects and gets to another one. The later publisher
+// has it, as on one node. Clocks need not agree about which is later: a node whose publisher was there first sees the
+// other's announcement appear, and ends its own.
+package replica

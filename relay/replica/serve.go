@@ -1,0 +1,103 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"banyan/relay"
+	"banyan/relay/link"
+	"banyan/relay/log"
+	"banyan/relay/media"
+)
+
+// heardOf is how long a child waits for a track that this node has not heard of yet: gossip may reach it later than
+// the child.
+const heardOf = time.Second
+
+// Open subscribes to a track for a child. It is a link.Source.
+func (n *Node) Open(ctx context.Context, id media.TrackID, _ []string) (link.Track, error) {
+	n.mu.Lock()
+	draining := n.draining
+	n.mu.Unlock()
+	if draining {
+		return nil, link.ErrDraining
+	}
+	ctx, cancel := context.WithTimeout(ctx, heardOf)
+	defer cancel()
+	for {
+		changed := n.config.Cluster.Changed()
+		sub, err := n.subscribe(id)
+		if err == nil {
+			return &served{node: n, id: id, subscription: sub}, nil
+		}
+		if !errors.Is(err, relay.ErrNoStream) && !errors.Is(err, relay.ErrNoTrack) {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return nil, link.ErrNoTrack
+		}
+	}
+}
+
+func (n *Node) subscribe(id media.TrackID) (*relay.Subscription, error) {
+	s, err := n.config.Hub.Stream(id.Stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.Subscribe(id.Format, id.Kind)
+}
+
+// Drain refuses new children from now on.
+func (n *Node) Drain() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.draining = true
+}
+
+// served is a track that a child reads.
+type served struct {
+	node         *Node
+	id           media.TrackID
+	subscription *relay.Subscription
+}
+
+func (s *served) Log() *log.Log { return s.subscription.Log() }
+func (s *served) Close()        { s.subscription.Close() }
+
+// replica is what is served where the track is born elsewhere; nil where it is born here.
+func (s *served) replica() *replica {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	r := s.node.replicas[s.id]
+	if r == nil || r.writer.Log() != s.Log() {
+		return nil
+	}
+	return r
+}
+
+// Path names the nodes from the birthplace to this one.
+func (s *served) Path() []string {
+	r := s.replica()
+	if r == nil {
+		return []string{s.node.config.Name}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.path)
+}
+
+// PathChanged is closed when Path next changes; nil where it never does.
+func (s *served) PathChanged() <-chan struct{} {
+	r := s.replica()
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moved
+}
