@@ -457,3 +457,23 @@ func TestRatesLeaveOutPauses(t *testing.T) {
 	write(t, w, 600, 1200)
 	want("when all pauses have")
 }
+
+func TestJumpBeginsTheWindowAnew(t *testing.T) {
+	l := New(media.TrackID{}, 0, Config{})
+	w := l.Writer()
+	if err := w.Begin(media.Params{Epoch: 7, ClockRate: 90000}); err != nil {
+		t.Fatal(err)
+	}
+	const birth = 1_790_000_000_000_000 // a replica's first packet, an epoch of microseconds above zero
+	for i := range int64(3) {
+		if err := w.Write(media.Packet{Offset: birth + i, Ticks: i, Flags: media.Keyframe}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.Tail() != birth {
+		t.Errorf("the window begins %d offsets before its first packet, want at it", birth-l.Tail())
+	}
+	if p, _ := l.Cursor(Offset(birth - 5)).Next(); p == nil || p.Offset != birth+2 {
+		t.Errorf("a cursor from before the jump reads %v, want the newest keyframe", p)
+	}
+}

@@ -183,6 +183,11 @@ func (l *Log) makeRoom(p media.Packet) {
 		for l.tail.Load() < min(oldest, l.head.Load()) {
 			l.drop()
 		}
+		if oldest >= l.head.Load() {
+			// Nothing is left: a replica's first packet, or a track that was born again. The window begins anew; to
+			// keep a ring full of holes before it would mean to search them with each packet.
+			oldest = p.Offset
+		}
 		l.tail.Store(max(l.tail.Load(), oldest))
 	}
 	l.grow(int(p.Offset + 1 - l.tail.Load()))

@@ -1,0 +1,612 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"banyan/relay/media"
+)
+
+// The wire format. It is laid out here and nowhere else.
+//
+// Two nodes share one QUIC connection (TLS 1.3, ALPN "banyan-link"). The child dials. It opens the one
+// bidirectional stream of the connection, for control. The parent opens a unidirectional stream per group.
+// Neither opens any other stream.
+//
+//	uvarint   unsigned LEB128, at most 10 bytes (encoding/binary)
+//	varint    the same, zigzag
+//	string    uvarint length, bytes
+//	strings   uvarint count, count × string
+//
+// # Control stream: a sequence of frames
+//
+//	byte      type
+//	uvarint   length of the body, at most 64 KiB
+//	bytes     body
+//
+// A type with the critical bit (0x80) has to be understood; who does not, ends the connection. Other unknown
+// types are skipped, and so is what stands in a body behind the fields that are known. That is how neighbours
+// that are one version apart talk to each other: each version may add frames and append fields.
+//
+//	0x81 HELLO        both, first       uvarint least version, uvarint newest version, string node
+//	0x82 SUBSCRIBE    child to parent   uvarint sub, string stream, string format, byte kind, uvarint from,
+//	                                    strings below
+//	0x83 UNSUBSCRIBE  child to parent   uvarint sub
+//	0x84 ACCEPTED     parent to child   uvarint sub, uvarint head, strings path
+//	0x85 REFUSED      parent to child   uvarint sub, uvarint code, string text
+//	0x86 END          parent to child   uvarint sub, uvarint code, string text, uvarint groups
+//	0x01 HEARTBEAT    both              nothing
+//	0x02 KEYFRAME     child to parent   uvarint sub
+//	0x03 PATH         parent to child   uvarint sub, strings path
+//	0x04 GOING_AWAY   parent to child   nothing
+//
+// sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
+// offset that the child lacks, 0 for "where a new reader begins". below are the nodes that will get the track
+// through the child, without the child itself, nearest first. path are the nodes that the track came through,
+// its birthplace first, the parent last. groups is the number of groups that the parent began.
+//
+// # Group stream: one group of pictures, or one second of audio, of one epoch
+//
+//	byte      type: 0x81 GROUP. Streams of other types are left unread, whatever their bits
+//	uvarint   length of the header that follows, at most 64 KiB
+//	  uvarint sub
+//	  uvarint number of the group within the subscription, from 0
+//	  uvarint first offset
+//	  varint  ticks that the first packet counts from
+//	  uvarint sent: microseconds of the parent's link clock that the first packet counts from
+//	  params  (below)
+//	packets, until the stream ends:
+//	  uvarint offset, less the offset after the packet before (or less the first offset); at most 65535
+//	  varint  ticks, less those of the packet before
+//	  byte    flags of media.Packet
+//	  uvarint age: microseconds since Banyan got the packet, plus one; 0 where nobody knows
+//	  uvarint sent, less that of the packet before
+//	  uvarint length of the payload, at most 65535
+//	  bytes   payload
+//
+// The parameters stand in each group, so that a group can be read whatever became of the control stream and of
+// the groups before it: that costs a hundred bytes a second, and saves a wait.
+//
+//	params    uvarint epoch, string codec, uvarint clock rate, uvarint width, uvarint height, 8 bytes FPS (IEEE 754,
+//	          big endian), byte flags (1 reordered, 2 aligned), uvarint channels, uvarint sample rate,
+//	          uvarint bitrate, strings sets
+//
+// A stream that is reset with the code STALE was given up because the line was too slow and a newer keyframe had
+// come: the group ends where it was cut.
+const (
+	protocolName = "banyan-link"
+	leastVersion = 1
+	lastVersion  = 1
+
+	critical = 0x80
+
+	frameHello       = 0x81
+	frameSubscribe   = 0x82
+	frameUnsubscribe = 0x83
+	frameAccepted    = 0x84
+	frameRefused     = 0x85
+	frameEnd         = 0x86
+	frameHeartbeat   = 0x01
+	frameKeyframe    = 0x02
+	framePath        = 0x03
+	frameGoingAway   = 0x04
+
+	streamGroup = 0x81
+)
+
+// Bounds of what a peer may say.
+const (
+	maxFrame    = 64 << 10
+	maxHeader   = 64 << 10
+	maxPayload  = 1<<16 - 1
+	maxGap      = 1<<16 - 1 // offsets missing between two packets of a group: no log holds more
+	maxNode     = 64        // bytes of a node's name, as the configuration has it; also what a certificate holds
+	maxText     = 300       // bytes of a sentence
+	maxNodes    = 32        // in a path; far above maxDepth, so that a deeper cluster of a next version can be read
+	maxSets     = 32
+	maxSetBytes = 16 << 10
+	maxOffset   = 1 << 62
+	maxSide     = 1 << 16   // pixels
+	maxRate     = 1_000_000 // Hz, what media time is exact for
+	maxSeconds  = 1 << 33   // of media time: to the year 2242, before nanoseconds overflow
+	maxStamp    = 1 << 53   // microseconds
+)
+
+// Codes of streams that are given up, and of connections that are closed.
+const (
+	streamStale    = 1 // the parent skipped to a newer keyframe
+	streamUnwanted = 2 // the child does not want it any more, or the subscription ended
+	streamUnknown  = 3 // a type of stream that the reader does not know
+
+	closeNormal    = 0
+	closeViolation = 1
+	closeSilent    = 2
+	closeVersion   = 3
+	closeRefused   = 4
+)
+
+// errMalformed is the root of everything that is wrong with received bytes.
+var errMalformed = errors.New("malformed")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errMalformed, fmt.Sprintf(format, args...))
+}
+
+type hello struct {
+	least, newest uint64
+	node          string
+}
+
+type subscribe struct {
+	sub   uint64
+	id    media.TrackID
+	from  int64
+	below []string
+}
+
+type accepted struct {
+	sub  uint64
+	head int64
+	path []string
+}
+
+// verdict is the body of REFUSED, and of END with the number of groups.
+type verdict struct {
+	sub    uint64
+	code   code
+	text   string
+	groups uint64
+}
+
+type pathChange struct {
+	sub  uint64
+	path []string
+}
+
+// header begins a group.
+type header struct {
+	sub, number uint64
+	first       int64
+	ticks       int64
+	sent        int64
+	params      media.Params
+}
+
+// record is what a packet looks like on the wire, with its deltas added up.
+type record struct {
+	packet media.Packet
+	age    int64 // microseconds since Banyan got it; -1 where nobody knows
+	sent   int64 // microseconds of the parent's link clock
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendStrings(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
+	}
+	return b
+}
+
+func appendFrame(b []byte, kind byte, body []byte) []byte {
+	b = append(b, kind)
+	b = binary.AppendUvarint(b, uint64(len(body)))
+	return append(b, body...)
+}
+
+func (h hello) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, h.least)
+	b = binary.AppendUvarint(b, h.newest)
+	return appendString(b, h.node)
+}
+
+func (s subscribe) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, s.sub)
+	b = appendString(b, string(s.id.Stream))
+	b = appendString(b, string(s.id.Format))
+	b = append(b, byte(s.id.Kind))
+	b = binary.AppendUvarint(b, uint64(s.from))
+	return appendStrings(b, s.below)
+}
+
+func (a accepted) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, a.sub)
+	b = binary.AppendUvarint(b, uint64(a.head))
+	return appendStrings(b, a.path)
+}
+
+func (v verdict) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, v.sub)
+	b = binary.AppendUvarint(b, uint64(v.code))
+	b = appendString(b, v.text)
+	return binary.AppendUvarint(b, v.groups)
+}
+
+func (p pathChange) append(b []byte) []byte {
+	return appendStrings(binary.AppendUvarint(b, p.sub), p.path)
+}
+
+func (h *header) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, h.sub)
+	b = binary.AppendUvarint(b, h.number)
+	b = binary.AppendUvarint(b, uint64(h.first))
+	b = binary.AppendVarint(b, h.ticks)
+	b = binary.AppendUvarint(b, uint64(h.sent))
+	return appendParams(b, &h.params)
+}
+
+func appendParams(b []byte, p *media.Params) []byte {
+	b = binary.AppendUvarint(b, uint64(p.Epoch))
+	b = appendString(b, string(p.Codec))
+	b = binary.AppendUvarint(b, uint64(p.ClockRate))
+	b = binary.AppendUvarint(b, uint64(p.Width))
+	b = binary.AppendUvarint(b, uint64(p.Height))
+	b = binary.BigEndian.AppendUint64(b, math.Float64bits(p.FPS))
+	var flags byte
+	if p.Reordered {
+		flags |= 1
+	}
+	if p.Aligned {
+		flags |= 2
+	}
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(p.Channels))
+	b = binary.AppendUvarint(b, uint64(p.SampleRate))
+	b = binary.AppendUvarint(b, uint64(p.Bitrate))
+	b = binary.AppendUvarint(b, uint64(len(p.Sets)))
+	for _, set := range p.Sets {
+		b = binary.AppendUvarint(b, uint64(len(set)))
+		b = append(b, set...)
+	}
+	return b
+}
+
+// groupState is what both ends of a group count on from packet to packet.
+type groupState struct {
+	next  int64 // offset after the packet before
+	ticks int64
+	sent  int64
+	rate  int
+}
+
+func newGroupState(h *header) groupState {
+	return groupState{next: h.first, ticks: h.ticks, sent: h.sent, rate: h.params.ClockRate}
+}
+
+// appendRecord writes r, whose offset must be at most maxGap above the one before it.
+func (g *groupState) appendRecord(b []byte, r *record) []byte {
+	p := &r.packet
+	b = binary.AppendUvarint(b, uint64(p.Offset-g.next))
+	b = binary.AppendVarint(b, p.Ticks-g.ticks)
+	b = append(b, byte(p.Flags))
+	b = binary.AppendUvarint(b, uint64(r.age+1))
+	b = binary.AppendUvarint(b, uint64(r.sent-g.sent))
+	b = binary.AppendUvarint(b, uint64(len(p.Payload)))
+	b = append(b, p.Payload...)
+	g.next, g.ticks, g.sent = p.Offset+1, p.Ticks, r.sent
+	return b
+}
+
+// byteReader is what frames and groups are read from.
+type byteReader interface {
+	io.Reader
+	io.ByteReader
+}
+
+// readRecord reads the next packet. Its payload lies in scratch, until the next call. It returns io.EOF where the
+// group ended between two packets.
+func (g *groupState) readRecord(r byteReader, scratch *[]byte) (record, error) {
+	gap, err := readUvarint(r)
+	if err != nil {
+		return record{}, err
+	}
+	zigzag, err := readUvarint(r)
+	if err != nil {
+		return record{}, unexpected(err)
+	}
+	step := unzigzag(zigzag)
+	flags, err := r.ReadByte()
+	if err != nil {
+		return record{}, unexpected(err)
+	}
+	var rest [3]uint64 // age, sent, length
+	for i := range rest {
+		if rest[i], err = readUvarint(r); err != nil {
+			return record{}, unexpected(err)
+		}
+	}
+	age, later, length := rest[0], rest[1], rest[2]
+	switch {
+	case gap > maxGap || g.next+int64(gap) >= maxOffset:
+		return record{}, malformed("a packet leaves %d offsets out", gap)
+	case length > maxPayload:
+		return record{}, malformed("a payload of %d bytes", length)
+	case age > maxStamp || later > maxStamp || g.sent+int64(later) > maxStamp:
+		return record{}, malformed("a time beyond bounds")
+	case step > maxSeconds*maxRate || step < -maxSeconds*maxRate || !ticksInRange(g.ticks+step, g.rate):
+		return record{}, malformed("media time beyond bounds")
+	}
+	if cap(*scratch) < int(length) {
+		*scratch = make([]byte, max(int(length), 2048))
+	}
+	payload := (*scratch)[:length]
+	if _, err := io.ReadFull(r, payload); err != nil {
+		return record{}, unexpected(err)
+	}
+	offset := g.next + int64(gap)
+	g.next, g.ticks, g.sent = offset+1, g.ticks+step, g.sent+int64(later)
+	return record{
+		packet: media.Packet{Offset: offset, Ticks: g.ticks, Flags: media.Flags(flags), Payload: payload},
+		age:    int64(age) - 1, sent: g.sent,
+	}, nil
+}
+
+func ticksInRange(ticks int64, rate int) bool {
+	most := maxSeconds * int64(rate)
+	return -most <= ticks && ticks <= most
+}
+
+func unexpected(err error) error {
+	if err == io.EOF { //nolint:errorlint // io.EOF comes bare from readers, and wrapped it would mean something else
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// readFrame reads a frame of the control stream. The body lies in scratch, until the next call.
+func readFrame(r byteReader, scratch *[]byte) (kind byte, body []byte, err error) {
+	if kind, err = r.ReadByte(); err != nil {
+		return 0, nil, err
+	}
+	body, err = readBlock(r, maxFrame, scratch)
+	return kind, body, err
+}
+
+// readBlock reads a length and so many bytes.
+func readBlock(r byteReader, most uint64, scratch *[]byte) ([]byte, error) {
+	n, err := readUvarint(r)
+	if err != nil {
+		return nil, unexpected(err)
+	}
+	if n > most {
+		return nil, malformed("a length of %d bytes, where %d are allowed", n, most)
+	}
+	if cap(*scratch) < int(n) {
+		*scratch = make([]byte, n)
+	}
+	block := (*scratch)[:n]
+	if _, err := io.ReadFull(r, block); err != nil {
+		return nil, unexpected(err)
+	}
+	return block, nil
+}
+
+// readHeader reads the header of a group, behind the type of the stream.
+func readHeader(r byteReader) (header, error) {
+	var scratch []byte
+	block, err := readBlock(r, maxHeader, &scratch)
+	if err != nil {
+		return header{}, err
+	}
+	d := decoder{rest: block}
+	h := header{sub: d.uvarint(), number: d.uvarint(), first: d.offset()}
+	h.ticks = d.varint()
+	h.sent = int64(d.uint(maxStamp))
+	h.params = d.params()
+	if d.err == nil && !ticksInRange(h.ticks, h.params.ClockRate) {
+		d.fail("media time beyond bounds")
+	}
+	return h, d.err
+}
+
+func decodeHello(body []byte) (hello, error) {
+	d := decoder{rest: body}
+	h := hello{least: d.uvarint(), newest: d.uvarint(), node: d.node()}
+	return h, d.err
+}
+
+func decodeSubscribe(body []byte) (subscribe, error) {
+	d := decoder{rest: body}
+	s := subscribe{sub: d.uvarint(), id: d.track(), from: d.offset(), below: d.nodes()}
+	return s, d.err
+}
+
+func decodeAccepted(body []byte) (accepted, error) {
+	d := decoder{rest: body}
+	a := accepted{sub: d.uvarint(), head: d.offset(), path: d.nodes()}
+	return a, d.err
+}
+
+func decodeRefused(body []byte) (verdict, error) {
+	d := decoder{rest: body}
+	v := verdict{sub: d.uvarint(), code: code(d.uvarint()), text: d.string(maxText)}
+	return v, d.err
+}
+
+func decodeEnd(body []byte) (verdict, error) {
+	d := decoder{rest: body}
+	v := verdict{sub: d.uvarint(), code: code(d.uvarint()), text: d.string(maxText), groups: d.uvarint()}
+	return v, d.err
+}
+
+func decodePath(body []byte) (pathChange, error) {
+	d := decoder{rest: body}
+	p := pathChange{sub: d.uvarint(), path: d.nodes()}
+	return p, d.err
+}
+
+func decodeSub(body []byte) (uint64, error) {
+	d := decoder{rest: body}
+	return d.uvarint(), d.err
+}
+
+// decoder takes fields from the front of a body. After the first error it returns zeros.
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err, d.rest = malformed(format, args...), nil
+	}
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("a number is cut short or too long")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.fail("a number is cut short or too long")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+// uint is a uvarint of at most most.
+func (d *decoder) uint(most uint64) uint64 {
+	v := d.uvarint()
+	if v > most {
+		d.fail("a number is %d, where at most %d is allowed", v, most)
+		return 0
+	}
+	return v
+}
+
+func (d *decoder) offset() int64 { return int64(d.uint(maxOffset)) }
+
+func (d *decoder) byte() byte {
+	b := d.bytes(1)
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+func (d *decoder) bytes(n int) []byte {
+	if n > len(d.rest) {
+		d.fail("a field is cut short")
+		return nil
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) string(most uint64) string { return string(d.bytes(int(d.uint(most)))) }
+
+func (d *decoder) node() string {
+	s := d.string(maxNode)
+	if d.err == nil {
+		if err := checkNode(s); err != nil {
+			d.fail("%v", err)
+		}
+	}
+	return s
+}
+
+func (d *decoder) nodes() []string {
+	list := make([]string, 0, 4)
+	for n := d.uint(maxNodes); n > 0 && d.err == nil; n-- {
+		list = append(list, d.node())
+	}
+	return list
+}
+
+func (d *decoder) track() media.TrackID {
+	stream, format, kind := d.string(512), d.string(64), media.Kind(d.byte())
+	if d.err != nil {
+		return media.TrackID{}
+	}
+	name, err := media.ParseName(stream)
+	if err != nil {
+		d.fail("%v", err)
+	}
+	f, err := media.ParseFormat(format)
+	if err != nil {
+		d.fail("%v", err)
+	}
+	if kind != media.Video && kind != media.Audio {
+		d.fail("a track of kind %d", kind)
+	}
+	return media.TrackID{Stream: name, Format: f, Kind: kind}
+}
+
+func (d *decoder) params() media.Params {
+	p := media.Params{
+		Epoch: uint32(d.uint(math.MaxUint32)), Codec: media.Codec(d.string(32)), ClockRate: int(d.uint(maxRate)),
+		Width: int(d.uint(maxSide)), Height: int(d.uint(maxSide)),
+	}
+	if b := d.bytes(8); d.err == nil {
+		p.FPS = math.Float64frombits(binary.BigEndian.Uint64(b))
+	}
+	flags := d.byte()
+	p.Reordered, p.Aligned = flags&1 != 0, flags&2 != 0
+	p.Channels, p.SampleRate, p.Bitrate = int(d.uint(255)), int(d.uint(maxRate)), int(d.uint(1<<40))
+	for n := d.uint(maxSets); n > 0 && d.err == nil; n-- {
+		p.Sets = append(p.Sets, append([]byte(nil), d.bytes(int(d.uint(maxSetBytes)))...))
+	}
+	if d.err == nil && (p.Epoch == 0 || p.ClockRate == 0) {
+		d.fail("parameters without an epoch or a clock rate")
+	}
+	if d.err == nil && (math.IsNaN(p.FPS) || p.FPS < 0 || p.FPS > 10_000) {
+		d.fail("%v frames per second", p.FPS)
+	}
+	return p
+}
+
+// checkNode tells whether a name can be that of a node. The grammar is that of the configuration, so that a name is
+// safe in a log line, a certificate and a metric label.
+func checkNode(name string) error {
+	if name == "" || len(name) > maxNode {
+		return malformed("a node's name has %d bytes: use 1 to %d", len(name), maxNode)
+	}
+	for i := range len(name) {
+		b := name[i]
+		if !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '-' || b == '_' || b == '.') {
+			return malformed("a node's name has the byte %#x: use A-Z, a-z, 0-9, \"-\", \"_\" and \".\"", b)
+		}
+	}
+	return nil
+}
+
+// readUvarint is binary.ReadUvarint with its overflow told apart from an error of the stream.
+func readUvarint(r io.ByteReader) (uint64, error) {
+	var v uint64
+	for shift := 0; shift < 64; shift += 7 {
+		b, err := r.ReadByte()
+		if err != nil {
+			if shift > 0 {
+				err = unexpected(err)
+			}
+			return 0, err
+		}
+		if shift == 63 && b > 1 {
+			break
+		}
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v, nil
+		}
+	}
+	return 0, malformed("a number has more than 64 bits")
+}
+
+func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
+
+func appendSub(sub uint64) []byte { return binary.AppendUvarint(nil, sub) }
