@@ -43,12 +43,16 @@ type Cluster struct {
 	reached  map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
 	joined   bool                         // states were exchanged with somebody, or there is nobody to look for
 	twin     *twin
+	odds     odds
+	mend     netip.AddrPort // with whom to exchange states out of turn; zero if with nobody
+	sum      uint64         // the digest of all this; zero where it is out of date
 }
 
 // member is another node that is alive.
 type member struct {
 	node tree.Node
 	addr netip.AddrPort // of its gossip
+	sum  uint64         // of name and meta data, see digest
 }
 
 // New checks the configuration and opens the sockets. Run must follow, and closes them.
@@ -190,7 +194,7 @@ func (c *Cluster) Changed() <-chan struct{} {
 
 // touch says that the view is another; with mu held.
 func (c *Cluster) touch() {
-	c.view = nil
+	c.view, c.sum = nil, 0
 	if c.changed != nil {
 		close(c.changed)
 		c.changed = nil

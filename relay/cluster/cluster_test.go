@@ -93,7 +93,15 @@ func start(t *testing.T, name string, options ...option) *testNode {
 		n.err = n.Run(ctx)
 		close(n.done)
 	}()
-	n.stop = sync.OnceValue(func() error { cancel(); <-n.done; return n.err })
+	n.stop = sync.OnceValue(func() error {
+		cancel()
+		select {
+		case <-n.done:
+			return n.err
+		case <-time.After(patience):
+			panic(name + " did not end")
+		}
+	})
 	t.Cleanup(func() { n.stop() })
 	return n
 }
@@ -118,7 +126,7 @@ func (l testLog) Write(b []byte) (int, error) {
 func (n *testNode) kill() { n.net.cut(func(netip.AddrPort) bool { return true }) }
 
 // patience is how long anything that must happen is waited for. It says nothing of how long it takes.
-const patience = 30 * time.Second
+const patience = 5 * time.Second
 
 // eventually waits, from change to change of the view, until ok holds of it.
 func (n *testNode) eventually(what string, ok func(*tree.View) bool) time.Duration {

@@ -56,7 +56,7 @@ func (c *Cluster) gossip() *memberlist.Config {
 	m.HandoffQueueDepth = 4096
 	m.Logger = log.New(lines{c.logger}, "", 0)
 	d := delegate{c}
-	m.Delegate, m.Events, m.Alive, m.Conflict, m.Merge = d, d, d, d, d
+	m.Delegate, m.Events, m.Alive, m.Conflict, m.Merge, m.Ping = d, d, d, d, d, d
 	return m
 }
 
@@ -113,7 +113,7 @@ func (d delegate) admit(n *memberlist.Node) (member, error) {
 		return member{}, fmt.Errorf("there are %d nodes already", maxNodes)
 	}
 	node.Link = reachable(node.Link, ip.Unmap())
-	return member{node: node, addr: addr}, nil
+	return member{node: node, addr: addr, sum: metaSum(n.Name, n.Meta)}, nil
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
@@ -154,7 +154,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	gone, known := d.nodes[n.Name]
-	if !known {
+	if !known || d.transport.closed.Err() != nil { // memberlist's last suspicions outlast it
 		return
 	}
 	d.remove(n.Name)

@@ -114,7 +114,8 @@ func (c *Cluster) reach(list *memberlist.Memberlist, targets []netip.AddrPort) b
 	return any
 }
 
-// targets are the addresses to try now: those of cluster.join that are not among the living, and a few lost nodes'.
+// targets are the addresses to try now: one that we are at odds with, those of cluster.join that are not among the
+// living, and a few lost nodes'.
 // While another node has our name, all of cluster.join, to see which of us the others know.
 func (c *Cluster) targets(ctx context.Context) []netip.AddrPort {
 	var wanted []netip.AddrPort
@@ -142,6 +143,9 @@ func (c *Cluster) targets(ctx context.Context) []netip.AddrPort {
 			known[addr] = true
 			targets = append(targets, addr)
 		}
+	}
+	if c.mend.IsValid() {
+		targets, c.mend = append(targets, c.mend), netip.AddrPort{}
 	}
 	for _, addr := range wanted {
 		add(addr, maxAddrs)
