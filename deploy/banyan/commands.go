@@ -34,6 +34,8 @@ type commandLine struct {
 	Doctor  doctorCommand  `cmd:"" help:"Check this machine, and say what to do about what is wrong."`
 	Config  configCommand  `cmd:"" help:"Print every setting with its meaning, default and present value, as a file to start from."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	Simulate simulateCommand `cmd:"" help:"Try the tree with thousands of simulated nodes and millions of viewers."`
 }
 
 // console is where a command writes.

@@ -1,7 +1,3 @@
-// Package tree decides who takes what from whom: which node a track is born on, which relay passes it on,
-// which edge hangs below which relay, and which worker makes which format. It is pure: functions of a View,
-// without socket, clock or state, so that every node which sees the same cluster decides alike, and a
-// simulation of thousands of nodes runs the very same code.
 package tree
 
 import (
@@ -100,6 +96,22 @@ func (v *View) Node(name string) *Node {
 		return nil
 	}
 	return &v.Nodes[i]
+}
+
+// Makers lists who announces a track, by node. It shares memory with the view.
+func (v *View) Makers(id media.TrackID) []Track {
+	from := v.search(id)
+	to := from
+	for to < len(v.Tracks) && v.Tracks[to].ID == id {
+		to++
+	}
+	return v.Tracks[from:to]
+}
+
+// search is where tracks of id begin, or would.
+func (v *View) search(id media.TrackID) int {
+	i, _ := slices.BinarySearchFunc(v.Tracks, id, func(t Track, id media.TrackID) int { return CompareIDs(t.ID, id) })
+	return i
 }
 
 // With lists the nodes of a role.

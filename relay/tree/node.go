@@ -1,0 +1,75 @@
+package tree
+
+import (
+	"math"
+	"strings"
+
+	"banyan/relay/media"
+)
+
+// Marks of Node.Load, which is coarse: the last twentieth counts as none.
+const (
+	Full  = 0.95 // from here on a node has no room for more
+	Roomy = 0.8  // below this it has room again for those that went past it
+)
+
+func full(n *Node) bool { return n.Load >= Full }
+
+// capacity is a positive number whatever the node says of itself.
+func capacity(n *Node) float64 {
+	const least, most = 1e-3, 1e6
+	if n.Capacity == 0 || math.IsNaN(n.Capacity) {
+		return 1
+	}
+	return min(max(n.Capacity, least), most)
+}
+
+// free is the share of its capacity that a node has left, in sixteenths, and never nothing: small changes of load
+// should move nobody.
+func free(n *Node) float64 {
+	const steps = 16
+	if math.IsNaN(n.Load) {
+		return 1
+	}
+	return max(math.Ceil((1-min(max(n.Load, 0), 1))*steps), 1) / steps
+}
+
+// isRelay tells whether a node is of tier 2 for a format.
+func isRelay(n *Node, f media.Format) bool { return n.Has(Relay) && n.Carries(f) }
+
+// isEdge tells whether a node is of tier 3, and no more, for a format.
+func isEdge(n *Node, f media.Format) bool { return n.Has(Edge) && !n.Has(Relay) && n.Carries(f) }
+
+// sameHost tells whether nodes run on one machine, as far as their addresses show.
+func sameHost(a, b *Node) bool {
+	return a.Link.Addr().IsValid() && a.Link.Addr().Unmap() == b.Link.Addr().Unmap()
+}
+
+// here is how near a region is to itself; no two others are as near.
+const here = math.MaxInt
+
+// nearness counts the words that the names of two regions begin with in common: eu-west-1 and eu-west-2 share two.
+func nearness(a, b string) int {
+	if a == b {
+		return here
+	}
+	for shared := 0; ; shared++ {
+		wordA, restA, moreA := strings.Cut(a, "-")
+		wordB, restB, moreB := strings.Cut(b, "-")
+		if wordA != wordB || wordA == "" {
+			return shared
+		}
+		if !moreA || !moreB {
+			return shared + 1
+		}
+		a, b = restA, restB
+	}
+}
+
+// rank01 orders no before yes.
+func rank01(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
