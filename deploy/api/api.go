@@ -40,6 +40,8 @@ type Config struct {
 	HLS func(relay.Track) bool
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
 	Workers func() []Worker
+	// Cluster tells of other nodes; nil on a node that stands alone.
+	Cluster func() Cluster
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
 	Thumbnail func(ctx context.Context, stream *relay.Stream) ([]byte, error)
 }
@@ -72,6 +74,7 @@ func (a *api) routes() map[string]http.HandlerFunc {
 		"GET /api/v1/openapi.json":           a.openapi,
 		"GET /api/v1/node":                   a.admin(a.node),
 		"GET /api/v1/workers":                a.admin(a.workers),
+		"GET /api/v1/cluster":                a.admin(a.cluster),
 		"POST /api/v1/tokens":                a.admin(a.mint),
 		"DELETE /api/v1/tokens/{id}":         a.admin(a.revoke),
 		"GET /api/v1/streams":                a.list,

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"banyan/deploy/api"
 	"banyan/relay/cluster"
 	"banyan/relay/link"
 	"banyan/relay/media"
@@ -137,3 +138,40 @@ func (s source) Open(ctx context.Context, id media.TrackID, below []string) (lin
 type peers struct{ node *link.Node }
 
 func (p peers) Peer(name string, addr netip.AddrPort) replica.Peer { return p.node.Peer(name, addr) }
+
+// describe tells the API of the cluster.
+func (n *node) describe() api.Cluster {
+	f := n.parts.fabric
+	v := f.cluster.View()
+	made := map[string]int{}
+	for _, t := range v.Tracks {
+		made[t.Node]++
+	}
+	c := api.Cluster{Nodes: []api.ClusterNode{}, Replicas: []api.Replica{}}
+	for _, peer := range v.Nodes {
+		c.Nodes = append(c.Nodes, api.ClusterNode{
+			Name: peer.Name, Region: peer.Region, Roles: texts(peer.Roles), URL: peer.HTTP, Link: peer.Link.String(),
+			Formats: peer.Formats, Load: peer.Load, Draining: peer.Draining, Tracks: made[peer.Name],
+		})
+	}
+	for _, r := range f.replica.Replicas() {
+		c.Replicas = append(c.Replicas, api.Replica{
+			Stream: r.ID.Stream, Format: r.ID.Format, Kind: r.ID.Kind, Parent: r.Parent, Path: r.Path, Readers: n.readers(r.ID),
+		})
+	}
+	return c
+}
+
+// readers is how many read a track on this node.
+func (n *node) readers(id media.TrackID) int {
+	s, err := n.parts.hub.Stream(id.Stream)
+	if err != nil {
+		return 0
+	}
+	for _, t := range s.Tracks() {
+		if t.ID == id {
+			return t.Readers
+		}
+	}
+	return 0
+}

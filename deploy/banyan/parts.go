@@ -243,6 +243,9 @@ func (n *node) routeAPI() {
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
 	}
+	if n.parts.fabric != nil {
+		config.Cluster = n.describe
+	}
 	api.Register(n.public, config)
 }
 

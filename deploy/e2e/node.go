@@ -56,9 +56,15 @@ func RemoveBinary() {
 // StartNode starts a server and waits until it is ready.
 func StartNode(t testing.TB, flags ...string) *Node {
 	t.Helper()
+	return startNode(t, nil, flags)
+}
+
+// startNode starts a server; config are flags that tokens need as well.
+func startNode(t testing.TB, config, flags []string) *Node {
+	t.Helper()
 	const tries = 3 // ports that were free a moment ago may be another test's by now
 	for range tries {
-		n := launch(t, flags)
+		n := launch(t, config, flags)
 		Eventually(t, 30*time.Second, "the server is ready or has ended", func() error {
 			select {
 			case <-n.done:
@@ -82,14 +88,14 @@ func StartNode(t testing.TB, flags ...string) *Node {
 }
 
 // launch starts a server on ports that nobody uses.
-func launch(t testing.TB, flags []string) *Node {
+func launch(t testing.TB, config, flags []string) *Node {
 	t.Helper()
 	binary, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &Node{HTTP: freePort(t), RTSP: freePort(t), RTC: freePort(t), Admin: freePort(t), dir: t.TempDir()}
-	n.config = []string{"--data.dir", n.dir}
+	n.config = append([]string{"--data.dir", n.dir}, config...)
 	args := append([]string{"serve", "--http.addr", n.HTTP, "--rtsp.addr", n.RTSP, "--rtc.addr", n.RTC,
 		"--admin.addr", n.Admin, "--rtsp.udp_addr", "127.0.0.1:0", "--rtc.loopback"}, n.config...)
 	n.Process = StartProcess(t, binary, append(args, flags...)...)
@@ -122,9 +128,16 @@ func (n *Node) URL(path string) string { return "http://" + n.HTTP + path }
 // Get fetches a path of the public door; any status but 200 is an error.
 func (n *Node) Get(path string) ([]byte, error) { return get(n.URL(path)) }
 
-func get(url string) ([]byte, error) {
+func get(url string, header ...string) ([]byte, error) {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
 	client := http.Client{Timeout: 20 * time.Second}
-	r, err := client.Get(url)
+	r, err := client.Do(request)
 	if err != nil {
 		return nil, err
 	}

@@ -142,6 +142,27 @@ func after(since int64, tracks []tree.Track, self string) int64 {
 	return since
 }
 
+// Replica tells of a track that is had from another node.
+type Replica struct {
+	ID     media.TrackID
+	Parent string   // who it is had from; empty while there is nobody
+	Path   []string // from the birthplace to this node
+}
+
+// Replicas lists the tracks that are had from other nodes now.
+func (n *Node) Replicas() []Replica {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := make([]Replica, 0, len(n.replicas))
+	for id, r := range n.replicas {
+		r.mu.Lock()
+		list = append(list, Replica{id, r.parent, slices.Clone(r.path)})
+		r.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b Replica) int { return tree.CompareIDs(a.ID, b.ID) })
+	return list
+}
+
 // watcher tells when anything of a hub's streams changes.
 type watcher struct {
 	hub    *relay.Hub

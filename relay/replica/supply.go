@@ -74,9 +74,10 @@ type replica struct {
 	writer *log.Writer
 	logger *slog.Logger
 
-	mu    sync.Mutex
-	path  []string // from the birthplace to this node
-	moved chan struct{}
+	mu     sync.Mutex
+	parent string   // who it follows; empty while it looks for one
+	path   []string // from the birthplace to this node
+	moved  chan struct{}
 
 	late int // packets in a row that were too old, owned by the sink
 }
@@ -188,6 +189,8 @@ func (r *replica) follow(ctx context.Context, parents []*tree.Node) error {
 	var leaving sync.WaitGroup
 	defer leaving.Wait()
 	leaving.Go(func() { r.leaveWhenMoved(ctx, parents[0].Name, cancel) })
+	r.setParent(parents[0].Name)
+	defer r.setParent("")
 	r.logger.Debug("following", "parent", parents[0].Name, "from", r.writer.Next())
 	err := peer.Follow(ctx, r.id, r.writer.Next(), []string{r.node.config.Name}, r)
 	if cause := context.Cause(ctx); cause != nil {
@@ -266,6 +269,12 @@ func (r *replica) Log() *log.Log { return r.writer.Log() }
 
 // KeyframeRequests are the readers' merged wishes.
 func (r *replica) KeyframeRequests() <-chan struct{} { return r.writer.KeyframeRequests() }
+
+func (r *replica) setParent(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parent = name
+}
 
 // SetPath notes the nodes that the track comes by.
 func (r *replica) SetPath(path []string) {

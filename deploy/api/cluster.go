@@ -1,0 +1,46 @@
+package api
+
+import (
+	"net/http"
+
+	"banyan/relay/media"
+	"banyan/relay/problem"
+)
+
+// Cluster is what a node knows of its cluster, itself included.
+type Cluster struct {
+	Nodes []ClusterNode `json:"nodes"`
+	// Replicas are the tracks of other nodes that this one follows.
+	Replicas []Replica `json:"replicas"`
+}
+
+// ClusterNode is a node that is alive.
+type ClusterNode struct {
+	Name     string         `json:"name"`
+	Region   string         `json:"region,omitempty"`
+	Roles    []string       `json:"roles"`
+	URL      string         `json:"url,omitempty"` // where viewers reach it
+	Link     string         `json:"link"`
+	Formats  []media.Format `json:"formats,omitempty"` // empty: all
+	Load     float64        `json:"load"`
+	Draining bool           `json:"draining"`
+	Tracks   int            `json:"tracks"` // that it makes, or would if asked
+}
+
+// Replica is a track that a node has from another.
+type Replica struct {
+	Stream  media.Name   `json:"stream"`
+	Format  media.Format `json:"format"`
+	Kind    media.Kind   `json:"kind"`
+	Parent  string       `json:"parent,omitempty"` // empty while it looks for one
+	Path    []string     `json:"path"`             // from the birthplace to this node
+	Readers int          `json:"readers"`
+}
+
+func (a *api) cluster(w http.ResponseWriter, _ *http.Request) {
+	if a.Cluster == nil {
+		problem.NotFound(w, "This node stands alone. Set cluster.key and cluster.join to make it one of several.")
+		return
+	}
+	reply(w, http.StatusOK, a.Cluster())
+}

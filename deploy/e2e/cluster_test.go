@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// threeTiers starts a cluster with a camera: it is published on one node, encoded on another, passed on by one of two
+// relays, and watched at an edge.
+func threeTiers(t *testing.T) *Cluster {
+	c := NewCluster(t)
+	ingest := c.Start("ingest1", "ingest", "eu", small...)
+	for _, node := range [][3]string{{"worker1", "transcoder", "eu"}, {"relay1", "relay", "eu"}, {"relay2", "relay", "eu"}, {"edge1", "edge", "eu"}} {
+		c.Start(node[0], node[1], node[2], small...)
+	}
+	camera(t, ingest, "cup/cam1")
+	for _, n := range c.Nodes {
+		n.WaitLive(t, "cup/cam1")
+	}
+	return c
+}
+
+// watchers open a page by WebRTC and one by HLS at an edge.
+func watchers(t *testing.T, edge *Node) (webrtc, hls *Browser) {
+	webrtc, hls = OpenBrowser(t, 800, 600), OpenBrowser(t, 800, 600)
+	webrtc.Open(edge.URL("/watch/cup/cam1?transport=webrtc&format=180p"))
+	hls.Open(edge.URL("/watch/cup/cam1?transport=hls"))
+	webrtc.WaitPlaying("webrtc", 50, 60*time.Second)
+	hls.WaitPlaying("hls", 50, 60*time.Second)
+	return webrtc, hls
+}
+
+func TestThreeTiers(t *testing.T) {
+	c := threeTiers(t)
+	edge := c.Nodes["edge1"]
+	webrtc, hls := watchers(t, edge)
+	webrtc.Screenshot("three-tiers-webrtc")
+	audible(t, webrtc, "webrtc")
+	audible(t, hls, "hls")
+
+	view, err := edge.Cluster(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(view.Nodes) != 5 {
+		t.Errorf("the edge knows of %d nodes, want 5", len(view.Nodes))
+	}
+	for _, r := range view.Replicas {
+		birthplace := "worker1"
+		if r.Format == "source" {
+			birthplace = "ingest1"
+		}
+		if len(r.Path) != 3 || r.Path[0] != birthplace || r.Path[1] != r.Parent || r.Path[2] != "edge1" {
+			t.Errorf("%s %s %s came by %v from %s, want three tiers from %s", r.Stream, r.Format, r.Kind, r.Path, r.Parent, birthplace)
+		}
+	}
+
+	parent := view.Parent("cup/cam1", "180p", "video")
+	if !slices.Contains([]string{"relay1", "relay2"}, parent) {
+		t.Fatalf("the edge has the picture from %q, want one of the relays", parent)
+	}
+	posts := func() float64 { return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`) }
+	sessions := posts()
+	hls.WatchBreaks()
+	webrtc.WatchGaps()
+	hls.WatchGaps()
+	c.Nodes[parent].Kill()
+	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
+	hls.WaitPlaying("hls", 100, 30*time.Second)
+	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
+	t.Logf("a relay killed -9: largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	const bound = 5000 // CHECKLISTS F1 asks for 1 s, which the benchmark measures; what takes longer than this is no slow machine
+	if byWebRTC > bound || byHLS > bound {
+		t.Errorf("a viewer had no picture for longer than %d ms", bound)
+	}
+	if again := posts(); again != sessions {
+		t.Errorf("the WebRTC viewer had to connect %v times more", again-sessions)
+	}
+	if what := hls.Breaks(); what != "" {
+		t.Errorf("the HLS viewer did not just go on: %s", what)
+	}
+	Eventually(t, 10*time.Second, "the edge hangs below the other relay, and knows that the one is gone", func() error {
+		view, err := edge.Cluster(t)
+		if err != nil {
+			return err
+		}
+		if p := view.Parent("cup/cam1", "180p", "video"); p == parent || p == "" || len(view.Nodes) != 4 {
+			return fmt.Errorf("its parent is %q, and it knows of %d nodes", p, len(view.Nodes))
+		}
+		return nil
+	})
+}
