@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	seekLost = 3
 	// maxAddrs bounds what a name of cluster.join stands for, and is tried at one time.
 	maxAddrs = 8
+	// complainEvery is how often the log tells that nobody can be reached.
+	complainEvery = 30 * time.Second
 	// settleEvery is the pause while another node has our name.
 	settleEvery = 300 * time.Millisecond
 )
@@ -88,13 +91,11 @@ func (c *Cluster) keepJoining(ctx context.Context, list *memberlist.Memberlist) 
 // reach exchanges states with the targets, and tells whether one of them answered.
 func (c *Cluster) reach(list *memberlist.Memberlist, targets []netip.AddrPort) bool {
 	var wg sync.WaitGroup
-	answered := make([]bool, len(targets))
+	failed := make([]error, len(targets))
 	for i, target := range targets {
 		wg.Go(func() {
-			_, err := list.Join([]string{target.String()})
-			answered[i] = err == nil
-			if err != nil {
-				c.logger.Debug("could not join", "addr", target.String(), "err", err)
+			_, failed[i] = list.Join([]string{target.String()})
+			if failed[i] != nil {
 				c.metrics.joins.WithLabelValues("failed").Inc()
 				return
 			}
@@ -102,17 +103,25 @@ func (c *Cluster) reach(list *memberlist.Memberlist, targets []netip.AddrPort) b
 		})
 	}
 	wg.Wait()
+	now := time.Now()
 	any := false
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, ok := range answered {
-		if ok {
-			c.reached[targets[i]] = time.Now()
+	for i, err := range failed {
+		if err == nil {
+			c.reached[targets[i]] = now
 			any = true
 		}
 	}
+	if !any && len(targets) > 0 && len(c.nodes) == 0 && now.Sub(c.complained) > complainEvery && c.transport.closed.Err() == nil {
+		c.complained = now
+		c.logger.Warn("no other node can be reached yet; still trying", "addr", targets[0].String(), "err", oneLine(failed[0]))
+	}
 	return any
 }
+
+// oneLine is an error of memberlist's, which are laid out over several lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // targets are the addresses to try now: one that we are at odds with, those of cluster.join that are not among the
 // living, and a few lost nodes'.
