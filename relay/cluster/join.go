@@ -56,7 +56,7 @@ func (c *Cluster) miss(m member) {
 // keepJoining looks for the addresses of cluster.join, and for nodes that were lost, until they are among the living.
 func (c *Cluster) keepJoining(ctx context.Context, list *memberlist.Memberlist) error {
 	pause := retryFirst
-	for {
+	for ctx.Err() == nil {
 		targets := c.targets(ctx)
 		wait := lookEvery
 		switch {
@@ -76,16 +76,12 @@ func (c *Cluster) keepJoining(ctx context.Context, list *memberlist.Memberlist) 
 		case <-timer.C:
 		case <-c.seek:
 			// Not at once: whoever is just being found dead is not to be reached.
-			if !sleep(ctx, settleEvery/2+rand.N(settleEvery/2)) {
-				return nil
-			}
+			sleep(ctx, settleEvery/2+rand.N(settleEvery/2))
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // reach exchanges states with the targets, and tells whether one of them answered.
@@ -182,19 +178,13 @@ func (c *Cluster) isLost(addr netip.AddrPort) bool {
 // resolve lists what an address stands for; nothing if the name cannot be resolved now.
 func resolve(ctx context.Context, addr string) (all []netip.AddrPort) {
 	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
+	port, badPort := strconv.ParseUint(service, 10, 16)
+	if err != nil || badPort != nil {
 		return nil
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(ip.Unmap(), uint16(port))}
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // an IP address stands for itself
 	if err != nil {
 		return nil
 	}

@@ -41,7 +41,7 @@ type transport struct {
 type packetLine interface {
 	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	Close() error
+	io.Closer
 }
 
 const (
