@@ -31,21 +31,22 @@ type Cluster struct {
 	seek      chan struct{} // has room for one: there is somebody to look for
 
 	// mu guards what follows. memberlist calls back with locks of its own held, so it is never called under mu.
-	mu       sync.Mutex
-	self     tree.Node
-	meta     []byte // self, as it is told
-	nodes    map[string]member
-	registry *registry
-	view     *tree.View    // nil where it is out of date
-	changed  chan struct{} // nil where nobody waits
-	lost     map[string]lostNode
-	left     map[string]int64             // lives that said goodbye
-	reached  map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
-	joined   bool                         // states were exchanged with somebody, or there is nobody to look for
-	twin     *twin
-	odds     odds
-	mend     netip.AddrPort // with whom to exchange states out of turn; zero if with nobody
-	sum      uint64         // the digest of all this; zero where it is out of date
+	mu         sync.Mutex
+	self       tree.Node
+	meta       []byte // self, as it is told
+	nodes      map[string]member
+	registry   *registry
+	view       *tree.View    // nil where it is out of date
+	changed    chan struct{} // nil where nobody waits
+	lost       map[string]lostNode
+	left       map[string]int64             // lives that said goodbye
+	reached    map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
+	joined     bool                         // states were exchanged with somebody, or there is nobody to look for
+	twin       *twin
+	odds       odds
+	complained time.Time      // that nobody can be reached
+	mend       netip.AddrPort // with whom to exchange states out of turn; zero if with nobody
+	sum        uint64         // the digest of all this; zero where it is out of date
 }
 
 // member is another node that is alive.
@@ -206,7 +207,7 @@ func (c *Cluster) touch() {
 }
 
 // Update changes what others know of this node, such as its load or that it is draining. Name and Boot stay as they
-// are. Load is told in steps of 1/32, so a small change costs nothing.
+// are. Load is told in steps of 1/32, so a small change costs nothing. change must not call the Cluster.
 func (c *Cluster) Update(change func(*tree.Node)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,7 +247,10 @@ func (c *Cluster) Announce(tracks []tree.Track) {
 	if over := len(tracks) - maxNodeTracks; over > 0 {
 		c.logger.Error("this node has more tracks than it can announce, and the last ones stay unknown to others", "tracks", len(tracks), "limit", maxNodeTracks)
 	}
-	changed := c.registry.announce(tracks)
+	changed, err := c.registry.announce(tracks)
+	if err != nil {
+		c.logger.Error("a track cannot be announced, and others will not find it", "err", err)
+	}
 	if len(changed) == 0 {
 		return
 	}
@@ -276,7 +280,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		c.transport.Shutdown() //nolint:errcheck // never fails
 		return fmt.Errorf("cluster: %w", err)
 	}
-	c.logger.Info("gossiping", "node", c.self.Name, "addr", c.transport.advertise.String(), "join", c.config.Join)
+	c.logger.Info("gossiping", "node", c.config.Self.Name, "addr", c.transport.advertise.String(), "join", c.config.Join)
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.keepTelling(inner, list) })
 	g.Go(func() error { return c.keepJoining(inner, list) })
@@ -294,8 +298,11 @@ func (c *Cluster) Run(ctx context.Context) error {
 // leave says goodbye: first in our own words, at which others act, then in memberlist's, which cannot tell a goodbye
 // from a death afterwards.
 func (c *Cluster) leave(list *memberlist.Memberlist) {
-	c.queue.Reset()
-	c.queue.QueueBroadcast(broadcast{name: c.self.Name, msg: encodeGoodbye(c.self.Name, c.self.Boot)})
+	c.mu.Lock()
+	name, boot := c.self.Name, c.self.Boot
+	c.mu.Unlock()
+	c.queue.Reset() // what this node had to say of tracks is of no use any more
+	c.queue.QueueBroadcast(broadcast{name: name, msg: encodeGoodbye(name, boot)})
 	for end := time.Now().Add(goodbyeTimeout / 2); c.queue.NumQueued() > 0 && time.Now().Before(end) && c.others.Load() > 0; {
 		time.Sleep(gossipEvery / 5)
 	}

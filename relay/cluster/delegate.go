@@ -35,7 +35,7 @@ const (
 // gossip is how memberlist is set up.
 func (c *Cluster) gossip() *memberlist.Config {
 	m := memberlist.DefaultLANConfig()
-	m.Name = c.self.Name
+	m.Name = c.config.Self.Name
 	m.Transport = c.transport
 	m.TCPTimeout = streamTimeout
 	// Dead in about a second: found within one interval by somebody, unconfirmed after another, and then suspected for
@@ -263,12 +263,7 @@ func (c *Cluster) spread(node string, boot int64, records []record) {
 		return
 	}
 	for _, rec := range records {
-		msg := encodeNews(node, boot, rec)
-		if len(msg) > maxNews { // names, format and sets are bounded; this cannot be
-			c.metrics.refused(refusedMessage, 1)
-			continue
-		}
-		c.queue.QueueBroadcast(broadcast{name: node + " " + rec.Track.ID.String(), msg: msg})
+		c.queue.QueueBroadcast(broadcast{name: node + " " + rec.Track.ID.String(), msg: encodeNews(node, boot, rec)})
 	}
 	c.queue.Prune(maxQueued)
 }

@@ -52,8 +52,11 @@ func TestRestartedNodeIsBelievedAtOnce(t *testing.T) {
 	// A crash: the sockets close without a word, and the next life comes at once.
 	old.kill()
 	old.transport.Shutdown()
-	for name, place := range map[string]option{"same address": at(addr), "other address": func(*Config) {}} {
-		next := start(t, "n2", joining(all[0]), place)
+	for _, c := range []struct {
+		name  string
+		place option
+	}{{"same address", at(addr)}, {"other address", at(netip.MustParseAddrPort("127.0.0.1:0"))}} {
+		next := start(t, "n2", joining(all[0]), c.place)
 		next.Announce([]tree.Track{video("new/1")})
 		began := time.Now()
 		for _, n := range all[:2] {
@@ -61,7 +64,7 @@ func TestRestartedNodeIsBelievedAtOnce(t *testing.T) {
 				return len(v.Nodes) == 3 && len(v.Tracks) == 1 && v.Tracks[0].ID == video("new/1").ID && v.Node("n2").Boot == next.View().Node("n2").Boot
 			})
 		}
-		t.Logf("%s: believed after %v", name, time.Since(began).Round(time.Millisecond))
+		t.Logf("%s: believed after %v", c.name, time.Since(began).Round(time.Millisecond))
 		next.kill()
 		next.transport.Shutdown()
 	}

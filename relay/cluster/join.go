@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	seekLost = 3
 	// maxAddrs bounds what a name of cluster.join stands for, and is tried at one time.
 	maxAddrs = 8
+	// complainEvery is how often the log tells that nobody can be reached.
+	complainEvery = 30 * time.Second
 	// settleEvery is the pause while another node has our name.
 	settleEvery = 300 * time.Millisecond
 )
@@ -53,7 +56,7 @@ func (c *Cluster) miss(m member) {
 // keepJoining looks for the addresses of cluster.join, and for nodes that were lost, until they are among the living.
 func (c *Cluster) keepJoining(ctx context.Context, list *memberlist.Memberlist) error {
 	pause := retryFirst
-	for {
+	for ctx.Err() == nil {
 		targets := c.targets(ctx)
 		wait := lookEvery
 		switch {
@@ -73,28 +76,22 @@ func (c *Cluster) keepJoining(ctx context.Context, list *memberlist.Memberlist) 
 		case <-timer.C:
 		case <-c.seek:
 			// Not at once: whoever is just being found dead is not to be reached.
-			if !sleep(ctx, settleEvery/2+rand.N(settleEvery/2)) {
-				return nil
-			}
+			sleep(ctx, settleEvery/2+rand.N(settleEvery/2))
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // reach exchanges states with the targets, and tells whether one of them answered.
 func (c *Cluster) reach(list *memberlist.Memberlist, targets []netip.AddrPort) bool {
 	var wg sync.WaitGroup
-	answered := make([]bool, len(targets))
+	failed := make([]error, len(targets))
 	for i, target := range targets {
 		wg.Go(func() {
-			_, err := list.Join([]string{target.String()})
-			answered[i] = err == nil
-			if err != nil {
-				c.logger.Debug("could not join", "addr", target.String(), "err", err)
+			_, failed[i] = list.Join([]string{target.String()})
+			if failed[i] != nil {
 				c.metrics.joins.WithLabelValues("failed").Inc()
 				return
 			}
@@ -102,17 +99,25 @@ func (c *Cluster) reach(list *memberlist.Memberlist, targets []netip.AddrPort) b
 		})
 	}
 	wg.Wait()
+	now := time.Now()
 	any := false
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, ok := range answered {
-		if ok {
-			c.reached[targets[i]] = time.Now()
+	for i, err := range failed {
+		if err == nil {
+			c.reached[targets[i]] = now
 			any = true
 		}
 	}
+	if !any && len(targets) > 0 && len(c.nodes) == 0 && now.Sub(c.complained) > complainEvery && c.transport.closed.Err() == nil {
+		c.complained = now
+		c.logger.Warn("no other node can be reached yet; still trying", "addr", targets[0].String(), "err", oneLine(failed[0]))
+	}
 	return any
 }
+
+// oneLine is an error of memberlist's, which are laid out over several lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // targets are the addresses to try now: one that we are at odds with, those of cluster.join that are not among the
 // living, and a few lost nodes'.
@@ -173,19 +178,13 @@ func (c *Cluster) isLost(addr netip.AddrPort) bool {
 // resolve lists what an address stands for; nothing if the name cannot be resolved now.
 func resolve(ctx context.Context, addr string) (all []netip.AddrPort) {
 	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
+	port, badPort := strconv.ParseUint(service, 10, 16)
+	if err != nil || badPort != nil {
 		return nil
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(ip.Unmap(), uint16(port))}
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // an IP address stands for itself
 	if err != nil {
 		return nil
 	}

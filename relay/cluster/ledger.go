@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"banyan/relay/media"
@@ -41,8 +42,9 @@ func newRegistry(self string, boot int64) *registry {
 	return r
 }
 
-// announce makes tracks all that this node has, and returns the records that others must hear.
-func (r *registry) announce(tracks []tree.Track) (changed []record) {
+// announce makes tracks all that this node has, and returns the records that others must hear. Tracks that others would
+// not believe are left out, with an error that tells of one of them.
+func (r *registry) announce(tracks []tree.Track) (changed []record, err error) {
 	own := r.own()
 	keep := make(map[media.TrackID]bool, len(tracks))
 	for _, t := range tracks {
@@ -55,8 +57,13 @@ func (r *registry) announce(tracks []tree.Track) (changed []record) {
 		if known && sameTrack(&old.Track, &t) {
 			continue
 		}
+		rec := record{Version: own.complete + 1, Track: t}
+		if _, _, _, e := decodeNews(encodeNews(r.self, r.boot, rec)); e != nil {
+			err = fmt.Errorf("track %.300q: %w", t.ID, e)
+			delete(keep, t.ID)
+			continue
+		}
 		own.complete++
-		rec := record{Version: own.complete, Track: t}
 		own.records[t.ID] = rec
 		changed = append(changed, rec)
 	}
@@ -68,7 +75,7 @@ func (r *registry) announce(tracks []tree.Track) (changed []record) {
 		delete(own.records, id)
 		changed = append(changed, record{Version: own.complete, Gone: true, Track: tree.Track{ID: id, Node: r.self}})
 	}
-	return changed
+	return changed, err
 }
 
 // own is the ledger that this node writes.

@@ -62,7 +62,11 @@ func TestLedgersConverge(t *testing.T) {
 					want[i][id] = true
 					ids = append(ids, id)
 				}
-				for _, rec := range all[i].announce(testTracks(ids...)) {
+				changed, err := all[i].announce(testTracks(ids...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, rec := range changed {
 					said = append(said, word{all[i].self, rec})
 				}
 			case 1, 2: // anything that was ever said comes here, perhaps again
@@ -116,13 +120,13 @@ func TestLedgersConverge(t *testing.T) {
 func TestFormerLifeIsOver(t *testing.T) {
 	r := newRegistry("self", 1)
 	old := newRegistry("n", 10)
-	oldWords := old.announce(testTracks(1, 2))
+	oldWords, _ := old.announce(testTracks(1, 2))
 	r.alive("n", 10)
 	for _, rec := range oldWords {
 		r.hear("n", 10, rec)
 	}
 	next := newRegistry("n", 20)
-	words := next.announce(testTracks(3))
+	words, _ := next.announce(testTracks(3))
 	// Its tracks come before word that it lives: they must neither be lost nor seen.
 	if r.hear("n", 20, words[0]) != news || len(r.list()) != 2 {
 		t.Fatal("the next life is seen before it lives")
@@ -146,6 +150,21 @@ func TestFormerLifeIsOver(t *testing.T) {
 	}
 	if r.hear("self", 99, words[0]) != stale {
 		t.Error("somebody else may say which tracks we have")
+	}
+}
+
+// A track that others would refuse must not make them refuse the rest with it.
+func TestUnsoundTrackIsLeftOut(t *testing.T) {
+	r := newRegistry("n", 1)
+	unsound := video("a b")
+	noClock := video("x")
+	noClock.Params = &media.Params{Codec: media.H264}
+	changed, err := r.announce([]tree.Track{unsound, video("cup/cam1"), noClock})
+	if err == nil || len(changed) != 1 || changed[0].Track.ID != video("cup/cam1").ID {
+		t.Errorf("it announced %+v, %v", changed, err)
+	}
+	if err := decodeState(encodeState(r.state()), func(announcement) {}); err != nil {
+		t.Error(err)
 	}
 }
 

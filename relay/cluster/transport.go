@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -40,7 +41,7 @@ type transport struct {
 type packetLine interface {
 	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
 	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	Close() error
+	io.Closer
 }
 
 const (
@@ -192,7 +193,7 @@ func (t *transport) acceptStreams() {
 	}
 }
 
-// greet hands a stream on to memberlist once its other end has proved that it holds the key.
+// greet hands a stream on to memberlist once its other end has proved that it holds the key, and begins as it should.
 func (t *transport) greet(raw net.Conn) {
 	defer t.running.Done()
 	ctx, cancel := context.WithTimeout(t.closed, dialTimeout)
@@ -203,11 +204,43 @@ func (t *transport) greet(raw net.Conn) {
 		raw.Close()
 		return
 	}
+	first := []byte{0}
+	if err := conn.SetReadDeadline(time.Now().Add(dialTimeout)); err != nil {
+		raw.Close()
+		return
+	}
+	if _, err := io.ReadFull(conn, first); err != nil || !expected(first[0]) {
+		t.metrics.refused(refusedMessage, 1)
+		raw.Close()
+		return
+	}
 	select {
-	case t.streamCh <- conn:
+	case t.streamCh <- &begun{Conn: conn, first: first}:
 	case <-t.closed.Done():
 		raw.Close()
 	}
+}
+
+// expected tells whether a stream of memberlist's may begin with b: with a ping, an exchange of states, or a message of
+// ours. Others may be a packed message, which our nodes do not send, and which would be unpacked at once.
+func expected(b byte) bool {
+	const ping, pushPull, user = 0, 6, 8 // memberlist only ever appends to these
+	return b == ping || b == pushPull || b == user
+}
+
+// begun is a connection of which the first byte was read already.
+type begun struct {
+	net.Conn
+	first []byte // owned by the reader
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.first) > 0 && len(p) > 0 {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
+	return b.Conn.Read(p)
 }
 
 // keep counts a connection until it is closed, and closes it at Shutdown. from is invalid for those that we opened.
