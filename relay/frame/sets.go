@@ -10,7 +10,7 @@ import (
 	"banyan/relay/media"
 )
 
-// Sets are the parameter sets of a track by their kind, the SPS in use first. Fields are nil for what a codec does not
+// Sets are the parameter sets of a track by their kind, the SPS in use and those that belong to it first. Fields are nil for what a codec does not
 // have; the sequence header of AV1 is in SPS.
 type Sets struct{ VPS, SPS, PPS [][]byte }
 
@@ -126,41 +126,52 @@ func (s *sets) whole(p parameterSet) bool {
 	return known && s.whole(s.kept[i])
 }
 
-// list is what goes into media.Params.Sets with a keyframe: all sets that can be used, in order of their names but for
-// the SPS in use, which comes first. It is nil while what the keyframe refers to is missing.
+// list is what goes into media.Params.Sets with a keyframe: all sets that can be used, in order of their names, but
+// first of each kind the SPS in use and those that belong to it. It is nil while what the keyframe refers to is missing.
 func (s *sets) list(use reference) [][]byte {
 	sequence, ok := s.sequence(use)
 	if !ok {
 		return nil
 	}
-	list, first := make([][]byte, 0, len(s.kept)), 0
-	for _, p := range s.kept {
+	belongs := func(p parameterSet) bool {
+		switch p.kind {
+		case videoSet:
+			return p.id == sequence.above
+		case sequenceSet:
+			return p.id == sequence.id
+		}
+		return p.above == sequence.id
+	}
+	list, same := make([][]byte, 0, len(s.kept)), 0 // same is where those of the same kind begin that do not belong
+	for i, p := range s.kept {
+		if i == 0 || p.kind != s.kept[i-1].kind {
+			same = len(list)
+		}
 		switch {
 		case !s.whole(p):
 			// Decoders that get a set which refers to nothing give up on the others.
-		case p.setID == sequence:
-			list = slices.Insert(list, first, p.unit)
+		case belongs(p):
+			list = slices.Insert(list, same, p.unit)
+			same++
 		default:
 			list = append(list, p.unit)
-		}
-		if p.kind == videoSet {
-			first = len(list)
 		}
 	}
 	return list
 }
 
 // sequence finds the SPS, or sequence header, that a keyframe uses.
-func (s *sets) sequence(use reference) (name setID, ok bool) {
+func (s *sets) sequence(use reference) (sequence parameterSet, ok bool) {
 	for _, p := range s.kept {
 		switch {
 		case s.codec == media.AV1:
-			return p.setID, true
+			return p, true
 		case p.kind == pictureSet && s.whole(p) && (!use.known || use.id == p.id):
-			return setID{sequenceSet, p.above}, true
+			i, _ := s.search(setID{sequenceSet, p.above})
+			return s.kept[i], true
 		}
 	}
-	return setID{}, false
+	return parameterSet{}, false
 }
 
 // reference is which PPS a keyframe refers to. It is not known of one that is broken, or none at all.

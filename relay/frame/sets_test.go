@@ -41,7 +41,7 @@ func TestKeyframesHaveAllSets(t *testing.T) {
 		{"two PPS", [][]byte{group(sps0, pps0, pps1), key0}, [][]byte{sps0, pps0, pps1}, [][]byte{sps0, pps0, pps1}},
 		{"two PPS, the second in use", [][]byte{group(sps0, pps0, pps1), key1}, [][]byte{sps0, pps0, pps1}, [][]byte{sps0, pps0, pps1}},
 		{"two SPS", [][]byte{group(sps0, sps1, pps0, pps2of1), key0}, [][]byte{sps0, sps1, pps0, pps2of1}, [][]byte{sps0, sps1, pps0, pps2of1}},
-		{"two SPS, the second in use", [][]byte{group(sps0, sps1, pps0, pps2of1), key2}, [][]byte{sps1, sps0, pps0, pps2of1}, [][]byte{sps1, sps0, pps0, pps2of1}},
+		{"two SPS, the second in use", [][]byte{group(sps0, sps1, pps0, pps2of1), key2}, [][]byte{sps1, sps0, pps2of1, pps0}, [][]byte{sps1, sps0, pps2of1, pps0}},
 		{"all with the keyframe", [][]byte{group(pps1, sps0, pps0, key0)}, nil, [][]byte{sps0, pps0, pps1}},
 		{"two PPS with the keyframe, the SPS before", [][]byte{group(sps0, pps0), group(pps0, pps1, key0)}, [][]byte{sps0, pps0, pps1}, [][]byte{sps0, pps0, pps1}},
 		{"one PPS of two with the keyframe", [][]byte{group(sps0, pps0, pps1), group(sps0, pps0, key0)}, [][]byte{sps0, pps0, pps1}, [][]byte{sps0, pps0, pps1}},
