@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
-
 	"banyan/relay/frame"
 	"banyan/relay/frame/settest"
 	"banyan/relay/media"
@@ -72,7 +70,7 @@ func TestInitSectionHasAllSets(t *testing.T) {
 					}
 				}
 				if index := s.want(200, "cup/cam1/index.m3u8").body; !strings.Contains(index, "RESOLUTION=320x180") ||
-					!strings.Contains(index, codecString(&media.Params{Codec: codec, Sets: mainSets(c)})) {
+					!strings.Contains(index, codecString(&media.Params{Codec: codec, Sets: inUse(c)})) {
 					t.Errorf("the playlist is not that of the sets in use: %s", index)
 				}
 			})
@@ -80,20 +78,10 @@ func TestInitSectionHasAllSets(t *testing.T) {
 	}
 }
 
-// mainSets are those of a clip of which one SPS has the size of the picture.
-func mainSets(c *clip) (sets [][]byte) {
-	all, _ := parted(c)
-	for _, set := range all {
-		var sps h264.SPS
-		if c.codec == media.H264 && set[0]&0x1f == 7 && sps.Unmarshal(set) == nil && sps.Width() != 320 {
-			continue
-		}
-		sets = append(sets, set)
-	}
-	if spss := frame.SetsOf(&media.Params{Codec: c.codec, Sets: sets}).SPS; c.codec == media.H265 {
-		return [][]byte{spss[len(spss)-1]}
-	}
-	return sets
+// inUse is the SPS of a clip that its pictures refer to: in these clips the last one.
+func inUse(c *clip) [][]byte {
+	all := frame.SetsOf(&media.Params{Codec: c.codec, Sets: c.pictures[0]}).SPS
+	return all[len(all)-1:]
 }
 
 func TestReplaceBox(t *testing.T) {
