@@ -254,6 +254,29 @@ func TestSizeIsThatOfTheSetInUse(t *testing.T) {
 	}
 }
 
+// Sets that change with each group of pictures and keep their ids do not pile up.
+func TestSetsThatChangeWithEachGroup(t *testing.T) {
+	large, small := encode(t, media.H264, "-bf", "0"), encode(t, media.H264, "-bf", "0", "-s", "160x120")
+	frames := slices.Concat(large[:15], small[:15], large[15:], small[15:])
+	for i := range frames {
+		frames[i].Ticks = start + int64(i)*6000
+	}
+	for how, l := range map[string]*log.Log{"written": written(t, media.H264, frames), "forwarded": forwarded(t, media.H264, frames)} {
+		read, epochs := readAll(l), 0
+		for _, f := range read {
+			if f.Discontinuity {
+				epochs++
+			}
+			if len(f.Params.Sets) != 2 {
+				t.Errorf("%s: %d sets, want 2", how, len(f.Params.Sets))
+			}
+		}
+		if n := decoded(t, media.H264, read); n != len(frames) || epochs != 4 {
+			t.Errorf("%s: FFmpeg decodes %d pictures of %d epochs, want %d of 4", how, n, epochs, len(frames))
+		}
+	}
+}
+
 func written(t *testing.T, codec media.Codec, frames []Frame) *log.Log {
 	t.Helper()
 	l := newLog(codec)
