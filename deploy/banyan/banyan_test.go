@@ -277,6 +277,7 @@ func TestServeAnswersAndStops(t *testing.T) {
 		{"http", "/hls/cup/cam1/index.m3u8", 404, `"status":404`},
 		{"admin", "/healthz", 200, "ok"},
 		{"admin", "/metrics", 200, "banyan_build_info"},
+		{"admin", "/metrics", 200, "banyan_rtsp_pull_failures_total 0"},
 		{"admin", "/debug/pprof/", 200, "goroutine"},
 		{"admin", "/debug/pprof/cmdline", 404, ""}, // arguments may hold secrets
 	} {
