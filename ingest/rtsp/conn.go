@@ -166,7 +166,11 @@ func (c *serverConn) decrypt(first int, keys *mediaKeys) {
 func (c *serverConn) Close() error {
 	c.leave()
 	if c.bytes.Load() > 0 && !c.flowing.Load() && !c.ended.Load() && c.requests.refused.Load() == 0 {
-		_ = c.refuse(refusal{status: base.StatusBadRequest, reason: noRequest, final: true})
+		r := refusal{status: base.StatusBadRequest, reason: noRequest, final: true}
+		if cseq := c.requests.cseq.Load(); cseq != nil {
+			r.cseq = *cseq
+		}
+		_ = c.refuse(r)
 	}
 	return c.Conn.Close()
 }
