@@ -7,7 +7,9 @@
 // A listener admits connections within the quota and ends their TLS. What a connection sends goes by a
 // requestReader before gortsplib sees it: requests that can be answered and interleaved frames pass,
 // others are answered there, with 501 for a method and 505 for a version that is not spoken. So all of
-// it is the same with TLS and without.
+// it is the same with TLS and without. A request that does not fit its connection's session, or that
+// gortsplib could not read, is refused with a sentence by the handler, which shows gortsplib another in
+// its place; the connection goes on.
 //
 // # Publishing
 //
