@@ -146,7 +146,8 @@ func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 		}
 	case c.request.Method == base.Teardown:
 		c.phase, c.session, c.own, c.id, c.channels = idle, nil, nil, "", nil
-		c.conn.flowing.Store(false)
+		c.conn.hold(h.config.RequestTimeout)
+		c.conn.requests.late.Store(true)
 		c.conn.requests.encrypted.Store(nil)
 	}
 }
@@ -161,7 +162,8 @@ func (h *handler) explain(c *client, res *base.Response) {
 	res.Header["Content-Type"] = explained.Header["Content-Type"]
 }
 
-// completeSetup notes what the session is called and which channels it has, and puts in the keys of SRTP.
+// completeSetup notes what the session is called and which channels it has, says how long it may be silent, and puts
+// in the keys of SRTP.
 func (h *handler) completeSetup(c *client, res *base.Response) {
 	var session headers.Session
 	var transport headers.Transport
@@ -170,6 +172,10 @@ func (h *handler) completeSetup(c *client, res *base.Response) {
 		return
 	}
 	c.id = session.Session
+	c.conn.hold(h.config.SessionTimeout)
+	timeout := uint(max(h.config.SessionTimeout/time.Second, 1))
+	session.Timeout = &timeout
+	res.Header["Session"] = session.Marshal()
 	if transport.InterleavedIDs != nil {
 		c.channels = append(c.channels, transport.InterleavedIDs[0])
 	}
@@ -306,6 +312,7 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return h.reject(c, ctx.Path, statusOf(err), err), nil
 	}
 	c.phase = recordingMedia
+	c.conn.requests.late.Store(false)
 	c.conn.flow()
 	return ok(), nil
 }
@@ -322,6 +329,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return h.refuse(c, play, p.grant.name, err)
 	}
 	c.phase = playing
+	c.conn.requests.late.Store(false)
 	c.conn.flow()
 	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
@@ -338,6 +346,8 @@ func (h *handler) OnPause(ctx *gortsplib.ServerHandlerOnPauseCtx) (*base.Respons
 	p.stop()
 	if c.phase == playing {
 		c.phase = ready
+		c.conn.hold(h.config.SessionTimeout)
+		c.conn.requests.late.Store(true)
 	}
 	return ok(), nil
 }

@@ -56,6 +56,9 @@ type requestReader struct {
 	refused atomic.Uint64
 	cseq    atomic.Pointer[base.HeaderValue] // of the newest request that was passed on
 
+	late    atomic.Bool // frames may come that were sent before the answer to PAUSE or TEARDOWN: they are thrown away
+	dropped func()      // told of each of those; not called if nil
+
 	encrypted atomic.Pointer[map[byte]channel] // those whose frames are opened here; nil where none are
 	plain     []byte                           // space for what was opened
 	unopened  atomic.Uint64                    // frames that were forged, repeated or too long
@@ -126,6 +129,13 @@ func (r *requestReader) frame() error {
 		return r.fill()
 	}
 	size := frameHead + int(binary.BigEndian.Uint16(r.held[2:]))
+	if r.late.Load() {
+		r.drop = size
+		if r.dropped != nil {
+			r.dropped()
+		}
+		return nil
+	}
 	c, encrypted := r.channel(r.held[1])
 	if !encrypted {
 		r.pass = size

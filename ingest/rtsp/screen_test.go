@@ -1,8 +1,10 @@
 package rtsp
 
 import (
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -146,5 +148,71 @@ func TestPingsNeedNoSession(t *testing.T) {
 		if got := n.dial(t).request("GET_PARAMETER", url, ""); status(got) != "200" || header(got, "CSeq") != "7" {
 			t.Errorf("GET_PARAMETER %s: %q", url, got)
 		}
+	}
+}
+
+// TestPausedPlayersAreReaped is R16: who pauses and falls silent is no viewer for ever, and nothing is made for them.
+func TestPausedPlayersAreReaped(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.SessionTimeout = 2 * time.Second })
+	n.hub.AddSupplier(silence{})
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	stream, err := n.hub.Stream("cam")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers := func() (count int) {
+		for _, track := range stream.Tracks() {
+			if track.ID.Format == "opus" {
+				count += track.Readers
+			}
+		}
+		return count
+	}
+	for _, transport := range []string{watch, "Transport: RTP/AVP;unicast;client_port=40020-40021"} {
+		r := n.dial(t)
+		setup := r.request("SETUP", n.url("cam?format=opus/trackID=0"), "", transport)
+		session := header(setup, "Session")
+		if !strings.HasSuffix(session, ";timeout=2") {
+			t.Errorf("the session does not say how long it lasts: %s", setup)
+		}
+		if got := r.request("PLAY", n.url("cam?format=opus"), "", "Session: "+session); status(got) != "200" {
+			t.Fatal(got)
+		}
+		if readers() == 0 || stream.Viewers()["rtsp"] != 1 {
+			t.Fatalf("the player has no track: %d readers, viewers %v", readers(), stream.Viewers())
+		}
+		r.pause(n.url("cam?format=opus"), session)
+		// What was on its way when the player paused does no harm.
+		if _, err := io.WriteString(r.conn, "$\x01\x00\x04abcd"); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.request("GET_PARAMETER", n.url("cam"), "", "Session: "+session); status(got) != "200" {
+			t.Fatalf("a report after PAUSE: %q", got)
+		}
+		eventually(t, "the silent player to be gone", func() bool {
+			return n.server.Stats().Players == 0 && stream.Viewers()["rtsp"] == 0 && readers() == 0
+		})
+	}
+}
+
+// pause sends PAUSE and reads until its answer, past the media before it.
+func (r *raw) pause(url, session string) {
+	r.t.Helper()
+	_ = r.conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(r.conn, "PAUSE "+url+" RTSP/1.0\r\nCSeq: 99\r\nSession: "+session+"\r\n\r\n"); err != nil {
+		r.t.Fatal(err)
+	}
+	var text strings.Builder
+	buffer := make([]byte, 1)
+	for !strings.HasSuffix(text.String(), "\r\n\r\n") || !strings.Contains(text.String(), "CSeq: 99\r\n") {
+		if _, err := r.conn.Read(buffer); err != nil {
+			r.t.Fatalf("no answer to PAUSE: %v", err)
+		}
+		text.Write(buffer)
+	}
+	if !strings.Contains(text.String(), "RTSP/1.0 200 OK\r\nCSeq: 99") {
+		r.t.Fatalf("PAUSE was refused: %q", text.String())
 	}
 }
