@@ -40,13 +40,8 @@ func (h *handler) OnGetParameter(ctx *gortsplib.ServerHandlerOnGetParameterCtx) 
 }
 
 // screen refuses a request, or gives nil where gortsplib may see it.
-func (h *handler) screen(c *client, req *base.Request) (refused *verdict) {
-	var res *base.Response
-	var err error
-	func() {
-		defer h.contain(c, &res, &err)
-		res, err = h.judge(c, req)
-	}()
+func (h *handler) screen(c *client, req *base.Request) *verdict {
+	res, err := h.judge(c, req)
 	if res == nil {
 		return nil
 	}
@@ -62,7 +57,8 @@ var (
 )
 
 // judge gives the answer to a request that is to be refused, and nil for another.
-func (h *handler) judge(c *client, req *base.Request) (*base.Response, error) {
+func (h *handler) judge(c *client, req *base.Request) (res *base.Response, err error) {
+	defer h.contain(c, &res, &err)
 	switch {
 	case len(req.Header["CSeq"]) != 1:
 		return h.reject(c, pathOf(req), base.StatusBadRequest, errOneCSeq), nil
