@@ -57,7 +57,7 @@ type Config struct {
 
 	RTSP struct {
 		Addr    string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
-		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
+		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,even,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
 		TLS     struct {
 			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over TLS (rtsps://), with the certificate of http.tls. Media is interleaved, there is no UDP. Empty: off."`
 		} `key:"tls"`
