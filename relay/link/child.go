@@ -135,24 +135,15 @@ func (u *uplink) withSub(sub uint64, do func(*subscription)) error {
 
 // acceptGroups starts a goroutine for each group. Their number is bounded by maxStreams.
 func (u *uplink) acceptGroups(ctx context.Context) error {
-	failed := make(chan error, 1)
 	for {
 		stream, err := u.quic.AcceptUniStream(ctx)
 		if err != nil {
-			select {
-			case err = <-failed:
-			default:
-			}
 			return err
 		}
 		u.wg.Add(1)
 		go func() {
 			defer u.wg.Done()
 			if err := u.readGroup(ctx, stream); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
 				u.close(err) // ends the acceptor, and all others
 			}
 		}()
@@ -470,19 +461,23 @@ func (s *subscription) write(params *media.Params, p media.Packet) bool {
 	return !s.over
 }
 
-// ResumeOffset is where a replica goes on with another parent: the first offset that it lacks since its newest
-// keyframe, as the group under way may have been cut, else the one after its newest. Zero for an empty log.
-// What it has already comes again and is dropped.
+// resumeSpan is how far back ResumeOffset looks for holes. A group that was held up on a line is mended within that
+// time, or never.
+const resumeSpan = 2 * time.Second
+
+// ResumeOffset is where a replica goes on with another parent: the first offset that it lacks since the keyframe
+// before its last two seconds, as groups under way may have been cut, else the one after its newest. Zero for an
+// empty log. What it has already comes again and is dropped.
 func ResumeOffset(l *log.Log) int64 {
 	head := l.Head()
-	start := l.Cursor(log.LastKeyframe()).Offset()
+	if head == l.Tail() {
+		return 0
+	}
+	start := l.Cursor(log.KeyframeBefore(l.NewestTime().Add(-resumeSpan))).Offset()
 	for offset := start; offset < head; offset++ {
 		if l.Get(offset) == nil {
 			return offset
 		}
-	}
-	if l.Params() == nil {
-		return 0
 	}
 	return head
 }

@@ -80,17 +80,20 @@ func TestResumeOffset(t *testing.T) {
 	if err := r.Begin(media.Params{Epoch: 1, ClockRate: 90000}); err != nil {
 		t.Fatal(err)
 	}
-	for _, offset := range []int64{0, 2, 5, 6} { // 1 is lost for good: a keyframe came after it
-		flags := media.Flags(0)
-		if offset == 2 {
-			flags = media.Keyframe
+	for _, offset := range []int64{0, 2, 5, 6} { // 1 is lost for good: it is long past
+		p := media.Packet{Offset: birth + offset, Ticks: 90000 * 10}
+		switch offset {
+		case 0:
+			p.Flags, p.Ticks = media.Keyframe, 0
+		case 2:
+			p.Flags, p.Ticks = media.Keyframe, 90000*8
 		}
-		if err := r.Write(media.Packet{Offset: birth + offset, Flags: flags}); err != nil {
+		if err := r.Write(p); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := ResumeOffset(r.Log()); got != birth+3 {
-		t.Errorf("it resumes at %d above its birth, want at the hole since its keyframe, 3", got-birth)
+		t.Errorf("it resumes at %d above its birth, want at the first hole of its last seconds, 3", got-birth)
 	}
 	for _, offset := range []int64{3, 4} {
 		if err := r.Write(media.Packet{Offset: birth + offset}); err != nil {
