@@ -165,7 +165,7 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		stream.CancelRead(streamUnwanted)
 		return u.cut(err)
 	}
-	if kind != streamGroup {
+	if kind != streamGroup && kind != streamRepair {
 		u.node.metrics.skipped.Inc()
 		stream.CancelRead(streamUnknown)
 		return nil
@@ -185,6 +185,9 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		stream.CancelRead(streamUnwanted)
 		return nil
 	}
+	if kind == streamRepair {
+		return u.copyGroup(s, &h, r, stream, true)
+	}
 	if err := s.admit(&h); err != nil {
 		return err
 	}
@@ -193,11 +196,11 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		u.node.metrics.impatient.Inc()
 	}
 	defer s.turns.end(h.number)
-	return u.copyGroup(s, &h, r, stream)
+	return u.copyGroup(s, &h, r, stream, false)
 }
 
 // copyGroup writes the packets of a group as they come.
-func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *quic.ReceiveStream) error {
+func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *quic.ReceiveStream, repair bool) error {
 	state := newGroupState(h)
 	var scratch []byte
 	for {
@@ -217,8 +220,10 @@ func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *
 		m := u.node.metrics
 		m.gotPackets.Inc()
 		m.gotBytes.Add(float64(len(rec.packet.Payload)))
-		m.hopped(delay)
-		if !s.write(&h.params, rec.packet) {
+		if !repair {
+			m.hopped(delay)
+		}
+		if !s.write(&h.params, rec.packet, repair) {
 			stream.CancelRead(streamUnwanted)
 			return nil
 		}
@@ -432,8 +437,8 @@ func (s *subscription) admit(h *header) error {
 	return nil
 }
 
-// write puts a packet into the log, and tells whether more is wanted.
-func (s *subscription) write(params *media.Params, p media.Packet) bool {
+// write puts a packet into the log, and tells whether more is wanted. A repair only fills holes.
+func (s *subscription) write(params *media.Params, p media.Packet, repair bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -442,6 +447,8 @@ func (s *subscription) write(params *media.Params, p media.Packet) bool {
 	l := s.sink.Log()
 	current, err := l.Params(), error(nil)
 	switch {
+	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
+		return true // it came before what it repairs; asking again (ResumeOffset) may still bring it
 	case current == nil || params.Epoch > current.Epoch:
 		err = s.sink.Begin(*params)
 	case params.Epoch < current.Epoch && p.Offset >= l.Head():

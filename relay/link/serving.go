@@ -54,6 +54,7 @@ type serving struct {
 	oldest media.Time    // when the first of them came into Banyan; zero where nobody knows
 	lag    time.Duration // the least that a packet was behind its coming into Banyan
 	level  time.Time     // when everything that the log had was last written
+	holes  holes
 }
 
 func (s *serving) requestKeyframe() {
@@ -172,9 +173,12 @@ func (s *serving) drain(ctx context.Context) error {
 	const most = 256
 	level := false
 	for range most {
-		p, _ := s.cursor.Next()
+		p, lost := s.cursor.Next()
 		if level = p == nil; level {
 			break
+		}
+		if lost > 0 && s.group != nil { // else it skipped them by intent
+			s.holes.note(p.Offset-lost, p.Offset, time.Now())
 		}
 		if err := s.put(ctx, p); err != nil && !errors.Is(err, errSkipped) {
 			return err
@@ -186,7 +190,7 @@ func (s *serving) drain(ctx context.Context) error {
 	if level {
 		s.level = time.Now()
 	}
-	return nil
+	return s.repair(time.Now())
 }
 
 // put adds p to its group.

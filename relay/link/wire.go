@@ -50,7 +50,7 @@ import (
 //
 // # Group stream: one group of pictures, or one second of audio, of one epoch
 //
-//	byte      type: 0x81 GROUP. Streams of other types are left unread, whatever their bits
+//	byte      type: 0x81 GROUP, 0x82 REPAIR. Streams of other types are left unread, whatever their bits
 //	uvarint   length of the header that follows, at most 64 KiB
 //	  uvarint sub
 //	  uvarint number of the group within the subscription, from 0
@@ -66,6 +66,9 @@ import (
 //	  uvarint sent, less that of the packet before
 //	  uvarint length of the payload, at most 65535
 //	  bytes   payload
+//
+// A REPAIR looks like a group, but has no number (it is 0) and no turn: it brings packets of earlier groups that came
+// late to the parent itself.
 //
 // The parameters stand in each group, so that a group can be read whatever became of the control stream and of
 // the groups before it: that costs a hundred bytes a second, and saves a wait.
@@ -94,7 +97,8 @@ const (
 	framePath        = 0x03
 	frameGoingAway   = 0x04
 
-	streamGroup = 0x81
+	streamGroup  = 0x81
+	streamRepair = 0x82
 )
 
 // Bounds of what a peer may say.
