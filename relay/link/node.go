@@ -270,10 +270,10 @@ func (n *Node) Run(ctx context.Context) error {
 
 func (n *Node) close() {
 	if n.listener != nil {
-		n.listener.Close()
+		_ = n.listener.Close()
 	}
-	n.transport.Close()
-	n.socket.Close()
+	_ = n.transport.Close() // there is nobody to tell
+	_ = n.socket.Close()
 }
 
 // GoAway tells all children, now and from now on, to take their tracks from others, and returns when none reads

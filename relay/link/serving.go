@@ -388,7 +388,7 @@ func (s *serving) endGroup(code quic.StreamErrorCode) {
 		return
 	}
 	if code == 0 {
-		s.group.Close()
+		_ = s.group.Close() // fails only where the child cancelled it
 	} else {
 		s.group.CancelWrite(code)
 	}
