@@ -53,6 +53,9 @@ func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) 
 		s.report.Restless = s.settle(func(int32) bool { return true })
 		s.leave()
 		s.refresh(s.coarse)
+		if s.report.Restless == 0 {
+			break
+		}
 	}
 	s.count()
 	s.report.After = *s.world.report()

@@ -188,8 +188,9 @@ func (w *world) below(node int32) (n int) {
 func (r *Report) Print(out io.Writer) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	// Into memory, so only Flush could fail.
 	line := func(name, format string, arguments ...any) {
-		fmt.Fprintf(table, "%s\t"+format+"\n", append([]any{name}, arguments...)...)
+		_, _ = fmt.Fprintf(table, "%s\t"+format+"\n", append([]any{name}, arguments...)...)
 	}
 	c := &r.Config
 	line("cluster", "%d edges, %d relays, %d transcoders, %d ingest nodes in %d regions, seed %d",

@@ -62,7 +62,7 @@ func TestSmallWorlds(t *testing.T) {
 	t.Parallel()
 	for _, kill := range Failures {
 		for seed := range uint64(2) {
-			r := simulate(t, Config{Edges: 300, Viewers: 120_000, Seed: seed, Kill: kill})
+			r := simulate(t, Config{Edges: 200, Viewers: 80_000, Seed: seed, Kill: kill})
 			wantSpread(t, r)
 			f := r.Failure
 			if f == nil {
@@ -85,7 +85,7 @@ func TestSmallWorlds(t *testing.T) {
 // detector.
 func TestTheWholeWorld(t *testing.T) {
 	t.Parallel()
-	r := simulate(t, Config{Edges: 10_000, Viewers: 100_000, Seed: 1, Kill: KillRelay})
+	r := simulate(t, Config{Edges: 10_000, Viewers: 50_000, Seed: 1, Kill: KillRelay})
 	if r.Relays.Spread > 1.3 || r.Failure.OwnChildren == 0 || r.Failure.Moves > r.Failure.OwnChildren*3/2 {
 		t.Errorf("relays: max/mean %.2f; %d links lost, %d moved", r.Relays.Spread, r.Failure.OwnChildren, r.Failure.Moves)
 	}
