@@ -115,7 +115,8 @@ type gossip struct {
 	*world
 	self string
 	// ahead is by how much the node's clock is ahead of the true time: stamps of others look older to it by that.
-	ahead time.Duration
+	ahead  time.Duration
+	makers []relay.Supplier
 
 	cached  *tree.View // guarded by world.mu
 	version int
@@ -196,9 +197,6 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 	s := &station{t: w.t, hub: relay.New(relay.Config{Logger: logger, Log: log.Config{Window: time.Hour}})}
 	g := &gossip{world: w, self: name}
 	config := Config{Name: name, Hub: s.hub, Cluster: g, Linger: 50 * time.Millisecond, Logger: logger}
-	for _, o := range options {
-		o(&config, g)
-	}
 	identity, err := link.NewIdentity([]byte("a cluster key of these tests"), name, time.Now())
 	if err != nil {
 		w.t.Fatal(err)
@@ -212,7 +210,13 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 		w.t.Fatal(err)
 	}
 	config.Links = linksOf{s.link}
+	for _, o := range options {
+		o(&config, g)
+	}
 	s.Node = New(config)
+	for _, m := range g.makers {
+		s.AddMaker(m)
+	}
 	source.node = s.Node
 	s.hub.AddSupplier(s.Node)
 	w.change(func() {
