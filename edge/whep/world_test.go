@@ -177,7 +177,7 @@ func pictures(t testing.TB, profile, size string) []picture {
 	return list
 }
 
-// camera publishes video and, unless mute, audio.
+// camera publishes video and, unless it has no writer for that, audio.
 type camera struct {
 	t           testing.TB
 	publication *relay.Publication
@@ -236,7 +236,7 @@ func (c *camera) shoot(n int) {
 		}
 		from, to := media.Rescale(c.ticks, 90000, 48000), media.Rescale(c.ticks+frameLen, 90000, 48000)
 		const opus = 960
-		for at := (from + opus - 1) / opus * opus; at < to; at += opus {
+		for at := (from + opus - 1) / opus * opus; c.audio != nil && at < to; at += opus {
 			if err := c.audio.Write(frame.Frame{Ticks: at, Arrived: arrived, Units: [][]byte{silence}}); err != nil {
 				c.t.Fatalf("write audio: %v", err)
 			}
@@ -277,6 +277,7 @@ type player struct {
 
 	mu      sync.Mutex
 	packets map[string][]*rtp.Packet // by kind
+	arrived map[string][]time.Time   // when each came
 	reports map[uint32][]rtcp.SenderReport
 	ssrc    map[string]uint32
 }
@@ -329,7 +330,7 @@ func newPlayer(w *world, options ...offerOption) *player {
 	if err != nil {
 		w.Fatal(err)
 	}
-	p := &player{w: w, pc: pc, packets: map[string][]*rtp.Packet{}, reports: map[uint32][]rtcp.SenderReport{}, ssrc: map[string]uint32{}}
+	p := &player{w: w, pc: pc, packets: map[string][]*rtp.Packet{}, arrived: map[string][]time.Time{}, reports: map[uint32][]rtcp.SenderReport{}, ssrc: map[string]uint32{}}
 	var readers sync.WaitGroup
 	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 		readers.Go(func() { p.read(track) })
@@ -357,6 +358,7 @@ func (p *player) read(track *webrtc.TrackRemote) {
 		kind := track.Kind().String()
 		p.ssrc[kind] = uint32(track.SSRC())
 		p.packets[kind] = append(p.packets[kind], packet)
+		p.arrived[kind] = append(p.arrived[kind], time.Now())
 		p.mu.Unlock()
 	}
 }
