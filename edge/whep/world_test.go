@@ -44,7 +44,33 @@ type world struct {
 	http    *httptest.Server
 	metrics *prometheus.Registry
 	answer  time.Duration // whep.Config.AnswerTimeout
-	late    atomic.Bool   // tokens called "short" no longer hold
+	logged  lines
+	late    atomic.Bool // tokens called "short" no longer hold
+}
+
+// lines are what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(line))
+	return len(line), nil
+}
+
+// with is the last line that contains all parts, or nothing.
+func (l *lines) with(parts ...string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range slices.Backward(l.text) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			return line
+		}
+	}
+	return ""
 }
 
 // user is who the bearer of a token of these tests is: the token itself. "bad" may not watch.
@@ -69,8 +95,8 @@ func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 
 func newLimitedWorld(t testing.TB, network rtc.Config, limits wish.Config, options ...func(*whep.Config)) *world {
 	t.Helper()
-	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{TB: t, metrics: prometheus.NewRegistry()}
+	logger := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &w.logged), nil))
 	w.hub = relay.New(relay.Config{Logger: logger})
 	t.Cleanup(w.hub.Close)
 	var err error
