@@ -12,25 +12,30 @@ import (
 // that seconds of backlog are seconds of delay for a minute.
 //
 // A backlog is known by two things: it is behind what is live, and it gets less so with each packet. What is behind and
-// stays so is how late this sound is, and is sent. The zero value awaits the first packet. It knows no clock and is
-// owned by whoever sends.
+// stays so is how late this sound is, and is sent. So is what comes in clumps again and again, from a machine or a line
+// that is too slow: a player's buffer gets used to that, where passing over each clump would leave little to hear.
+// The zero value awaits the first packet. It knows no clock and is owned by whoever sends.
 type pace struct {
 	heard   time.Time     // when the last packet was read; zero before the first
 	joining bool          // since a pause or the first packet, it is not settled yet whether this is a backlog
 	least   time.Duration // behind, of what was read since then
 	since   time.Time     // when least was last undercut
+	passed  time.Time     // when a backlog was last passed over
 }
 
 const (
-	inTime = 200 * time.Millisecond // behind live, sound is no backlog: an encoder and its pipes take that long
-	gain   = 10 * time.Millisecond  // or more is what a backlog gets less by: half a packet of Opus
-	steady = 250 * time.Millisecond // without a gain, what is behind is late and no backlog
-	hush   = 250 * time.Millisecond // without a packet, a backlog may follow
+	inTime  = 200 * time.Millisecond // behind live, sound is no backlog: an encoder and its pipes take that long
+	gain    = 10 * time.Millisecond  // or more is what a backlog gets less by: half a packet of Opus
+	steady  = 250 * time.Millisecond // without a gain, what is behind is late and no backlog
+	hush    = 250 * time.Millisecond // without a packet, a backlog may follow
+	absence = time.Second            // without a packet is no clump's pause
+	calm    = 10 * time.Second       // after a backlog, the next shorter pause may be followed by one; before, by a clump
 )
 
 // arrives notes that a packet was read at now. Where it tells to look, late is to be asked about it.
 func (p *pace) arrives(now time.Time, switched bool) (look bool) {
-	if switched || p.heard.IsZero() || now.Sub(p.heard) > hush {
+	pause := now.Sub(p.heard)
+	if switched || p.heard.IsZero() || pause > absence || pause > hush && (p.joining || now.Sub(p.passed) > calm) {
 		p.joining, p.least, p.since = true, 1<<62, now
 	}
 	p.heard = now
@@ -43,6 +48,9 @@ func (p *pace) late(behind time.Duration, now time.Time) bool {
 		p.least, p.since = behind, now
 	}
 	p.joining = behind > inTime && now.Sub(p.since) < steady
+	if p.joining {
+		p.passed = now
+	}
 	return p.joining
 }
 
