@@ -25,8 +25,9 @@
 //
 // One goroutine per viewer (feed.go) reads the tracks' logs by cursors and writes to the viewer's connection. Video
 // starts at the last keyframe in the log, at once; what lies between it and the live edge goes out in a burst that
-// the player runs through quickly (rtc.Timeline). A viewer that falls more than MaxLag behind skips to the newest
-// keyframe; nobody waits for it.
+// the player runs through quickly (rtc.Timeline). Sound begins at the live edge: a backlog of it, which a process puts out
+// when it starts, is passed over, as a player would keep all of it and be late for a minute (pace.go). A viewer that
+// falls more than MaxLag behind skips to the newest keyframe; nobody waits for it.
 //
 // The session belongs to the name, not to a publisher. While there is no publisher, nothing is sent and the
 // connection stays up; when one returns, video goes on. When a track turns into something that this peer cannot

@@ -161,7 +161,7 @@ func (f *feed) retarget() {
 		f.changed = nil // a stream that is gone never changes
 		return
 	}
-	tracks := f.stream.Tracks()
+	tracks := tracksOf(f.stream)
 	wanted := *f.session.wanted.Load()
 	for _, s := range f.senders {
 		format, err := choose(tracks, s.kind, s.codecs, wanted)

@@ -167,6 +167,41 @@ func TestFormatThatDies(t *testing.T) {
 	_, _ = frames(t, p.got("video"))
 }
 
+// TestNoPublisherNoChange: a viewer of the source stays with it while its publisher is away, and while another one that
+// takes the name over has not sent anything. Nothing is encoded for it.
+func TestNoPublisherNoChange(t *testing.T) {
+	w := newWorld(t)
+	rungs := newLadder(t, "360p")
+	w.hub.AddSupplier(rungs)
+	c := w.newCamera("cup/cam1", "baseline")
+	c.shoot(3)
+	p := newPlayer(w)
+	p.watch("/whep/cup/cam1")
+	w.eventually("the source", func() bool { return slices.Equal(p.sizes(), []string{"320x180"}) })
+	quiet := func(when string) {
+		t.Helper()
+		select {
+		case format := <-rungs.started:
+			t.Fatalf("%s was started %s", format, when)
+		case <-time.After(300 * time.Millisecond): // a feed takes a millisecond to see it
+		}
+	}
+
+	c.publication.Close()
+	quiet("when the publisher left")
+	if _, err := w.hub.Publish("cup/cam1", "test"); err != nil {
+		t.Fatal(err)
+	}
+	quiet("when another one had come and sent nothing")
+	defer w.newCamera("cup/cam1", "baseline").roll(1)() // and another one
+	n := len(p.got("video"))
+	w.eventually("the source again", func() bool { return len(p.got("video")) > n+10 })
+	quiet("when the source was back")
+	if got := p.sizes(); !slices.Equal(got, []string{"320x180"}) {
+		t.Errorf("the viewer saw %v, want the source alone", got)
+	}
+}
+
 // TestSourceBecomesUnplayable: the publisher returns with B-frames, then without.
 func TestSourceBecomesUnplayable(t *testing.T) {
 	w := newWorld(t)

@@ -75,7 +75,7 @@ func (v *session) check(format media.Format) error {
 	if err != nil {
 		return refusal(err, nil, format)
 	}
-	tracks := stream.Tracks()
+	tracks := tracksOf(stream)
 	if !hasFormat(tracks, format) {
 		return refusal(errNoFormat, tracks, format)
 	}

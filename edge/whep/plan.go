@@ -32,6 +32,23 @@ func parseFormat(s string) (media.Format, error) {
 	return media.ParseFormat(s)
 }
 
+// tracksOf lists the tracks of a stream, as Stream.Tracks does. What is made of a track that nobody writes is not live
+// either: to start an encoder because a publisher has left would bring its viewers nothing but a change of format.
+func tracksOf(stream *relay.Stream) []relay.Track {
+	idle := map[media.Kind]bool{}
+	published := map[media.TrackID]bool{}
+	for _, t := range stream.Published() {
+		published[t.ID] = true
+		idle[t.ID.Kind] = idle[t.ID.Kind] || t.ID.Format == media.Source && !t.Live
+	}
+	tracks := stream.Tracks()
+	for i := range tracks {
+		t := &tracks[i]
+		t.Live = t.Live && (published[t.ID] || !idle[t.ID.Kind])
+	}
+	return tracks
+}
+
 // choose picks the format of a kind that a peer with these codecs gets. wanted pins it, if the kind has that format.
 func choose(tracks []relay.Track, kind media.Kind, codecs []sdp.Codec, wanted media.Format) (media.Format, error) {
 	tracks = slices.DeleteFunc(slices.Clone(tracks), func(t relay.Track) bool { return t.ID.Kind != kind })
@@ -67,7 +84,7 @@ type fitness uint8
 const (
 	refused  fitness = iota
 	possible         // the peer did not promise to decode this profile
-	stale            // nobody writes it any more, but it may go on
+	stale            // nobody writes it, or what it is made of, any more, but it may go on
 	good
 )
 

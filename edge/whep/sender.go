@@ -30,6 +30,8 @@ type sender struct {
 	fresh    bool // began since the last report
 	bursting bool // the last packet was part of a burst
 
+	pace pace // of sound
+
 	repairs rtc.Repairs // accounted for
 
 	failing time.Time // since when nothing could be written; zero while all is well
@@ -142,6 +144,10 @@ func (s *sender) drain() (more bool, err error) {
 			s.changeOver()
 		}
 		if p.Params != s.params && !s.learn(p.Params) || !s.playable {
+			continue
+		}
+		if s.backlogged(p, switched) {
+			s.feed.session.server.metrics.skipped[s.kind].Add(float64(lost + 1))
 			continue
 		}
 		if err := s.send(p, lost, switched); err != nil {

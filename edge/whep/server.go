@@ -171,7 +171,7 @@ func (s *Server) look(ctx context.Context, r *wish.Request, wanted media.Format)
 	defer timer.Stop()
 	for wait := true; ; {
 		changed := stream.Changed()
-		tracks := stream.Tracks()
+		tracks := tracksOf(stream)
 		if !stream.Live() {
 			return nil, tracks, relay.ErrNoStream
 		}

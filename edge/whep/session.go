@@ -36,7 +36,7 @@ func newSession(s *Server, stream *relay.Stream, wanted media.Format) *session {
 // the peers connect. With a counter, that is what the peer is offered from; else its own offer is answered.
 func (v *session) open(ctx context.Context, r *wish.Request, counter *sdp.Offer, tracks []relay.Track) error {
 	config := rtc.ViewerConfig{PeerConfig: rtc.PeerConfig{
-		Offer: r.Offer, Stream: r.Stream, AnswerTimeout: v.server.config.AnswerTimeout,
+		ID: r.ID, Offer: r.Offer, Stream: r.Stream, AnswerTimeout: v.server.config.AnswerTimeout,
 	}}
 	offer, connect := r.Offer, v.server.config.Network.NewViewer
 	if counter != nil {
@@ -81,7 +81,7 @@ func (v *session) run(f *feed, r *wish.Request) {
 	defer watch.Wait()
 	watch.Go(func() {
 		if err := r.Expired(v.Ending()); err != nil {
-			v.server.config.Logger.Info("viewer's token has run out", "stream", v.stream.Name(), "cause", err)
+			v.server.config.Logger.Info("viewer's token has run out", "session", v.ShortID(), "stream", v.stream.Name(), "cause", err)
 			v.Viewer.Close()
 		}
 	})
@@ -89,7 +89,7 @@ func (v *session) run(f *feed, r *wish.Request) {
 	defer f.letGo()
 	defer func() {
 		if cause := recover(); cause != nil {
-			v.server.config.Logger.Error("viewer's feed panicked", "stream", v.stream.Name(), "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			v.server.config.Logger.Error("viewer's feed panicked", "session", v.ShortID(), "stream", v.stream.Name(), "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 		}
 	}()
 	if err := v.Await(); err != nil {
@@ -99,7 +99,7 @@ func (v *session) run(f *feed, r *wish.Request) {
 	defer v.server.metrics.sessions.Dec()
 	defer v.stream.Watch("whep")()
 	if err := f.run(); err != nil && !errors.Is(err, errEnded) {
-		v.server.config.Logger.Warn("viewer's feed ended", "stream", v.stream.Name(), "peer", v.RemoteAddr(), "cause", err)
+		v.server.config.Logger.Warn("viewer's feed ended", "session", v.ShortID(), "stream", v.stream.Name(), "peer", v.RemoteAddr(), "cause", err)
 	}
 }
 

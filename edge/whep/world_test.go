@@ -44,7 +44,33 @@ type world struct {
 	http    *httptest.Server
 	metrics *prometheus.Registry
 	answer  time.Duration // whep.Config.AnswerTimeout
-	late    atomic.Bool   // tokens called "short" no longer hold
+	logged  lines
+	late    atomic.Bool // tokens called "short" no longer hold
+}
+
+// lines are what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(line))
+	return len(line), nil
+}
+
+// with is the last line that contains all parts, or nothing.
+func (l *lines) with(parts ...string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range slices.Backward(l.text) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			return line
+		}
+	}
+	return ""
 }
 
 // user is who the bearer of a token of these tests is: the token itself. "bad" may not watch.
@@ -69,8 +95,8 @@ func newWorld(t testing.TB, options ...func(*whep.Config)) *world {
 
 func newLimitedWorld(t testing.TB, network rtc.Config, limits wish.Config, options ...func(*whep.Config)) *world {
 	t.Helper()
-	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{TB: t, metrics: prometheus.NewRegistry()}
+	logger := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &w.logged), nil))
 	w.hub = relay.New(relay.Config{Logger: logger})
 	t.Cleanup(w.hub.Close)
 	var err error
@@ -177,7 +203,7 @@ func pictures(t testing.TB, profile, size string) []picture {
 	return list
 }
 
-// camera publishes video and, unless mute, audio.
+// camera publishes video and, unless it has no writer for that, audio.
 type camera struct {
 	t           testing.TB
 	publication *relay.Publication
@@ -236,7 +262,7 @@ func (c *camera) shoot(n int) {
 		}
 		from, to := media.Rescale(c.ticks, 90000, 48000), media.Rescale(c.ticks+frameLen, 90000, 48000)
 		const opus = 960
-		for at := (from + opus - 1) / opus * opus; at < to; at += opus {
+		for at := (from + opus - 1) / opus * opus; c.audio != nil && at < to; at += opus {
 			if err := c.audio.Write(frame.Frame{Ticks: at, Arrived: arrived, Units: [][]byte{silence}}); err != nil {
 				c.t.Fatalf("write audio: %v", err)
 			}
@@ -277,6 +303,7 @@ type player struct {
 
 	mu      sync.Mutex
 	packets map[string][]*rtp.Packet // by kind
+	arrived map[string][]time.Time   // when each came
 	reports map[uint32][]rtcp.SenderReport
 	ssrc    map[string]uint32
 }
@@ -329,7 +356,7 @@ func newPlayer(w *world, options ...offerOption) *player {
 	if err != nil {
 		w.Fatal(err)
 	}
-	p := &player{w: w, pc: pc, packets: map[string][]*rtp.Packet{}, reports: map[uint32][]rtcp.SenderReport{}, ssrc: map[string]uint32{}}
+	p := &player{w: w, pc: pc, packets: map[string][]*rtp.Packet{}, arrived: map[string][]time.Time{}, reports: map[uint32][]rtcp.SenderReport{}, ssrc: map[string]uint32{}}
 	var readers sync.WaitGroup
 	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 		readers.Go(func() { p.read(track) })
@@ -357,6 +384,7 @@ func (p *player) read(track *webrtc.TrackRemote) {
 		kind := track.Kind().String()
 		p.ssrc[kind] = uint32(track.SSRC())
 		p.packets[kind] = append(p.packets[kind], packet)
+		p.arrived[kind] = append(p.arrived[kind], time.Now())
 		p.mu.Unlock()
 	}
 }

@@ -112,7 +112,7 @@ var errClosing = &wish.Refusal{
 // accept makes a session of an offer.
 func (s *Server) accept(ctx context.Context, r *wish.Request) (wish.Session, error) {
 	x := newSession(s, r)
-	publisher, err := s.config.Network.NewPublisher(ctx, rtc.PeerConfig{Offer: r.Offer, Stream: r.Stream}, x.onTrack)
+	publisher, err := s.config.Network.NewPublisher(ctx, rtc.PeerConfig{ID: r.ID, Offer: r.Offer, Stream: r.Stream}, x.onTrack)
 	if err != nil {
 		s.metrics.refused(refusedOffer)
 		return nil, err

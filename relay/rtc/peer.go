@@ -21,7 +21,9 @@ type PeerConfig struct {
 	Offer *sdp.Offer // what the peer offers; nil where it is to answer an offer of ours
 	// AnswerTimeout is how long the peer may take to answer our offer. If zero, 30 s (draft-ietf-wish-whep-03).
 	AnswerTimeout time.Duration
-	// Stream and Role ("publisher", "viewer") are for log lines.
+	// ID, of which a few characters suffice to tell sessions apart, Stream and Role ("publisher", "viewer") are for log
+	// lines.
+	ID     string
 	Stream media.Name
 	Role   string
 }
@@ -126,7 +128,7 @@ func (p *Peer) run(begun time.Time) {
 	defer p.network.wg.Done()
 	defer close(p.done)
 	defer p.network.letGo(p)
-	log := p.network.config.Logger.With("stream", p.config.Stream, "role", p.config.Role)
+	log := p.network.config.Logger.With("session", p.ShortID(), "stream", p.config.Stream, "role", p.config.Role)
 
 	p.awaitAnswer()
 	timer := time.NewTimer(p.network.config.ConnectTimeout)
@@ -144,6 +146,10 @@ func (p *Peer) run(begun time.Time) {
 	p.handlers.Wait()
 	log.Info("session ended", "peer", peer, "cause", p.Err(), "lasted", time.Since(begun).Round(time.Millisecond))
 }
+
+// ShortID is what log lines call the session: its peer's address, which they tell too, may change while it lasts. What
+// the log does not tell of the id nobody guesses.
+func (p *Peer) ShortID() string { return p.config.ID[:min(len(p.config.ID), 8)] }
 
 // awaitAnswer waits for the first answer, or for the end.
 func (p *Peer) awaitAnswer() {

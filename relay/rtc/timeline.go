@@ -3,6 +3,8 @@ package rtc
 import (
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/opus"
+
 	"banyan/relay/media"
 )
 
@@ -20,6 +22,10 @@ import (
 //   - What has been shown already (the frames from a keyframe to where the viewer is, after a change of format) gets
 //     timestamps that move on by a fraction, until media time has caught up.
 //
+// The timestamps of sound count its samples. Media time follows the publisher's clock and so is a sample short or long
+// now and then, which players take for a gap: Chromium makes up half a packet each time. The difference goes into the
+// offset, from where sender reports tell it, as RTP has it (RFC 3550 section 6.4.1).
+//
 // Sequence numbers are without gaps except where a gap is news to the receiver: packets that are missing from a
 // frame. It must know then not to decode what is left of it. Skipping to a keyframe is no loss.
 type Timeline struct {
@@ -30,6 +36,7 @@ type Timeline struct {
 	seq      int64 // of the last packet, extended
 	out      int64 // timestamp of the last packet, extended
 	ticks    int64 // of the last packet
+	length   int64 // of the last packet, if it is sound; zero where not known
 	complete bool  // the last packet ended its frame
 
 	burst burst
@@ -71,6 +78,9 @@ func (t *Timeline) Bursting(ticks int64) bool { return ticks < t.burst.live }
 // over. Their low 16 and 32 bits go on the wire.
 func (t *Timeline) Next(p *media.Packet, lost int64) (seq, timestamp int64) {
 	t.seq += 1 + t.gap(p, lost)
+	if lost == 0 {
+		t.countSamples(p)
+	}
 	switch at := t.at(p.Ticks); {
 	case !t.begun:
 		t.out = at
@@ -80,8 +90,27 @@ func (t *Timeline) Next(p *media.Packet, lost int64) (seq, timestamp int64) {
 	default:
 		t.out += t.nudge(p.Ticks - t.ticks)
 	}
-	t.begun, t.ticks, t.complete = true, p.Ticks, p.Has(media.FrameEnd)
+	t.begun, t.ticks, t.length, t.complete = true, p.Ticks, soundLength(p), p.Has(media.FrameEnd)
 	return t.seq, t.out
+}
+
+// countSamples moves the offset so that p, which follows on the last packet, gets the timestamp at which that one ends.
+func (t *Timeline) countSamples(p *media.Packet) {
+	const most = 1000 // a second's 1000th: more is a gap and no drift
+	if off := p.Ticks - t.ticks - t.length; t.length > 0 && max(off, -off) <= int64(t.rate)/most {
+		t.shift -= off
+	}
+}
+
+// soundLength is the length in ticks of a packet of sound, as it says itself; zero where it does not.
+func soundLength(p *media.Packet) int64 {
+	switch p.Params.Codec {
+	case media.Opus:
+		return opus.PacketDuration2(p.Payload)
+	case media.PCMU, media.PCMA:
+		return int64(len(p.Payload) / max(1, p.Params.Channels))
+	}
+	return 0
 }
 
 // gap is how many sequence numbers to leave out.

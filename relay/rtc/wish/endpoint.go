@@ -2,6 +2,7 @@ package wish
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -78,14 +79,15 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), setUpPatience)
 	defer cancel()
-	session, err := e.Accept(ctx, &Request{Stream: stream, Offer: offer, HTTP: r, claims: claims, again: e.asker(r, stream)})
+	id := rand.Text()
+	session, err := e.Accept(ctx, &Request{ID: id, Stream: stream, Offer: offer, HTTP: r, claims: claims, again: e.asker(r, stream)})
 	if err != nil {
 		s.release(client)
 		s.fail(w, r, err)
 		return
 	}
 	entry := &entry{
-		endpoint: e, stream: stream, user: claims.User, host: client, session: session,
+		id: id, endpoint: e, stream: stream, user: claims.User, host: client, session: session,
 	}
 	if o, ok := session.(Offerer); ok && o.Offer() != nil {
 		entry.ours = o.Offer()

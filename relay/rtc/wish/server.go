@@ -210,7 +210,7 @@ func (s *Server) enter(e *entry) bool {
 	if s.closed {
 		return false
 	}
-	e.id, e.tag, e.turn = rand.Text(), newTag(), make(chan struct{}, 1)
+	e.tag, e.turn = newTag(), make(chan struct{}, 1)
 	e.turn <- struct{}{}
 	s.sessions[e.id] = e
 	s.wg.Go(func() {

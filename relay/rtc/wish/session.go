@@ -40,6 +40,7 @@ type Offerer interface {
 
 // Request is an offer that passed every check that needs no media.
 type Request struct {
+	ID     string // of the session to be; log lines tell its beginning only, as it may be all that protects the session
 	Stream media.Name
 	Offer  *sdp.Offer
 	HTTP   *http.Request // for the query; its body is read already

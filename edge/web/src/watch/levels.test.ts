@@ -52,6 +52,12 @@ describe("levels and formats", () => {
     ]);
     expect(formatBySize([], 720)).toBe("");
   });
+
+  it("takes the source for what an automatic choice brings, where a rung has the same size", () => {
+    const equal = [{ name: "720p", height: 720 }, { name: "source", height: 720 }, { name: "360p", height: 360 }];
+    expect(formatBySize(equal, 720)).toBe("source");
+    expect(formatBySize([...equal].reverse(), 720)).toBe("source");
+  });
 });
 
 describe("wishInQuery", () => {

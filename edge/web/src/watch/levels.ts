@@ -28,14 +28,17 @@ export function formatOfLevel({ url }: Level, root: string): string {
   return "";
 }
 
-/** The format whose size is nearest to what is decoded, for a transport that does not tell; empty without sizes. */
+/**
+ * The format whose size is nearest to what is decoded, for a transport that does not tell; empty without sizes. Of
+ * equal ones it is the source: the server sends that wherever the browser can take it, whatever bit rates are.
+ */
 export function formatBySize(formats: readonly { name: string; height?: number }[], height: number): string {
   if (height <= 0) return "";
   let best = "";
   let distance = Infinity;
   for (const format of formats) {
     const off = Math.abs((format.height ?? Infinity) - height);
-    if (off < distance) [best, distance] = [format.name, off];
+    if (off < distance || (off === distance && format.name === "source")) [best, distance] = [format.name, off];
   }
   return best;
 }
