@@ -342,6 +342,61 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 	}
 }
 
+// TestHLSFollowsThePublisher has publishers return with something else, which HLS players cannot be told of: they
+// read once what there is.
+func TestHLSFollowsThePublisher(t *testing.T) {
+	n := StartNode(t, small...)
+	picture := func(size string, sound ...string) []string {
+		return append([]string{"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-g", "25",
+			"-s", size, "-pix_fmt", "yuv420p", "-b:v", "400k"}, sound...)
+	}
+	aac, opus, none := []string{"-c:a", "aac", "-ar", "44100"}, []string{"-c:a", "libopus", "-ar", "48000"}, []string{"-an"}
+	for i, c := range []struct {
+		name          string
+		before, after []string
+		sound         bool // in the end
+		width         int  // in the end
+		goesOn        bool // the viewer needs no new start
+	}{
+		{"Opus after AAC", picture("320x180", aac...), picture("320x180", opus...), true, 320, true},
+		{"AAC after Opus", picture("320x180", opus...), picture("320x180", aac...), true, 320, true},
+		{"sound after none", picture("320x180", none...), picture("320x180", aac...), true, 320, false},
+		{"no sound after some", picture("320x180", aac...), picture("320x180", none...), false, 320, false},
+		{"a larger picture", picture("320x180", aac...), picture("640x360", aac...), true, 640, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stream := fmt.Sprintf("cup/change%d", i)
+			before := camera(t, n, stream, c.before...)
+			n.WaitLive(t, stream)
+			b := OpenBrowser(t, 800, 600)
+			b.Open(n.URL("/watch/" + stream + "?transport=hls"))
+			b.WaitPlaying("hls", 25, 40*time.Second)
+			b.WatchBreaks()
+			before.Kill()
+			after := camera(t, n, stream, c.after...)
+			b.WaitPlaying("hls", 50, 40*time.Second)
+			Eventually(t, 30*time.Second, "the viewer has what the publisher sends", func() error {
+				from := b.State()
+				time.Sleep(time.Second)
+				s := b.State()
+				switch {
+				case s.State != "playing" || s.Frames <= from.Frames:
+					return fmt.Errorf("no picture: %+v", s)
+				case s.Width != c.width:
+					return fmt.Errorf("the picture is %d wide, want %d", s.Width, c.width)
+				case c.sound && s.Audio <= from.Audio:
+					return fmt.Errorf("no sound: %v bytes, before %v", s.Audio, from.Audio)
+				}
+				return nil
+			})
+			if what := b.Breaks(); c.goesOn && what != "" || strings.Contains(what, "errors") || strings.Contains(what, "refused") {
+				t.Errorf("the viewer did not just go on: %s", what)
+			}
+			after.Stop()
+		})
+	}
+}
+
 // TestStrangersAreRefused tries what needs a token without one.
 func TestStrangersAreRefused(t *testing.T) {
 	n := StartNode(t)

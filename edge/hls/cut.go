@@ -10,6 +10,7 @@ import (
 
 // cut is one part: frames of one epoch that lie together in one place of the grid.
 type cut struct {
+	init      initID // of the section that a decoder needs for it
 	plan      plan
 	msn       int64
 	index     int  // of the part within its segment
@@ -19,6 +20,12 @@ type cut struct {
 }
 
 func (c *cut) params() *media.Params { return c.frames[0].Params }
+
+// span is the media time that the part takes.
+func (c *cut) span() (from, until media.Time) {
+	from = c.frames[0].Time()
+	return from, from.Add(media.DurationOf(c.ticks(), c.plan.rate))
+}
 
 // ticks is how long the part is.
 func (c *cut) ticks() (sum int64) {
@@ -32,8 +39,9 @@ func (c *cut) ticks() (sum int64) {
 // frames' media time. On a regular grid the last frame of a part is known when it comes, and the part
 // is handed out with it, not with the frame after.
 type cutter struct {
-	grid grid
-	plan plan
+	grid   grid
+	plan   plan
+	format media.Format // of the track whose frames come, which counts its epochs for itself
 
 	params *media.Params // of the newest frame's epoch
 	wait   bool          // drop frames until a keyframe: what lies before it cannot be decoded
@@ -49,6 +57,7 @@ type cutter struct {
 	begun  bool  // a part that no frame came for is left out, and not a gap
 	shift  int   // parts of it that no frame came for, and that are left out
 	frames []*frame.Frame
+	init   initID // of the first of frames
 
 	dropped dropCounts
 	probe   []*frame.Frame // video frames held back until their rate is known
@@ -123,6 +132,7 @@ func (c *cutter) begin(p *media.Params) (done []cut) {
 			c.after = max(c.after, c.msn)
 		}
 		c.wait = true
+		c.rescale(before.ClockRate, p.ClockRate)
 	}
 	switch {
 	case p.Codec.Kind() == media.Audio:
@@ -134,6 +144,15 @@ func (c *cutter) begin(p *media.Params) (done []cut) {
 		c.plan = plan{}
 	}
 	return done
+}
+
+// rescale tells in ticks of another clock how far the track is.
+func (c *cutter) rescale(from, to int) {
+	if from == to || c.msn == noSegment {
+		return
+	}
+	c.newest = media.TicksOf(media.TimeAt(c.newest, from), to)
+	c.ended = media.TicksOf(media.TimeAt(c.ended, from), to)
 }
 
 // measure holds frames back until their rate is known, for a track that does not tell it.
@@ -189,6 +208,9 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 	c.newest, c.begun = f.Ticks, true
 	if c.plan.kind == media.Audio {
 		c.ended = f.Ticks + frame.SoundLength(f, int64(c.plan.frame))
+	}
+	if len(c.frames) == 0 {
+		c.init = initID{c.format, f.Params.Epoch}
 	}
 	c.frames = append(c.frames, f)
 	if complete, last := c.complete(f); complete {
@@ -283,7 +305,7 @@ func (c *cutter) flush(next int64, last bool) []cut {
 	if len(c.frames) == 0 {
 		return nil
 	}
-	done := cut{plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next)}
+	done := cut{init: c.init, plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next)}
 	c.frames, c.next = nil, c.index+1
 	return []cut{done}
 }

@@ -4,8 +4,9 @@
 // # Addresses
 //
 //	/hls/{stream}/index.m3u8                           multivariant playlist
-//	/hls/{stream}/{format}-{video|audio}/index.m3u8    media playlist of a rendition
-//	…/init-{epoch}.mp4                                 init section of an epoch
+//	/hls/{stream}/{format}-video/index.m3u8            media playlist of a rendition of the picture
+//	/hls/{stream}/{codec}-audio/index.m3u8             media playlist of the sound
+//	…/init-{format}-{epoch}.mp4                        init section of an epoch of a track
 //	…/{msn}.mp4 and …/{msn}.{part}.mp4                 segment, and part of a segment (fragmented MP4)
 //
 // Segment k covers the media time [k·S, (k+1)·S), counted from the Unix epoch; S is Config.Segment. Parts
@@ -41,6 +42,11 @@
 // Video whose Params are Aligned, as the transcoder makes it; a source that makes no such promise if its
 // frames in the window show a regular rate and keyframes on the grid (cadence.go); no video with reordered
 // frames. H.264, H.265, AV1 and VP9. Audio in AAC, or Opus where there is no AAC: one for all variants.
+//
+// Players can change neither the codec of sound nor its rendition in mid-play. So that rendition is named by its
+// codec and not by its track: it is made of the publisher's own sound where that has the codec, else of what
+// is made of it, and moves from one to the other, with a discontinuity, when the publisher returns with
+// another codec (renditions.go). Where the sound ends and the picture goes on, it has silence (hush.go).
 //
 // # Limits
 //

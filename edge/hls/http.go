@@ -60,6 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // first if it exists.
 func (s *Server) resolve(path string) *resource {
 	first, second := parsePath(path)
+	s.rename(first)
 	if first == nil || second == nil || s.running(first.stream, first.id) != nil {
 		return first
 	}
@@ -72,10 +73,27 @@ func (s *Server) resolve(path string) *resource {
 	return first
 }
 
+// rename gives the name of a rendition that is asked for by an older one: a publisher's sound used to be
+// named by its track.
+func (s *Server) rename(r *resource) {
+	if r == nil || r.id != (renditionID{media.Source, media.Audio}) {
+		return
+	}
+	stream, err := s.config.Hub.Stream(r.stream)
+	if err != nil {
+		return
+	}
+	for _, t := range stream.Tracks() {
+		if t.ID.Format == media.Source && t.ID.Kind == media.Audio && t.Params != nil {
+			r.id = idOf(t)
+			return
+		}
+	}
+}
+
 func has(stream *relay.Stream, id renditionID) bool {
-	return slices.ContainsFunc(stream.Tracks(), func(t relay.Track) bool {
-		return t.ID.Format == id.format && t.ID.Kind == id.kind
-	})
+	_, ok := trackOf(stream, id)
+	return ok
 }
 
 // answer is one request being answered.
@@ -261,12 +279,7 @@ func (a *answer) first(stream *relay.Stream, limit time.Duration, enough func(*s
 
 // joins tells whether the stream has the rendition, or offers it.
 func (a *answer) joins(stream *relay.Stream, id renditionID) bool {
-	for _, t := range stream.Tracks() {
-		if t.ID.Format == id.format && t.ID.Kind == id.kind {
-			return a.playable(t)
-		}
-	}
-	return false
+	return slices.ContainsFunc(stream.Tracks(), func(t relay.Track) bool { return idOf(t) == id && a.playable(t) })
 }
 
 // waited answers a request whose wait failed, and tells whether it did not.

@@ -167,7 +167,7 @@ func TestRanges(t *testing.T) {
 // H17, H18: renditions agree, and say so of each other.
 func TestRenditionsAgree(t *testing.T) {
 	s, _ := live(t, 9.05, nil)
-	v, a := s.want(200, video+"index.m3u8").body, s.want(200, "cup/cam1/source-audio/index.m3u8").body
+	v, a := s.want(200, video+"index.m3u8").body, s.want(200, "cup/cam1/aac-audio/index.m3u8").body
 	for _, tag := range []string{"#EXT-X-MEDIA-SEQUENCE", "#EXT-X-TARGETDURATION", "#EXT-X-DISCONTINUITY-SEQUENCE", "#EXT-X-PRELOAD-HINT"} {
 		if fmt.Sprint(tagged(v, tag)) != fmt.Sprint(tagged(a, tag)) {
 			t.Errorf("%s: video %v, audio %v", tag, tagged(v, tag), tagged(a, tag))
@@ -256,7 +256,7 @@ func TestClassF(t *testing.T) {
 		{"Accept-Encoding list", 200, index, []string{"Accept-Encoding", strings.Repeat("br;q=0.1,", 5000)}},
 		{"other stream", 404, "cup/cam2/index.m3u8", nil},
 		{"other rendition", 404, "cup/cam1/720p-video/index.m3u8", nil},
-		{"init of another epoch", 404, video + "init-1.mp4", nil},
+		{"init of another epoch", 404, video + "init-source-1.mp4", nil},
 	} {
 		r, err := s.try(t.Context(), http.MethodGet, c.path, c.header...)
 		if err != nil || r.status != c.status {
@@ -319,7 +319,7 @@ func TestManyWaitersOneBuild(t *testing.T) {
 	const players = 1000
 	s, studio := live(t, 8.5, nil)
 	s.want(200, video+"index.m3u8")
-	s.want(200, "cup/cam1/source-audio/index.m3u8") // which started with it
+	s.want(200, "cup/cam1/aac-audio/index.m3u8") // which started with it
 	before := s.counter("banyan_hls_parts_total")
 	var answers []<-chan reply
 	for range players {
@@ -417,7 +417,7 @@ func TestBadNames(t *testing.T) {
 		"..", "a/../b", ".", "a//b", "a%5cb", "%2e%2e%2f", "%252e", "%c0%ae", "%00", "%0a", strings.Repeat("a", 256), strings.Repeat("a/", 1000),
 		"%24(x)", "%60x%60", "a;b", "%25d", "concat:a%7cb", "movie=x", "a:b", "%5b0:v%5d", "%e2%80%ae", "%23EXT-X-ENDLIST",
 	} {
-		for _, file := range []string{"index.m3u8", "720p-video/index.m3u8", "720p-video/1.mp4", "720p-video/1.0.mp4", "720p-video/init-1.mp4"} {
+		for _, file := range []string{"index.m3u8", "720p-video/index.m3u8", "720p-video/1.mp4", "720p-video/1.0.mp4", "720p-video/init-source-1.mp4"} {
 			wantProblem(t, name, s.want(404, name+"/"+file))
 		}
 	}

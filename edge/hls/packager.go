@@ -3,6 +3,7 @@ package hls
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,9 @@ type packager struct {
 	// Owned by run.
 	cutter  *cutter
 	last    *media.Params // of the newest part
-	mapHint uint32        // epoch whose init section is ready, and which no part has yet
+	mapHint initID        // an init section that is ready, and that no part has yet
+	heard   media.Time    // how far the picture was when sound last came
+	still   time.Duration // since then, or a little less
 	live    bool          // history has been read
 	warned  bool
 	counted dropCounts // drops of cutter that are in the metrics
@@ -75,6 +78,8 @@ func (p *packager) follow(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, errMoved):
+			continue
 		case errors.Is(err, relay.ErrNoStream), errors.Is(err, relay.ErrNoTrack) && !begun:
 			return err
 		}
@@ -83,16 +88,22 @@ func (p *packager) follow(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
+		p.hush(pause)
 	}
 }
 
-// read reads one log to its end.
+// read reads one track until it ends, or is no longer the one that the rendition is made of.
 func (p *packager) read(ctx context.Context) error {
 	stream, err := p.hub.Stream(p.stream)
 	if err != nil {
 		return err
 	}
-	subscription, err := stream.Subscribe(p.id.format, p.id.kind)
+	changed := stream.Changed()
+	format, ok := trackOf(stream, p.id)
+	if !ok {
+		return fmt.Errorf("rendition %q of stream %q: %w", p.id, p.stream, relay.ErrNoTrack)
+	}
+	subscription, err := stream.Subscribe(format, p.id.kind)
 	if err != nil {
 		return err
 	}
@@ -100,26 +111,60 @@ func (p *packager) read(ctx context.Context) error {
 	source := subscription.Log()
 	cursor := source.Cursor(log.KeyframeBefore(0)) // the oldest of the window: history makes the first playlist whole
 	reader := frame.NewReader(cursor)
+	listen, stop := p.listen()
+	defer stop()
 	for {
-		if p.drain(reader, source) {
+		news, foreign := p.drain(reader, source)
+		if news {
 			p.publish(nil)
 		}
 		p.live = true
+		if foreign && p.moved(stream, format) {
+			return errMoved
+		}
 		if cursor.Ended() {
 			return nil
 		}
 		select {
 		case <-reader.Ready():
+		case <-listen:
+			if p.hush(listenEvery); p.still >= silence && p.moved(stream, format) {
+				return errMoved
+			}
+		case <-changed:
+			changed = stream.Changed()
+			if p.moved(stream, format) {
+				return errMoved
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// drain takes all frames that are there, and tells whether anything new is to be published.
-func (p *packager) drain(reader *frame.Reader, source *log.Log) (news bool) {
+// errMoved ends the reading of a track that is not what the rendition is made of any more.
+var errMoved = errors.New("the rendition is made of another track now")
+
+// moved tells whether the rendition is made of another track by now.
+func (p *packager) moved(stream *relay.Stream, from media.Format) bool {
+	now, ok := trackOf(stream, p.id)
+	return ok && now != from
+}
+
+// drain takes all frames that are there. It tells whether anything new is to be published, and whether there
+// were frames of another codec, which are not of this rendition.
+func (p *packager) drain(reader *frame.Reader, source *log.Log) (news, foreign bool) {
 	for f := reader.Next(); f != nil; f = reader.Next() {
+		if p.id.kind == media.Audio {
+			if f.Params.Codec != media.Codec(p.id.format) {
+				foreign = true
+				continue
+			}
+			_, p.heard = p.timeline.pictures()
+			p.still = 0
+		}
 		p.orient(f, source)
+		p.cutter.format = source.ID().Format
 		for _, c := range p.cutter.push(f) {
 			news = p.add(&c) || news
 		}
@@ -128,7 +173,7 @@ func (p *packager) drain(reader *frame.Reader, source *log.Log) (news bool) {
 		p.metrics.dropped.WithLabelValues(dropReason(reason).String()).Add(float64(n - p.counted[reason]))
 	}
 	p.counted = p.cutter.dropped
-	return news
+	return news, foreign
 }
 
 // orient prepares for a frame that is the first, or the first of an epoch.
@@ -151,8 +196,8 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 	}
 	// Marked with the first frame, as other renditions may show the segment before this one does.
 	p.timeline.mark(max(p.grid.at(f.Time()), p.cutter.msn+1))
-	if f.Keyframe && p.initFor(f) {
-		p.mapHint = f.Params.Epoch
+	if id := (initID{source.ID().Format, f.Params.Epoch}); f.Keyframe && p.initFor(id, f) {
+		p.mapHint = id
 	}
 }
 
@@ -163,11 +208,10 @@ func (p *packager) restart() {
 	p.mu.Unlock()
 }
 
-// initFor makes sure that there is an init section for the epoch of f.
-func (p *packager) initFor(f *frame.Frame) bool {
-	epoch := f.Params.Epoch
+// initFor makes sure that there is an init section of that name, for f and what follows.
+func (p *packager) initFor(id initID, f *frame.Frame) bool {
 	p.mu.RLock()
-	known := p.window.inits[epoch] != nil
+	known := p.window.init(id) != nil
 	p.mu.RUnlock()
 	if known {
 		return true
@@ -178,14 +222,14 @@ func (p *packager) initFor(f *frame.Frame) bool {
 		return false
 	}
 	p.mu.Lock()
-	p.window.inits[epoch] = section
+	p.window.inits = append(p.window.inits, initEntry{id, section})
 	p.mu.Unlock()
 	return true
 }
 
 // add builds a part and puts it into the window.
 func (p *packager) add(c *cut) bool {
-	if !p.initFor(c.frames[0]) {
+	if !p.initFor(c.init, c.frames[0]) {
 		return false
 	}
 	data, err := fragment(c, uint32(c.msn)*uint32(c.plan.parts)+uint32(c.index))
@@ -201,8 +245,11 @@ func (p *packager) add(c *cut) bool {
 		return false
 	}
 	p.last = c.params()
-	if p.mapHint == p.last.Epoch {
-		p.mapHint = 0
+	if p.mapHint == c.init {
+		p.mapHint = initID{}
+	}
+	if p.id.kind == media.Video {
+		p.timeline.draw(c.span())
 	}
 	p.metrics.parts.Inc()
 	if arrived := c.frames[len(c.frames)-1].Arrived; p.live && arrived != 0 {
@@ -240,7 +287,7 @@ func (p *packager) file(r *resource) []byte {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if r.kind == initFile {
-		return p.window.inits[r.epoch]
+		return p.window.init(r.init)
 	}
 	s := p.window.find(r.msn)
 	switch {

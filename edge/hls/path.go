@@ -13,7 +13,7 @@ type resource struct {
 	kind   resourceKind
 	stream media.Name
 	id     renditionID // all but multivariant
-	epoch  uint32      // init
+	init   initID      // init
 	msn    int64       // segment, partial
 	part   int         // partial
 }
@@ -32,7 +32,9 @@ func (k resourceKind) String() string {
 	return [...]string{"multivariant", "playlist", "init", "segment", "part"}[k]
 }
 
-// renditionID names a rendition within its stream; its text is a folder in URLs.
+// renditionID names a rendition within its stream by what it is; its text is a folder in URLs. Video is named
+// by its format, sound by its codec: whether that is the publisher's own or made of it may change while
+// players play (renditions.go).
 type renditionID struct {
 	format media.Format
 	kind   media.Kind
@@ -50,6 +52,13 @@ func parseRendition(s string) (renditionID, bool) {
 	return renditionID{}, false
 }
 
+// initID names an init section within its rendition. Epochs are counted by each track for itself, and a
+// rendition may have had several tracks.
+type initID struct {
+	format media.Format // of the track
+	epoch  uint32       // zero for no init section
+}
+
 const (
 	indexFile  = "index.m3u8"
 	mediaExt   = ".mp4"
@@ -57,7 +66,7 @@ const (
 	maxPath    = 512 // bytes; four segments of 64 and a file have less
 )
 
-func initName(epoch uint32) string         { return fmt.Sprintf("init-%d.mp4", epoch) }
+func initName(id initID) string            { return fmt.Sprintf("init-%s-%d.mp4", id.format, id.epoch) }
 func segmentName(msn int64) string         { return fmt.Sprintf("%d.mp4", msn) }
 func partName(msn int64, index int) string { return fmt.Sprintf("%d.%d.mp4", msn, index) }
 
@@ -111,10 +120,9 @@ func parseInRendition(folder, file string) *resource {
 }
 
 func (r *resource) parseMedia(base string) bool {
-	if epoch, ok := strings.CutPrefix(base, initPrefix); ok {
-		n, ok := canonical(epoch, 1<<32-1)
-		r.kind, r.epoch = initFile, uint32(n)
-		return ok
+	if id, ok := strings.CutPrefix(base, initPrefix); ok {
+		r.kind = initFile
+		return r.init.parse(id)
 	}
 	msn, index, isPart := strings.Cut(base, ".")
 	var ok bool
@@ -126,6 +134,15 @@ func (r *resource) parseMedia(base string) bool {
 	n, ok := canonical(index, mostParts)
 	r.kind, r.part = partFile, int(n)
 	return ok
+}
+
+// parse reads "{format}-{epoch}".
+func (id *initID) parse(s string) bool {
+	cut := max(0, strings.LastIndexByte(s, '-'))
+	format, err := media.ParseFormat(s[:cut])
+	n, ok := canonical(strings.TrimPrefix(s[cut:], "-"), 1<<32-1)
+	*id = initID{format, uint32(n)}
+	return ok && err == nil
 }
 
 // canonical reads a decimal number written the one way that we write it.

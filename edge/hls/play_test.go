@@ -151,7 +151,7 @@ func TestSegmentsDecode(t *testing.T) {
 	if n, first := decode(t, s.file(video, 1, 2, 3)); n != 180 || first != fmt.Sprint(1800000002*clipRate) {
 		t.Errorf("%d pictures from %s, want 180 from the absolute time of segment 1", n, first)
 	}
-	if n, _ := decode(t, s.file("cup/cam1/source-audio/", 1, 2, 3)); n < 281 || n > 283 {
+	if n, _ := decode(t, s.file("cup/cam1/aac-audio/", 1, 2, 3)); n < 281 || n > 283 {
 		t.Errorf("%d sounds, want the 282 of six seconds", n)
 	}
 }
@@ -206,7 +206,7 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 			}
 		}
 	}
-	for name, text := range map[string]string{"video": r, "audio": s.listing("cup/cam1/source-audio/", at(7)+".1.mp4")} {
+	for name, text := range map[string]string{"video": r, "audio": s.listing("cup/cam1/aac-audio/", at(7)+".1.mp4")} {
 		onTheGrid(t, name, text)
 	}
 }
@@ -229,14 +229,14 @@ func onTheGrid(t *testing.T, name, text string) {
 func TestPictureStopsAndSoundGoesOn(t *testing.T) {
 	s, on := live(t, 5.5, nil)
 	s.want(200, video+"index.m3u8")
-	s.want(200, "cup/cam1/source-audio/index.m3u8")
+	s.want(200, "cup/cam1/aac-audio/index.m3u8")
 	picture := on.video
 	on.video = nil
 	on.play(second(5.5), second(11.2))
-	s.listing("cup/cam1/source-audio/", at(5)+".1.mp4")
+	s.listing("cup/cam1/aac-audio/", at(5)+".1.mp4")
 	on.video = picture
 	on.play(second(11.2), second(14.5))
-	v, a := s.listing(video, at(7)+".1.mp4"), s.listing("cup/cam1/source-audio/", at(7)+".1.mp4")
+	v, a := s.listing(video, at(7)+".1.mp4"), s.listing("cup/cam1/aac-audio/", at(7)+".1.mp4")
 	onTheGrid(t, "video", v)
 	onTheGrid(t, "audio", a)
 	m := parse(t, v)
@@ -256,7 +256,7 @@ func TestNewParameters(t *testing.T) {
 	for _, codec := range []media.Codec{media.H264, media.H265} {
 		s, first := live(t, 5.5, nil)
 		s.want(200, video+"index.m3u8")
-		s.want(200, "cup/cam1/source-audio/index.m3u8")
+		s.want(200, "cup/cam1/aac-audio/index.m3u8")
 		first.publication.Close()
 		again := newStudio(t, s.hub, "cup/cam1", recordAs(t, codec, "160x90"), both)
 		again.play(second(5.6), second(6.1)) // the first keyframe is at 6
@@ -266,7 +266,7 @@ func TestNewParameters(t *testing.T) {
 		})
 		again.play(second(6.1), second(8.5))
 		v := s.listing(video, at(4)+".1.mp4")
-		a := s.listing("cup/cam1/source-audio/", at(4)+".1.mp4")
+		a := s.listing("cup/cam1/aac-audio/", at(4)+".1.mp4")
 		for name, text := range map[string]string{"video": v, "audio": a} {
 			m := parse(t, text)
 			for i, segment := range m.Segments {
@@ -320,7 +320,7 @@ func TestSoundOrPictureAlone(t *testing.T) {
 	for _, c := range []struct {
 		kinds      kinds
 		has, hasNo string
-	}{{videoOnly, "source-video", "AUDIO"}, {audioOnly, "source-audio", "RESOLUTION"}} {
+	}{{videoOnly, "source-video", "AUDIO"}, {audioOnly, "aac-audio", "RESOLUTION"}} {
 		s := newStage(t, nil)
 		newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), c.kinds).play(second(0), second(9))
 		r := s.want(200, "cup/cam1/index.m3u8").body
@@ -437,7 +437,7 @@ func TestLadderLingers(t *testing.T) {
 	var told journal
 	s, studio := live(t, 8.5, func(c *Config) { c.Linger, c.Logger = linger, slog.New(slog.NewTextHandler(&told, nil)) })
 	s.hub.AddSupplier(&onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 9)})
-	audio, rung := renditionID{"source", media.Audio}, renditionID{"180p", media.Video}
+	audio, rung := renditionID{"aac", media.Audio}, renditionID{"180p", media.Video}
 	s.want(200, "cup/cam1/index.m3u8")
 	others := []*packager{s.server.running("cup/cam1", audio), s.server.running("cup/cam1", rung)}
 	for end := time.Now().Add(4 * linger); time.Now().Before(end); time.Sleep(linger / 20) {
@@ -452,7 +452,7 @@ func TestLadderLingers(t *testing.T) {
 	s.want(200, "cup/cam1/180p-video/index.m3u8")
 	studio.play(second(8.5), second(8.7)) // a new playlist, with new reports
 	reports := tagged(s.listing(video, at(4)+".2.mp4"), "#EXT-X-RENDITION-REPORT")
-	for _, want := range []string{`../180p-video/index.m3u8",LAST-MSN=` + at(1) + ",LAST-PART=6", `../source-audio/index.m3u8",LAST-MSN=` + at(4)} {
+	for _, want := range []string{`../180p-video/index.m3u8",LAST-MSN=` + at(1) + ",LAST-PART=6", `../aac-audio/index.m3u8",LAST-MSN=` + at(4)} {
 		if !slices.ContainsFunc(reports, func(r string) bool { return strings.Contains(r, want) }) {
 			t.Errorf("no report says %s: %v", want, reports)
 		}

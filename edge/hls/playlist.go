@@ -19,7 +19,7 @@ type listing struct {
 	open     *segment      // nil where no segment is open
 	marks    []int64       // segments with a discontinuity before them
 	sequence uint64        // EXT-X-DISCONTINUITY-SEQUENCE
-	mapHint  uint32        // epoch of an init section that the next segment will need; zero for none
+	mapHint  initID        // an init section that the next segment will need; zero for none
 	ended    bool          // nothing will follow
 }
 
@@ -146,9 +146,9 @@ func (l *listing) render(skip int, self renditionID, reports []report) []byte {
 	p.SeqNo = uint64(l.first())
 	p.DiscontinuitySeq = l.sequence
 	withParts := l.partsFrom()
-	var epoch uint32
+	var init initID
 	if skip > 0 {
-		epoch = l.epochBefore(skip)
+		init = l.initBefore(skip)
 	}
 	for i, s := range listed {
 		tags := l.segmentTags(s, s.msn >= withParts)
@@ -156,7 +156,7 @@ func (l *listing) render(skip int, self renditionID, reports []report) []byte {
 			tags = append([]string{fmt.Sprintf("#EXT-X-SKIP:SKIPPED-SEGMENTS=%d", skip)}, tags...)
 		}
 		entry := &m3u8.MediaSegment{URI: segmentName(s.msn), Duration: s.length.Seconds(),
-			Custom: map[string]m3u8.CustomTag{"": lines{"", l.mapped(s, &epoch, tags)}}}
+			Custom: map[string]m3u8.CustomTag{"": lines{"", l.mapped(s, &init, tags)}}}
 		if err := p.AppendSegment(entry); err != nil {
 			panic(err) // only where the capacity is used up
 		}
@@ -165,7 +165,7 @@ func (l *listing) render(skip int, self renditionID, reports []report) []byte {
 	p.Closed = l.ended
 	p.ResetCache()
 	out := bytes.Clone(p.Encode().Bytes()) // the library keeps the buffer
-	return append(out, l.tail(epoch, self, reports)...)
+	return append(out, l.tail(init, self, reports)...)
 }
 
 func (l *listing) first() int64 {
@@ -200,14 +200,14 @@ func (l *listing) partsFrom() int64 {
 	return l.segments[n].msn
 }
 
-// epochBefore is the epoch whose init section a client has at segment i.
-func (l *listing) epochBefore(i int) uint32 {
+// initBefore is the init section that a client has at segment i.
+func (l *listing) initBefore(i int) initID {
 	for i--; i >= 0; i-- {
-		if e := l.segments[i].epoch; e != 0 {
-			return e
+		if id := l.segments[i].init; id.epoch != 0 {
+			return id
 		}
 	}
-	return 0
+	return initID{}
 }
 
 // segmentTags are the lines before EXTINF or, for the open segment, at the end of the playlist.
@@ -228,7 +228,7 @@ func (l *listing) segmentTags(s *segment, withParts bool) []string {
 
 // mapped puts what must stand before everything of a segment in front of its tags: the discontinuity,
 // and the init section where it is another than that of the segment before.
-func (l *listing) mapped(s *segment, epoch *uint32, tags []string) []string {
+func (l *listing) mapped(s *segment, init *initID, tags []string) []string {
 	var front []string
 	if len(tags) > 0 && strings.HasPrefix(tags[0], "#EXT-X-SKIP") {
 		front, tags = tags[:1:1], tags[1:]
@@ -236,9 +236,9 @@ func (l *listing) mapped(s *segment, epoch *uint32, tags []string) []string {
 	if _, marked := slices.BinarySearch(l.marks, s.msn); marked {
 		front = append(front, "#EXT-X-DISCONTINUITY")
 	}
-	if s.epoch != 0 && s.epoch != *epoch {
-		*epoch = s.epoch
-		front = append(front, fmt.Sprintf("#EXT-X-MAP:URI=%q", initName(s.epoch)))
+	if s.init.epoch != 0 && s.init != *init {
+		*init = s.init
+		front = append(front, fmt.Sprintf("#EXT-X-MAP:URI=%q", initName(s.init)))
 	}
 	return append(front, tags...)
 }
@@ -256,18 +256,18 @@ func partTag(msn int64, index int, p part) string {
 
 // tail is what follows the last closed segment: the parts of the open one, what comes next, and how
 // far the other renditions are.
-func (l *listing) tail(epoch uint32, self renditionID, reports []report) []byte {
+func (l *listing) tail(init initID, self renditionID, reports []report) []byte {
 	var out bytes.Buffer
 	write := func(line string) { out.WriteString(line + "\n") }
 	if l.ended {
 		return nil
 	}
 	if l.open != nil {
-		for _, line := range l.mapped(l.open, &epoch, l.segmentTags(l.open, true)) {
+		for _, line := range l.mapped(l.open, &init, l.segmentTags(l.open, true)) {
 			write(line)
 		}
 	}
-	if l.mapHint != 0 && l.mapHint != epoch {
+	if l.mapHint.epoch != 0 && l.mapHint != init {
 		write(fmt.Sprintf("#EXT-X-PRELOAD-HINT:TYPE=MAP,URI=%q", initName(l.mapHint)))
 	}
 	write(fmt.Sprintf("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=%q", partName(l.next())))

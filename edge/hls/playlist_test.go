@@ -35,13 +35,13 @@ func newFeeder(listed int) *feeder {
 func (f *feeder) part(k int64, index int) {
 	k += 900000000
 	if f.window.open == nil || k > f.window.open.msn {
-		if last := f.window.find(f.window.newest()); last != nil && last.epoch != 0 && last.epoch != f.params.Epoch {
+		if last := f.window.find(f.window.newest()); last != nil && last.init.epoch != 0 && last.init.epoch != f.params.Epoch {
 			f.line.mark(k)
 		}
 		f.line.show(k)
 	}
 	at := media.TicksOf(testGrid.start(k), 90000) + int64(index)*18000
-	c := &cut{plan: f.plan, msn: k, index: index, last: index == 9,
+	c := &cut{init: initID{media.Source, f.params.Epoch}, plan: f.plan, msn: k, index: index, last: index == 9,
 		frames: []*frame.Frame{{Ticks: at, Params: f.params, Keyframe: index == 0}}, durations: []int64{18000}}
 	f.window.add(c, []byte("media"))
 }
@@ -200,7 +200,7 @@ func TestDiscontinuity(t *testing.T) {
 	if m := parse(t, text); !m.Segments[1].Discontinuity || m.DiscontinuitySequence != nil {
 		t.Errorf("segment 1 is no discontinuity: %s", text)
 	}
-	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
+	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
 		t.Errorf("the tags of a discontinuity do not stand together before its segment (H8): %s", text)
 	}
 	before := uint64(0)
@@ -475,7 +475,7 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 	for k := int64(101); k < 200; k++ {
 		f.reconfigure()
-		f.window.inits[f.params.Epoch] = []byte("init")
+		f.window.inits = append(f.window.inits, initEntry{initID{epoch: f.params.Epoch}, []byte("init")})
 		f.whole(k)
 	}
 	if n := len(f.window.inits); n > len(f.window.segments)+1 {

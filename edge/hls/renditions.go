@@ -17,12 +17,37 @@ type rendition struct {
 	running bool // the track is being written or was; not only on offer
 }
 
+// idOf names the rendition that a track belongs to; the zero ID while that is not known. Sound is named by its
+// codec: where a publisher returns with another one, the rendition in the old codec is made of it from
+// then on, and players, which can change neither codec nor rendition of sound in mid-play, go on.
+func idOf(t relay.Track) renditionID {
+	switch {
+	case t.ID.Kind == media.Video:
+		return renditionID{t.ID.Format, media.Video}
+	case t.Params == nil:
+		return renditionID{}
+	}
+	return renditionID{media.Format(t.Params.Codec), media.Audio}
+}
+
+// trackOf finds the track that a rendition is made of now: the publisher's own before one made of it. So it is
+// the same on every node.
+func trackOf(stream *relay.Stream, id renditionID) (media.Format, bool) {
+	for _, t := range stream.Tracks() { // the source first
+		if idOf(t) == id {
+			return t.ID.Format, true
+		}
+	}
+	return "", false
+}
+
 // renditions are those that a stream has or offers: all video that stands on the grid, and one audio.
 func (s *Server) renditions(stream *relay.Stream) []rendition {
 	var all []rendition
 	for _, t := range stream.Tracks() {
-		if s.playable(t) {
-			id := renditionID{t.ID.Format, t.ID.Kind}
+		id := idOf(t)
+		known := slices.ContainsFunc(all, func(r rendition) bool { return r.id == id })
+		if s.playable(t) && !known && !left(stream, t) {
 			all = append(all, rendition{id: id, params: t.Params, running: t.Log != nil && t.Log.Params() != nil})
 		}
 	}
@@ -30,30 +55,24 @@ func (s *Server) renditions(stream *relay.Stream) []rendition {
 	return slices.DeleteFunc(all, func(r rendition) bool { return r.id.kind == media.Audio && r.id != audio })
 }
 
-// bestAudio picks AAC, which every player has, before anything else, and what is there before what is
-// on offer.
+// bestAudio picks AAC, which every player has, before anything else.
 func bestAudio(all []rendition) (id renditionID) {
-	best := -1
 	for _, r := range all {
-		if r.id.kind != media.Audio {
-			continue
-		}
-		score := 0
-		if r.params.Codec == media.AAC {
-			score += 2
-		}
-		if r.id.format == media.Source {
-			score++
-		}
-		if score > best {
-			best, id = score, r.id
+		if r.id.kind == media.Audio && (id == renditionID{} || r.params.Codec == media.AAC) {
+			id = r.id
 		}
 	}
 	return id
 }
 
 // Carries tells whether a track can be a rendition, for those who describe streams.
-func (s *Server) Carries(t relay.Track) bool { return s.playable(t) }
+func (s *Server) Carries(t relay.Track) bool {
+	stream, err := s.config.Hub.Stream(t.ID.Stream)
+	return s.playable(t) && !(err == nil && left(stream, t))
+}
+
+// left tells whether a track is of an earlier publisher, and the one that is there now has no such track.
+func left(stream *relay.Stream, t relay.Track) bool { return !t.Live && stream.Live() }
 
 // playable tells whether a track can be a rendition.
 func (s *Server) playable(t relay.Track) bool {

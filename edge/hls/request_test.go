@@ -63,17 +63,17 @@ func FuzzDirectives(f *testing.F) {
 func TestPaths(t *testing.T) {
 	video := renditionID{"720p", media.Video}
 	for path, want := range map[string]resource{
-		"cup/cam1/index.m3u8":             {kind: multivariant, stream: "cup/cam1"},
-		"cam1/index.m3u8":                 {kind: multivariant, stream: "cam1"},
-		"720p-video/index.m3u8":           {kind: multivariant, stream: "720p-video"},
-		"cup/cam1/720p-video/index.m3u8":  {kind: playlist, stream: "cup/cam1", id: video},
-		"a/b/c/d/720p-video/index.m3u8":   {kind: playlist, stream: "a/b/c/d", id: video},
-		"cam1/opus-audio/index.m3u8":      {kind: playlist, stream: "cam1", id: renditionID{"opus", media.Audio}},
-		"cam1/480p-vp8-video/index.m3u8":  {kind: playlist, stream: "cam1", id: renditionID{"480p-vp8", media.Video}},
-		"cam1/720p-video/init-7.mp4":      {kind: initFile, stream: "cam1", id: video, epoch: 7},
-		"cam1/720p-video/12.mp4":          {kind: segmentFile, stream: "cam1", id: video, msn: 12},
-		"cam1/720p-video/12.0.mp4":        {kind: partFile, stream: "cam1", id: video, msn: 12},
-		"cam1/720p-video/900000000.9.mp4": {kind: partFile, stream: "cam1", id: video, msn: 900000000, part: 9},
+		"cup/cam1/index.m3u8":               {kind: multivariant, stream: "cup/cam1"},
+		"cam1/index.m3u8":                   {kind: multivariant, stream: "cam1"},
+		"720p-video/index.m3u8":             {kind: multivariant, stream: "720p-video"},
+		"cup/cam1/720p-video/index.m3u8":    {kind: playlist, stream: "cup/cam1", id: video},
+		"a/b/c/d/720p-video/index.m3u8":     {kind: playlist, stream: "a/b/c/d", id: video},
+		"cam1/opus-audio/index.m3u8":        {kind: playlist, stream: "cam1", id: renditionID{"opus", media.Audio}},
+		"cam1/480p-vp8-video/index.m3u8":    {kind: playlist, stream: "cam1", id: renditionID{"480p-vp8", media.Video}},
+		"cam1/720p-video/init-source-7.mp4": {kind: initFile, stream: "cam1", id: video, init: initID{"source", 7}},
+		"cam1/720p-video/12.mp4":            {kind: segmentFile, stream: "cam1", id: video, msn: 12},
+		"cam1/720p-video/12.0.mp4":          {kind: partFile, stream: "cam1", id: video, msn: 12},
+		"cam1/720p-video/900000000.9.mp4":   {kind: partFile, stream: "cam1", id: video, msn: 900000000, part: 9},
 	} {
 		if got, _ := parsePath(path); got == nil || *got != want {
 			t.Errorf("%q: %+v, want %+v", path, got, want)
@@ -96,13 +96,14 @@ var badPaths = []string{
 	"cam1/720p-video/01.mp4", "cam1/720p-video/1.00.mp4", "cam1/720p-video/+1.mp4", "cam1/720p-video/-1.mp4", "cam1/720p-video/1.mp4.mp4",
 	"cam1/720p-video/1.2.3.mp4", "cam1/720p-video/1.-2.mp4", "cam1/720p-video/.mp4", "cam1/720p-video/1..mp4", "cam1/720p-video/.1.mp4",
 	"cam1/720p-video/18446744073709551616.mp4", "cam1/720p-video/9007199254740993.mp4", "cam1/720p-video/1.9999999.mp4",
-	"cam1/720p-video/init-.mp4", "cam1/720p-video/init-4294967296.mp4", "cam1/720p-video/init--1.mp4", "cam1/720p-video/init-1.1.mp4",
+	"cam1/720p-video/init-.mp4", "cam1/720p-video/init-1.mp4", "cam1/720p-video/init-source-4294967296.mp4", "cam1/720p-video/init--1.mp4",
+	"cam1/720p-video/init-source-1.1.mp4", "cam1/720p-video/init-source-.mp4", "cam1/720p-video/init-source.mp4",
 	"cam1/720p/index.m4", "cam1/720P-video/1.mp4", "cam1/-video/1.mp4", "cam1/720p-data/1.mp4", "cam1/720p-video/1.mp4/", "cam1/é/index.m3u8",
 	strings.Repeat("a", 8<<10), strings.Repeat("a/", 1000) + "index.m3u8", strings.Repeat("a", 65) + "/index.m3u8",
 }
 
 func FuzzPath(f *testing.F) {
-	for _, s := range append([]string{"cup/cam1/720p-video/12.3.mp4", "cup/cam1/index.m3u8", "a/x-audio/init-1.mp4"}, badPaths...) {
+	for _, s := range append([]string{"cup/cam1/720p-video/12.3.mp4", "cup/cam1/index.m3u8", "a/x-audio/init-x-y-1.mp4"}, badPaths...) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -132,7 +133,7 @@ func (r *resource) path() string {
 	}
 	switch r.kind {
 	case initFile:
-		return folder + initName(r.epoch)
+		return folder + initName(r.init)
 	case segmentFile:
 		return folder + segmentName(r.msn)
 	case partFile:

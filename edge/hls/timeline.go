@@ -3,6 +3,7 @@ package hls
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"banyan/relay/media"
 )
@@ -22,6 +23,9 @@ type timeline struct {
 	marks  []int64 // segment numbers, ascending
 	before uint64  // marks that have been forgotten
 	shown  int64   // the newest segment that a rendition has shown
+
+	resumed media.Time // since when pictures have come without a break
+	drawn   media.Time // how far they are
 }
 
 // maxMarks bounds what is remembered; far more than fit into any playlist.
@@ -52,6 +56,27 @@ func (t *timeline) show(k int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.shown = max(t.shown, k)
+}
+
+// draw tells that a rendition shows pictures of some media time.
+func (t *timeline) draw(from, until media.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if from.Sub(t.drawn) >= silence || from.Sub(t.drawn) < -maxGoingBack {
+		t.resumed, t.drawn = from, from
+	}
+	t.drawn = max(t.drawn, until)
+}
+
+// maxGoingBack is how far behind the newest picture of all renditions one may be. What is further back is of
+// a clock that was set.
+const maxGoingBack = time.Minute
+
+// pictures tells since when they have come without a break, and how far they are.
+func (t *timeline) pictures() (since, until media.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.resumed, t.drawn
 }
 
 // within lists the marks from segment first to segment last, and how many came before them:

@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"slices"
 	"time"
 
 	"banyan/relay/media"
@@ -18,7 +19,7 @@ type part struct {
 // does not change, and neither does the prefix of parts of one that is open.
 type segment struct {
 	msn    int64
-	epoch  uint32     // whose init section it needs; zero for a gap
+	init   initID     // what a decoder needs first; zero for a gap
 	date   media.Time // of its first frame; of the grid for a gap
 	parts  []part
 	length time.Duration
@@ -40,15 +41,21 @@ type windowConfig struct {
 type window struct {
 	config   windowConfig
 	grid     grid
-	segments []*segment // ascending, without holes in their numbers
-	open     *segment   // the last of segments while it can grow, else nil
-	inits    map[uint32][]byte
+	segments []*segment  // ascending, without holes in their numbers
+	open     *segment    // the last of segments while it can grow, else nil
+	inits    []initEntry // in the order in which they came
 	bytes    int
 	target   time.Duration // the longest part target so far
 }
 
 func newWindow(g grid, c windowConfig) *window {
-	return &window{config: c, grid: g, inits: map[uint32][]byte{}}
+	return &window{config: c, grid: g}
+}
+
+// initEntry is what a decoder needs before the segments that name it.
+type initEntry struct {
+	id   initID
+	data []byte
 }
 
 // newest is the number of the last segment, whether open or closed; noSegment where there is none.
@@ -86,8 +93,8 @@ func (w *window) add(c *cut, data []byte) bool {
 	for len(s.parts) < c.index {
 		s.parts = append(s.parts, part{length: p.length, gap: true})
 	}
-	if s.epoch == 0 {
-		s.epoch = c.params().Epoch
+	if s.init.epoch == 0 {
+		s.init = c.init
 		if c.index == 0 {
 			s.date = c.frames[0].Time()
 		}
@@ -214,19 +221,29 @@ func (w *window) shed() {
 	}
 }
 
+// shedInits forgets those that came before the one of the oldest segment. One of them may be in use again,
+// after another track has had its turn.
 func (w *window) shedInits() {
-	oldest := uint32(0)
-	for _, s := range w.segments {
-		if s.epoch != 0 {
-			oldest = s.epoch
-			break
+	uses := func(id initID) func(*segment) bool { return func(s *segment) bool { return s.init == id } }
+	first := slices.IndexFunc(w.segments, func(s *segment) bool { return s.init.epoch != 0 })
+	if first < 0 {
+		return
+	}
+	before := true
+	w.inits = slices.DeleteFunc(w.inits, func(i initEntry) bool {
+		before = before && i.id != w.segments[first].init
+		return before && !slices.ContainsFunc(w.segments, uses(i.id))
+	})
+}
+
+// init gives an init section; nil where there is none of that name.
+func (w *window) init(id initID) []byte {
+	for _, i := range w.inits {
+		if i.id == id {
+			return i.data
 		}
 	}
-	for epoch := range w.inits {
-		if epoch < oldest {
-			delete(w.inits, epoch)
-		}
-	}
+	return nil
 }
 
 // reset forgets all segments.

@@ -25,7 +25,7 @@ export class Backoff {
     const ceiling = Math.min(this.limits.mostMs, this.limits.firstMs * 2 ** this.failures);
     // 2^20 times any first wait is past every ceiling; counting on would overflow.
     this.failures = Math.min(this.failures + 1, 20);
-    if (retryAfterMs > 0) {
+    if (retryAfterMs > 0 && retryAfterMs >= ceiling * leastShare) {
       // Spread over the half above the floor; never before what the server asked for.
       return Math.round(retryAfterMs * (1 + leastShare * this.random()));
     }

@@ -87,7 +87,7 @@ export function webrtcDelay(
   jitterBufferMs: number | null,
   decodeMs: number | null,
 ): number | null {
-  if (jitterBufferMs === null) return null;
+  if (!jitterBufferMs) return null; // nothing came out of it
   return Math.round((roundTripMs ?? 0) / 2 + jitterBufferMs + (decodeMs ?? 0));
 }
 
@@ -99,7 +99,7 @@ export function webrtcDelay(
 export function hlsDelay(now: number, playingDate: Date | null, edgeLatencySeconds: number): number | null {
   if (playingDate !== null) {
     const behind = now - playingDate.getTime();
-    if (behind >= 0) return Math.round(behind);
+    if (behind > 0) return Math.round(behind);
   }
   return Number.isFinite(edgeLatencySeconds) && edgeLatencySeconds > 0
     ? Math.round(edgeLatencySeconds * 1000)
@@ -135,7 +135,7 @@ export function jitterTarget(current: number, newFreezes: number, calmMs: number
 /** "180 ms", "0.9 s", "12 s". */
 export function delayLabel(ms: number | null): string {
   if (ms === null) return "–";
-  if (ms < 500) return `${Math.round(ms / 10) * 10} ms`;
+  if (ms < 500) return `${Math.max(10, Math.round(ms / 10) * 10)} ms`;
   return ms < 9950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`;
 }
 

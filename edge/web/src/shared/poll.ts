@@ -2,10 +2,10 @@
 
 import { pause } from "./backoff.ts";
 
-/** Calls `ask` every `everyMs` until the signal aborts; sleeps while the tab is hidden and asks at once when it shows. */
+/** Calls `ask` every `everyMs` (which may change) until the signal aborts; sleeps while the tab is hidden and asks at once when it shows. */
 export async function poll(
   ask: (signal: AbortSignal) => Promise<void>,
-  everyMs: number,
+  everyMs: number | (() => number),
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
@@ -13,7 +13,7 @@ export async function poll(
     if (signal.aborted) return;
     await ask(signal).catch(() => undefined); // `ask` tells its own story; the next round is the remedy
     // A tenth of jitter, so that many viewers' polls drift apart.
-    await pause(everyMs * (0.95 + 0.1 * Math.random()), signal);
+    await pause((typeof everyMs === "number" ? everyMs : everyMs()) * (0.95 + 0.1 * Math.random()), signal);
   }
 }
 

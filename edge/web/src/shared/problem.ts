@@ -112,7 +112,7 @@ export function inWords(
   }
 }
 
-const stale = "It has run out, was taken back, or was made for another server. Ask for a new one.";
+const stale = "This token has run out, was taken back, or was made for another server. Ask for a new one.";
 
 const missing: Record<Purpose, Words> = {
   list: {

@@ -74,8 +74,11 @@ export function Controls({ player, full, statistics, onFullscreen, onStatistics 
 }
 
 function LiveDelay({ player }: { player: Player }) {
-  const playing = player.state.value === "playing";
+  const state = player.state.value;
+  const playing = state === "playing";
   const delay = player.delayMs.value;
+  // Beside words that say the contrary it would only confuse.
+  if (!playing && (state === "error" || player.live.value !== true)) return null;
   return (
     <span class="live-delay">
       <span class={`live ${playing ? "" : "off"}`}>LIVE</span>

@@ -17,6 +17,7 @@ import { Follower } from "./follow.ts";
 import { measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
+import { carried, type Renditions } from "./renewal.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
@@ -255,6 +256,10 @@ class HlsPlayback implements Playback {
     });
   }
 
+  renditions(): Renditions {
+    return carried(this.hls.levels, this.root, this.hls.audioTracks.length > 0);
+  }
+
   private follow(): void {
     const { hls } = this;
     const { video } = this.options;
@@ -386,6 +391,10 @@ class NativePlayback implements Playback {
   close(): void {
     this.video.removeAttribute("src");
     this.video.load();
+  }
+
+  renditions(): null {
+    return null; // the element keeps them to itself
   }
 
   sample(): Promise<Sample> {

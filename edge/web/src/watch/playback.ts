@@ -3,6 +3,7 @@
 import type { Transport } from "../shared/formats.ts";
 import type { Counters, Rates } from "../shared/delay.ts";
 import type { Failure } from "./failure.ts";
+import type { Renditions } from "./renewal.ts";
 
 export interface Sample {
   /** Grows while media flows: decoded frames, or packets of a stream with sound only. */
@@ -30,6 +31,8 @@ export interface Playback {
   /** Plays another format, or "auto". Resolves to false if that takes a new try. */
   select(format: string): Promise<boolean>;
   sample(): Promise<Sample>;
+  /** What it can play without a new try, where it was told that when it began; null for a session that adapts. */
+  renditions(): Renditions | null;
   /** Returns to the live edge, after a pause. */
   toLive(): void;
   close(): void;

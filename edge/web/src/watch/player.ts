@@ -19,6 +19,7 @@ import { formatBySize } from "./levels.ts";
 import type { Playback, Sample } from "./playback.ts";
 import { afterFailure, away, firstTransport, type Notice, type Step } from "./policy.ts";
 import { webrtcWorks } from "./probe.ts";
+import { offered, Renewal } from "./renewal.ts";
 import { Sound } from "./sound.ts";
 import { Watchdog, type WatchdogLimits } from "./watchdog.ts";
 import { openWebrtc } from "./webrtc.ts";
@@ -34,6 +35,8 @@ export interface Wish {
 
 const sampleMs = 250;
 const pollMs = 2500;
+/** For who has waited for a minute. */
+const lazyPollMs = 5000;
 
 const patience: Record<Transport, WatchdogLimits> = {
   webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
@@ -71,6 +74,7 @@ export class Player {
 
   private readonly able = browserAbilities();
   private readonly backoff = new Backoff();
+  private readonly renewal = new Renewal();
   private readonly stopping = new AbortController();
   /** Aborted to end the loop's current turn. */
   private turn = new AbortController();
@@ -83,6 +87,8 @@ export class Player {
   private framesBefore = 0;
   /** The person paused: a new session must not start by itself. */
   private held = false;
+  /** When the API last did not say that nobody publishes. */
+  private liveAt = performance.now();
   private running: Promise<unknown> | null = null;
 
   constructor(
@@ -98,7 +104,7 @@ export class Player {
 
   start(): void {
     this.running ??= Promise.all([
-      poll((signal) => this.refresh(signal), pollMs, this.stopping.signal),
+      poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
       this.run(),
     ]);
   }
@@ -247,6 +253,15 @@ export class Player {
       if (playback.soundOnly && this.pictureByHls()) {
         return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
       }
+      const renditions = playback.renditions();
+      if (
+        renditions !== null &&
+        this.live.value === true &&
+        this.renewal.due(now, renditions, offered(this.info.value?.formats ?? [], this.able))
+      ) {
+        this.next = playback.transport;
+        return null;
+      }
       if (this.shouldReturn(playback, now - since) && (await this.webrtcIsBack(signal))) {
         this.next = "webrtc";
         return null;
@@ -318,6 +333,12 @@ export class Player {
       { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
       signal,
     );
+  }
+
+  private pollEvery(): number {
+    const now = performance.now();
+    if (this.live.value !== false) this.liveAt = now;
+    return now - this.liveAt > 60_000 ? lazyPollMs : pollMs;
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {

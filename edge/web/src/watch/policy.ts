@@ -77,12 +77,8 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
 
   switch (failure.cause) {
     case "not-live":
+    case "unknown": // the server forgets names that nobody publishes under
       return absent;
-    case "unknown":
-      return same("waiting", "live", {
-        title: "Nothing here yet",
-        detail: failure.detail || "No stream of this name. This page starts by itself when there is one.",
-      });
     case "unauthorized":
       return same("error", "never", {
         ...inWords({ status: failure.status ?? 401, title: "", detail: "" }, "watch", situation.token),

@@ -55,6 +55,10 @@ class WebrtcPlayback implements Playback {
     // WebRTC has no past: playing on is playing live.
   }
 
+  renditions(): null {
+    return null;
+  }
+
   close(): void {
     this.session.close();
     this.video.srcObject = null;

@@ -1,0 +1,68 @@
+/**
+ * When to open HLS anew. A player reads the multivariant playlist once, so what
+ * a publisher brings back with him (sound, a larger picture, another codec)
+ * does not come to those who watch already. The API tells what there is now.
+ */
+
+import type { Format } from "../shared/api.ts";
+import { type Abilities, videoFormats } from "../shared/formats.ts";
+import { formatOfLevel, type Level } from "./levels.ts";
+
+/** Renditions by name and codec, such as `720p h264`, and `sound`. */
+export type Renditions = ReadonlySet<string>;
+
+const sound = "sound";
+
+/** What the server offers by HLS to this browser now. */
+export function offered(formats: readonly Format[], able: Abilities): Renditions {
+  const videos = videoFormats(formats, "hls", able).map(({ name, codec }) => `${name} ${codec.toLowerCase()}`);
+  const heard = formats.some(({ kind, hls, codec }) => kind === "audio" && hls && able.hls.has(codec.toLowerCase()));
+  return new Set(heard ? [...videos, sound] : videos);
+}
+
+const codecOf: Record<string, string> = {
+  avc1: "h264",
+  avc3: "h264",
+  hvc1: "h265",
+  hev1: "h265",
+  av01: "av1",
+  vp09: "vp9",
+};
+
+/** What the playlist had when it was read. */
+export function carried(
+  levels: readonly (Level & { videoCodec?: string | undefined; audioCodec?: string | undefined })[],
+  root: string,
+  withSound: boolean,
+): Renditions {
+  const videos = levels.flatMap((level) => {
+    const name = formatOfLevel(level, root);
+    const codec = (level.videoCodec ?? "").replace(/\..*/, "");
+    return name === "" ? [] : [`${name} ${codecOf[codec] ?? codec}`];
+  });
+  return new Set(withSound || levels.some(({ audioCodec }) => audioCodec) ? [...videos, sound] : videos);
+}
+
+/** What is new is waited for by someone; but it has to stay for so long, as a publisher's tracks come one by one. */
+const gainedMs = 1500;
+/** What is gone disturbs nobody at once, and may be back in a moment. */
+const lostMs = 8000;
+
+/** Decides from what was carried and is offered, asked every now and then. */
+export class Renewal {
+  private since = 0;
+  private last = "";
+  private done = "";
+
+  /** Whether to open anew. Once for each offer: one that cannot be had as it is told would be tried for ever. */
+  due(now: number, had: Renditions, has: Renditions): boolean {
+    const offer = [...has].sort().join();
+    if (offer !== this.last) [this.last, this.since] = [offer, now];
+    if (has.size === 0 || had.size === 0 || offer === this.done) return false;
+    const gained = [...has].some((name) => !had.has(name));
+    const lost = [...had].some((name) => !has.has(name));
+    if (!(gained && now - this.since >= gainedMs) && !(lost && now - this.since >= lostMs)) return false;
+    this.done = offer;
+    return true;
+  }
+}
