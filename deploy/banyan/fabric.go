@@ -65,7 +65,7 @@ func (n *node) buildFabric() error {
 // self is what the cluster is told of this node.
 func (n *node) self() (tree.Node, error) {
 	c := &n.cfg
-	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: c.HTTP.URL, Formats: n.formats()}
+	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, Formats: n.formats()}
 	for _, role := range n.roles() {
 		self.Roles = append(self.Roles, tree.Role(role))
 	}
@@ -77,7 +77,7 @@ func (n *node) self() (tree.Node, error) {
 	if err != nil {
 		return self, fmt.Errorf("link.addr: write an IP address, not the name %q", host)
 	}
-	self.Link = netip.AddrPortFrom(addr, 0)
+	self.Link, self.HTTP = netip.AddrPortFrom(addr, 0), n.publicURL(addr)
 	return self, nil
 }
 
