@@ -85,8 +85,8 @@ type ForwarderConfig struct {
 //	(keyframes, parameter sets) -> numbering (offsets) -> log.Writer
 //
 // A lost packet leaves a hole in the log, a late one fills it. Packets left out on purpose close up.
-// Video begins with the first keyframe that can be decoded. Each keyframe of H.264 and H.265 has one
-// packet of parameter sets in front, also if the publisher sent those only once. New parameters and
+// Video begins with the first keyframe that can be decoded. Each keyframe of H.264 and H.265 has all
+// parameter sets in front, also if the publisher sent those only once. New parameters and
 // timestamps that leap begin a new epoch; so does a publisher that turns out to send frames out of
 // display order.
 //
@@ -262,8 +262,8 @@ func (f *Forwarder) write(p Packet, ticks int64, info frame.Info) {
 		out.Flags = media.Keyframe
 		f.stats.Keyframes++
 	}
-	if info.Insert != nil {
-		out.Offset, out.Payload = f.numbering.insert(p.Sequence), info.Insert
+	for _, payload := range info.Insert {
+		out.Offset, out.Payload = f.numbering.insert(p.Sequence), payload
 		if !f.put(out) {
 			return
 		}

@@ -277,6 +277,7 @@ func TestServeAnswersAndStops(t *testing.T) {
 		{"http", "/hls/cup/cam1/index.m3u8", 404, `"status":404`},
 		{"admin", "/healthz", 200, "ok"},
 		{"admin", "/metrics", 200, "banyan_build_info"},
+		{"admin", "/metrics", 200, "banyan_rtsp_pull_failures_total 0"},
 		{"admin", "/debug/pprof/", 200, "goroutine"},
 		{"admin", "/debug/pprof/cmdline", 404, ""}, // arguments may hold secrets
 	} {
@@ -351,17 +352,42 @@ func TestDrainingShowsOnThePublicDoor(t *testing.T) {
 	}
 }
 
-func TestATakenRTPPortStopsTheStart(t *testing.T) {
-	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// An odd port is no mistake of the machine, so doctor says of it what serve does.
+func TestAnOddRTPPortIsRefusedByAllCommands(t *testing.T) {
+	for _, command := range []string{"serve", "doctor"} {
+		_, err := banyan(t, command, "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--admin.addr=", "--rtc.addr=127.0.0.1:0",
+			"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr=127.0.0.1:38001")
+		if err == nil || !strings.Contains(err.Error(), "rtsp.udp_addr") || !strings.Contains(err.Error(), "odd") {
+			t.Errorf("%s: got %v, want an error with the key", command, err)
+		}
 	}
+}
+
+func TestATakenRTPPortStopsTheStart(t *testing.T) {
+	taken := takeEvenPort(t)
 	defer taken.Close()
-	_, err = banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--admin.addr=", "--rtc.addr=127.0.0.1:0",
+	_, err := banyan(t, "serve", "--data.dir", t.TempDir(), "--http.addr=127.0.0.1:0", "--admin.addr=", "--rtc.addr=127.0.0.1:0",
 		"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr", taken.LocalAddr().String())
 	if err == nil || !strings.Contains(err.Error(), "rtsp.udp_addr") || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %v, want an error with the key", err)
 	}
+}
+
+// takeEvenPort opens a port of UDP that the configuration would take for RTP.
+func takeEvenPort(t *testing.T) net.PacketConn {
+	t.Helper()
+	for range 100 {
+		taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken.LocalAddr().(*net.UDPAddr).Port%2 == 0 {
+			return taken
+		}
+		taken.Close()
+	}
+	t.Fatal("the system gives no even port")
+	return nil
 }
 
 func TestATakenPortStopsTheStartWithItsKey(t *testing.T) {

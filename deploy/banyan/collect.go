@@ -37,6 +37,8 @@ var (
 	rtspRefused     = describe("rtsp_refused_total", "RTSP connections and requests refused.", "reason")
 	rtspUndecodable = describe("rtsp_undecodable_total", "RTP packets of RTSP publishers that made no frame.")
 	rtspSkipped     = describe("rtsp_skipped_total", "Times that a slow RTSP player skipped to a keyframe.")
+
+	rtspPullFailures = describe("rtsp_pull_failures_total", "Times that a pulled camera ended or did not begin to deliver.")
 )
 
 // Describe sends nothing: which series exist follows from the streams. The registry then checks each scrape.
@@ -88,4 +90,5 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(rtspRefused, stats.RefusedAuth, "credentials")
 	counter(rtspUndecodable, stats.Undecodable)
 	counter(rtspSkipped, stats.Skipped)
+	counter(rtspPullFailures, stats.PullFailures)
 }

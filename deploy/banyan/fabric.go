@@ -45,7 +45,12 @@ func (n *node) buildFabric() error {
 	}
 	n.parts.fabric = f
 	self.Link = netip.AddrPortFrom(self.Link.Addr(), f.link.Addr().Port())
+	allow, err := networks(c.Cluster.Allow)
+	if err != nil {
+		return err
+	}
 	f.cluster, err = cluster.New(cluster.Config{
+		Allow: allow, ProbeInterval: c.Cluster.Probe,
 		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: [][]byte{[]byte(c.Cluster.Key)},
 		Metrics: n.metrics, Logger: n.log,
 	})
@@ -60,6 +65,17 @@ func (n *node) buildFabric() error {
 	}
 	n.parts.hub.AddSupplier(f.replica)
 	return nil
+}
+
+func networks(texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("cluster.allow: %w", err)
+		}
+		list = append(list, network)
+	}
+	return list, nil
 }
 
 // self is what the cluster is told of this node.

@@ -24,6 +24,7 @@ import (
 var checks = map[string]func(value reflect.Value, argument string) error{
 	"text":    func(v reflect.Value, _ string) error { return checkText(v.String()) },
 	"addr":    func(v reflect.Value, _ string) error { return checkAddr(v.String()) },
+	"even":    func(v reflect.Value, _ string) error { return checkEven(v.String()) },
 	"label":   func(v reflect.Value, _ string) error { return checkLabel(v.String()) },
 	"ip":      func(v reflect.Value, _ string) error { return checkIP(v.String()) },
 	"network": func(v reflect.Value, _ string) error { return checkNetwork(v.String()) },
@@ -76,6 +77,22 @@ func checkAddr(s string) error {
 		return fmt.Errorf("%.80q has no good host: write an IP address, a name, or :%s for all interfaces", s, port)
 	}
 	return nil
+}
+
+// checkEven wants an address, which checkAddr has looked at, to have an even port: that of RTP, as RTCP takes the
+// odd one after it (RFC 3550, section 11).
+func checkEven(addr string) error {
+	host, text, _ := net.SplitHostPort(addr)
+	port, _ := strconv.Atoi(text)
+	if port%2 == 0 {
+		return nil
+	}
+	even := port + 1
+	if even > 65535 {
+		even = port - 1
+	}
+	return fmt.Errorf("port %d is odd: write an even one, such as %q, as RTCP takes the one after it",
+		port, net.JoinHostPort(host, strconv.Itoa(even)))
 }
 
 // maxLabel is the most characters in the name of a node or region; they go into gossip and metrics.

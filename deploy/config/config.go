@@ -57,7 +57,7 @@ type Config struct {
 
 	RTSP struct {
 		Addr    string `key:"addr" default:":8554" check:"addr,optional" doc:"Address for RTSP. Empty: off."`
-		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
+		UDPAddr string `key:"udp_addr" default:":8000" check:"addr,even,optional" doc:"Address for RTP over UDP of RTSP sessions: an even port, RTCP takes the next one. Port 0: any free pair. Empty: TCP only."`
 		TLS     struct {
 			Addr string `key:"addr" default:"" check:"addr,optional" doc:"Address for the same over TLS (rtsps://), with the certificate of http.tls. Media is interleaved, there is no UDP. Empty: off."`
 		} `key:"tls"`
@@ -102,10 +102,12 @@ type Config struct {
 	} `key:"transcoder"`
 
 	Cluster struct {
-		Addr      string   `key:"addr" default:":7946" check:"addr" doc:"Address for the gossip of nodes, UDP and TCP. It is opened where cluster.key or cluster.join is set: a node without both stands alone."`
-		Join      []string `key:"join" default:"[]" check:"addr" doc:"Addresses of nodes of the cluster, such as 10.0.0.1:7946. One that is up is enough."`
-		Key       string   `key:"key" default:"" check:"secret" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty."`
-		Advertise string   `key:"advertise" default:"" check:"ip,optional" doc:"IP address at which other nodes reach this one. Empty: found out."`
+		Addr      string        `key:"addr" default:":7946" check:"addr" doc:"Address for the gossip of nodes, UDP and TCP. It is opened where cluster.key or cluster.join is set: a node without both stands alone."`
+		Join      []string      `key:"join" default:"[]" check:"addr" doc:"Addresses of nodes of the cluster, such as 10.0.0.1:7946. One that is up is enough."`
+		Key       string        `key:"key" default:"" check:"secret" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty."`
+		Probe     time.Duration `key:"probe" default:"200ms" check:"from=50ms,to=10s" doc:"How often nodes check each other: a dead one is noticed within about five times that. It must be more than the longest round trip between any two nodes."`
+		Allow     []string      `key:"allow" default:"[]" check:"network" doc:"Networks that gossip is taken from, such as 10.0.0.0/8. Empty: all."`
+		Advertise string        `key:"advertise" default:"" check:"ip,optional" doc:"IP address at which other nodes reach this one. Empty: found out."`
 	} `key:"cluster"`
 
 	Link struct {

@@ -154,6 +154,8 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"rule without formats", "ladder: {streams: [{match: '*'}]}", "", nil, []string{"ladder.streams", "formats"}},
 		{"rule with unknown member", "ladder: {streams: [{match: '*', format: [source]}]}", "", nil, []string{"ladder.streams", "format", "formats"}},
 		{"broken list", "", "", map[string]string{"ladder.streams": "[{match"}, []string{"ladder.streams", "[a, b]"}},
+		{"odd port for RTP", "rtsp: {udp_addr: '127.0.0.1:38001'}", "", nil, []string{"rtsp.udp_addr", "odd", "38002"}},
+		{"last port for RTP", "", "BANYAN_RTSP_UDP_ADDR=:65535", nil, []string{"rtsp.udp_addr", "odd", "65534"}},
 		{"RTSPS without certificate", "rtsp: {tls: {addr: ':8322'}}", "", nil, []string{"rtsp.tls.addr", "http.tls.cert"}},
 		{"user without password", "rtsp: {users: [{user: a, play: ['*']}]}", "", nil, []string{"rtsp.users", "item 1", "password"}},
 		{"user without name", "rtsp: {users: [{password: tiny-secret, play: ['*']}]}", "", nil, []string{"rtsp.users", "user", "name"}},

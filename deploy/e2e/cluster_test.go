@@ -61,7 +61,9 @@ func TestThreeTiers(t *testing.T) {
 	if !slices.Contains([]string{"relay1", "relay2"}, parent) {
 		t.Fatalf("the edge has the picture from %q, want one of the relays", parent)
 	}
-	posts := func() float64 { return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`) }
+	posts := func() float64 {
+		return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`)
+	}
 	sessions := posts()
 	hls.WatchBreaks()
 	webrtc.WatchGaps()

@@ -11,6 +11,7 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h265"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 
+	"banyan/relay/frame"
 	"banyan/relay/media"
 )
 
@@ -38,10 +39,10 @@ func codecString(p *media.Params) string {
 	return ""
 }
 
-// h264String is avc1.PPCCLL (RFC 6381 section 3.3): profile, constraints and level as in the SPS.
+// h264String is avc1.PPCCLL (RFC 6381 section 3.3): profile, constraints and level as in the SPS in use.
 func h264String(p *media.Params) string {
-	if len(p.Sets) > 0 && len(p.Sets[0]) >= 4 {
-		return "avc1." + hex.EncodeToString(p.Sets[0][1:4])
+	if sps := frame.SetsOf(p).SPS; len(sps) > 0 && len(sps[0]) >= 4 {
+		return "avc1." + hex.EncodeToString(sps[0][1:4])
 	}
 	return fmt.Sprintf("avc1.6400%02x", h264Level(p)) // High profile
 }
@@ -68,7 +69,8 @@ func h264Level(p *media.Params) int {
 // h265String is as ISO/IEC 14496-15 annex E.3 has it.
 func h265String(p *media.Params) string {
 	var sps h265.SPS
-	if len(p.Sets) < 2 || sps.Unmarshal(p.Sets[1]) != nil {
+	all := frame.SetsOf(p).SPS
+	if len(all) == 0 || sps.Unmarshal(all[0]) != nil {
 		return "hvc1.1.6.L123.b0" // Main profile, level 4.1
 	}
 	ptl := &sps.ProfileTierLevel
@@ -84,7 +86,7 @@ func h265String(p *media.Params) string {
 		tier = "H"
 	}
 	text := fmt.Sprintf("hvc1.%s%d.%x.%s%d", space, ptl.GeneralProfileIdc, compatibility, tier, ptl.GeneralLevelIdc)
-	return text + constraints(p.Sets[1])
+	return text + constraints(all[0])
 }
 
 // constraints are the six bytes of constraint flags, each after a dot; trailing zeros are left out. They

@@ -37,24 +37,24 @@ func initSection(f *frame.Frame) ([]byte, error) {
 	if err := section.Marshal(&out); err != nil {
 		return nil, fmt.Errorf("write an init section for %s: %w", f.Params.Codec, err)
 	}
-	return out.Bytes(), nil
+	return withAllSets(out.Bytes(), f.Params)
 }
 
 var errNoSets = errors.New("the track's parameter sets are missing")
 
 func sampleEntry(f *frame.Frame) (codecs.Codec, error) {
 	p := f.Params
-	need := map[media.Codec]int{media.H264: 2, media.H265: 3, media.AV1: 1, media.AAC: 1}[p.Codec]
-	if len(p.Sets) < need {
+	sets := frame.SetsOf(p)
+	if !complete(p, &sets) {
 		return nil, errNoSets
 	}
 	switch p.Codec {
 	case media.H264:
-		return &codecs.H264{SPS: p.Sets[0], PPS: p.Sets[1]}, nil
+		return &codecs.H264{SPS: sets.SPS[0], PPS: sets.PPS[0]}, nil
 	case media.H265:
-		return &codecs.H265{VPS: p.Sets[0], SPS: p.Sets[1], PPS: p.Sets[2]}, nil
+		return &codecs.H265{VPS: sets.VPS[0], SPS: sets.SPS[0], PPS: sets.PPS[0]}, nil
 	case media.AV1:
-		return &codecs.AV1{SequenceHeader: p.Sets[0]}, nil
+		return &codecs.AV1{SequenceHeader: sets.SPS[0]}, nil
 	case media.VP9:
 		var h vp9.Header
 		if err := h.Unmarshal(f.Units[0]); err != nil {
@@ -69,6 +69,21 @@ func sampleEntry(f *frame.Frame) (codecs.Codec, error) {
 		return &codecs.Opus{ChannelCount: max(1, p.Channels)}, nil
 	}
 	return nil, fmt.Errorf("there is no mapping for %q", p.Codec)
+}
+
+// complete tells whether there is a parameter set of each kind that the codec has.
+func complete(p *media.Params, sets *frame.Sets) bool {
+	switch p.Codec {
+	case media.H264:
+		return len(sets.SPS) > 0 && len(sets.PPS) > 0
+	case media.H265:
+		return len(sets.VPS) > 0 && len(sets.SPS) > 0 && len(sets.PPS) > 0
+	case media.AV1:
+		return len(sets.SPS) > 0
+	case media.AAC:
+		return len(p.Sets) > 0
+	}
+	return true
 }
 
 // fragment makes the moof and mdat of a part.

@@ -79,16 +79,23 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// boundedConn is a connection that, until media flows, must complete messages in time and in few bytes, however
+// boundedConn is a connection that, while no media flows, must complete messages in time and in few bytes, however
 // slowly or quickly they trickle in.
 type boundedConn struct {
 	net.Conn
-	timeout time.Duration
+	timeout atomic.Int64 // for a message, in nanoseconds
 
 	flowing atomic.Bool
 	ended   atomic.Bool  // the peer closed, or its time ran out
 	since   atomic.Int64 // when the last message was complete, Unix nanoseconds
 	bytes   atomic.Int64 // read since
+}
+
+func newBoundedConn(conn net.Conn, timeout time.Duration) *boundedConn {
+	c := &boundedConn{Conn: conn}
+	c.timeout.Store(int64(timeout))
+	c.completed()
+	return c
 }
 
 var errTooMuch = errors.New("too many bytes came without a whole request among them")
@@ -106,12 +113,19 @@ func (c *boundedConn) flow() {
 	_ = c.Conn.SetReadDeadline(time.Time{}) // it fails on a connection that has ended, which the next read tells
 }
 
+// hold puts the bounds on requests back, with another time for the next: no media flows now. It is called while a
+// request is answered.
+func (c *boundedConn) hold(timeout time.Duration) {
+	c.timeout.Store(int64(timeout))
+	c.flowing.Store(false)
+}
+
 // Read keeps to the deadline of the request, which gortsplib knows nothing of.
 func (c *boundedConn) Read(p []byte) (int, error) {
 	if c.flowing.Load() {
 		return c.Conn.Read(p)
 	}
-	if err := c.Conn.SetReadDeadline(time.Unix(0, c.since.Load()).Add(c.timeout)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Unix(0, c.since.Load()).Add(time.Duration(c.timeout.Load()))); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
@@ -141,9 +155,9 @@ type serverConn struct {
 }
 
 func newServerConn(conn net.Conn, secure bool, timeout time.Duration, leave func()) *serverConn {
-	c := &serverConn{boundedConn: &boundedConn{Conn: conn, timeout: timeout}, secure: secure, leave: sync.OnceFunc(leave)}
+	c := &serverConn{boundedConn: newBoundedConn(conn, timeout), secure: secure, leave: sync.OnceFunc(leave)}
 	c.requests = newRequestReader(c.boundedConn, c.flowing.Load, c.refuse)
-	c.completed()
+	c.requests.dropped = c.completed
 	return c
 }
 
@@ -166,7 +180,11 @@ func (c *serverConn) decrypt(first int, keys *mediaKeys) {
 func (c *serverConn) Close() error {
 	c.leave()
 	if c.bytes.Load() > 0 && !c.flowing.Load() && !c.ended.Load() && c.requests.refused.Load() == 0 {
-		_ = c.refuse(refusal{status: base.StatusBadRequest, reason: noRequest, final: true})
+		r := refusal{status: base.StatusBadRequest, reason: noRequest, final: true}
+		if cseq := c.requests.cseq.Load(); cseq != nil {
+			r.cseq = *cseq
+		}
+		_ = c.refuse(r)
 	}
 	return c.Conn.Close()
 }

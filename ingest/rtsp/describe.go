@@ -2,6 +2,7 @@ package rtsp
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 
 	"banyan/relay"
+	"banyan/relay/frame"
 	"banyan/relay/media"
 )
 
@@ -166,17 +168,9 @@ func describe(p *media.Params) (*description.Media, uint8, error) {
 	var f format.Format
 	switch p.Codec {
 	case media.H264:
-		h := &format.H264{PayloadTyp: videoType, PacketizationMode: 1}
-		if len(p.Sets) == 2 {
-			h.SPS, h.PPS = p.Sets[0], p.Sets[1]
-		}
-		f = h
+		f = h264Format(p, videoType)
 	case media.H265:
-		h := &format.H265{PayloadTyp: videoType}
-		if len(p.Sets) == 3 {
-			h.VPS, h.SPS, h.PPS = p.Sets[0], p.Sets[1], p.Sets[2]
-		}
-		f = h
+		f = h265Format(p, videoType)
 	case media.VP8:
 		f = &format.VP8{PayloadTyp: videoType}
 	case media.VP9:
@@ -201,6 +195,44 @@ func describe(p *media.Params) (*description.Media, uint8, error) {
 	}
 	m.Formats = []format.Format{f}
 	return m, f.PayloadType(), nil
+}
+
+// manySets is H.264 with more than one SPS or PPS, which the library's description has no place for.
+type manySets struct {
+	*format.H264
+	more [][]byte // beside its SPS and PPS
+}
+
+// FMTP lists all sets (RFC 6184, section 8.1), first the pair in use: there are players that read no further.
+func (m *manySets) FMTP() map[string]string {
+	parameters := m.H264.FMTP()
+	for _, set := range m.more {
+		parameters["sprop-parameter-sets"] += "," + base64.StdEncoding.EncodeToString(set)
+	}
+	return parameters
+}
+
+func h264Format(p *media.Params, payloadType uint8) format.Format {
+	h := &format.H264{PayloadTyp: payloadType, PacketizationMode: 1}
+	sets := frame.SetsOf(p)
+	if len(sets.SPS) == 0 || len(sets.PPS) == 0 {
+		return h
+	}
+	h.SPS, h.PPS = sets.SPS[0], sets.PPS[0]
+	if more := slices.Concat(sets.SPS[1:], sets.PPS[1:]); len(more) > 0 {
+		return &manySets{h, more}
+	}
+	return h
+}
+
+// h265Format describes one set of each kind, that of the SPS in use. RFC 7798, section 7.1, allows for lists, but players
+// made with gortsplib refuse the whole description for them; and all sets come in band before every keyframe.
+func h265Format(p *media.Params, payloadType uint8) format.Format {
+	h := &format.H265{PayloadTyp: payloadType}
+	if sets := frame.SetsOf(p); len(sets.VPS) > 0 && len(sets.SPS) > 0 && len(sets.PPS) > 0 {
+		h.VPS, h.SPS, h.PPS = sets.VPS[0], sets.SPS[0], sets.PPS[0]
+	}
+	return h
 }
 
 // g711 uses the static payload types where they fit: some players know no others.

@@ -7,7 +7,9 @@
 // A listener admits connections within the quota and ends their TLS. What a connection sends goes by a
 // requestReader before gortsplib sees it: requests that can be answered and interleaved frames pass,
 // others are answered there, with 501 for a method and 505 for a version that is not spoken. So all of
-// it is the same with TLS and without.
+// it is the same with TLS and without. A request that does not fit its connection's session, or that
+// gortsplib could not read, is refused with a sentence by the handler, which shows gortsplib another in
+// its place; the connection goes on.
 //
 // # Publishing
 //
@@ -72,7 +74,10 @@
 // # Bounds
 //
 // Connections are bounded in total and per address; a connection must complete its handshake, and a
-// request every 20 seconds until media flows. A request has at most 64 headers in 8 KiB, of 2 KiB each,
+// request every 20 seconds until it has a session. Then SETUP tells the time-out, 60 s: a session in
+// which no media flows, before PLAY or RECORD and after PAUSE, ends with its connection when for so
+// long neither a request nor an interleaved frame came. Over UDP, a player's reports count while it
+// plays, and not while it pauses. A request has at most 64 headers in 8 KiB, of 2 KiB each,
 // and 128 KiB of body; one is answered at a time. A description has at most 16 tracks. One session per
 // connection, which ends with it, and which no other connection can use, whatever ids it knows. UDP goes
 // only to the address that asked, and to no well-known port, and is taken from the ports that were agreed

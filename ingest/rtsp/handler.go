@@ -41,6 +41,13 @@ type client struct {
 	request *base.Request // being answered
 	session session       // nil before ANNOUNCE or SETUP, and after its end
 	own     *gortsplib.ServerSession
+	id      string // of own; empty before its first SETUP
+	// The first of the two interleaved channels of each track.
+	channels []int
+
+	verdict *verdict // on the request that is being answered; nil where gortsplib answers it
+	target  target   // what a SETUP that is being answered asks for
+	grant   grant    // by which an ANNOUNCE or SETUP that is being answered may do so
 
 	described *base.URL // what the newest DESCRIBE was about; nil before the first
 
@@ -94,11 +101,10 @@ func (h *handler) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 	}
 }
 
-// OnRequest notes what is being answered.
+// OnRequest notes what is being answered, and keeps from gortsplib what is to be refused.
 func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	c := clientOf(conn)
 	c.conn.completed()
-	c.request = req
 	if transport := req.Header["Transport"]; len(transport) > 0 {
 		req.Header["Transport"] = withoutSource(transport, "")
 	}
@@ -109,51 +115,76 @@ func (h *handler) OnRequest(conn *gortsplib.ServerConn, req *base.Request) {
 	case req.Method == base.Setup && c.phase != announced && c.described != nil:
 		req.URL = restoreQuery(req.URL, c.described)
 	}
-	if c.own == nil && len(req.Header["Session"]) > 0 {
-		// A session belongs to the connection that made it; its id alone opens nothing. gortsplib
-		// would let any connection from the same address use it.
-		req.Header["Session"] = base.HeaderValue{"not-yours"}
+	asked := *req
+	c.request = &asked
+	if c.verdict = h.screen(c, req); c.verdict != nil {
+		divert(req)
 	}
 }
 
-// OnResponse corrects what gortsplib answers, and lets media flow once the answer to PLAY is known.
+// OnResponse completes what gortsplib answers, and lets media flow once the answer to PLAY is known.
 func (h *handler) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	c := clientOf(conn)
 	res.Header["Server"] = base.HeaderValue{"banyan"}
-	refused := res.StatusCode == base.StatusBadRequest || res.StatusCode == base.StatusNotImplemented
-	if refused && !c.phase.allows(c.request.Method) && len(c.request.Header["CSeq"]) == 1 {
-		res.StatusCode, res.StatusMessage = base.StatusMethodNotValidInThisState, ""
+	if cseq := c.request.Header["CSeq"]; len(cseq) == 1 {
+		res.Header["CSeq"] = cseq
+	} else {
+		delete(res.Header, "CSeq")
 	}
-	if res.StatusCode == base.StatusUnsupportedTransport && len(res.Body) == 0 {
-		h.explainTransports(res)
+	if c.own == nil {
+		delete(res.Header, "Session") // gortsplib has made one for a SETUP that was refused
 	}
 	switch {
+	case c.verdict != nil:
 	case res.StatusCode != base.StatusOK:
+		h.explain(c, res)
+	case c.request.Method == base.Setup:
+		h.completeSetup(c, res)
 	case c.request.Method == base.Play:
 		if p, ok := c.session.(*player); ok {
 			p.start(res, c.request.URL)
 		}
 	case c.request.Method == base.Teardown:
-		c.phase, c.session, c.own = idle, nil, nil
-		c.conn.flowing.Store(false)
+		c.phase, c.session, c.own, c.id, c.channels = idle, nil, nil, "", nil
+		c.conn.hold(h.config.RequestTimeout)
+		c.conn.requests.late.Store(true)
 		c.conn.requests.encrypted.Store(nil)
-	case c.keys != nil:
-		if err := c.answerSRTP(res); err != nil {
+	}
+}
+
+// explain puts a sentence into a refusal of gortsplib's own. It closes the connection over what it refuses.
+func (h *handler) explain(c *client, res *base.Response) {
+	if len(res.Body) > 0 {
+		return
+	}
+	explained := h.reject(c, pathOf(c.request), res.StatusCode, errors.New("the request does not fit the session"))
+	res.StatusMessage, res.Body = explained.StatusMessage, explained.Body
+	res.Header["Content-Type"] = explained.Header["Content-Type"]
+}
+
+// completeSetup notes what the session is called and which channels it has, says how long it may be silent, and puts
+// in the keys of SRTP.
+func (h *handler) completeSetup(c *client, res *base.Response) {
+	var session headers.Session
+	var transport headers.Transport
+	if err := errors.Join(session.Unmarshal(res.Header["Session"]), transport.Unmarshal(res.Header["Transport"])); err != nil {
+		h.config.Logger.Error("the answer to SETUP cannot be read", "peer", c.peer, "cause", err)
+		return
+	}
+	c.id = session.Session
+	c.conn.hold(h.config.SessionTimeout)
+	timeout := uint(max(h.config.SessionTimeout/time.Second, 1))
+	session.Timeout = &timeout
+	res.Header["Session"] = session.Marshal()
+	if transport.InterleavedIDs != nil {
+		c.channels = append(c.channels, transport.InterleavedIDs[0])
+	}
+	if c.keys != nil {
+		if err := c.answerSRTP(res, transport); err != nil {
 			*res = *h.reject(c, c.request.URL.Path, base.StatusKeyManagementError, err)
 			res.Header["CSeq"] = c.request.Header["CSeq"]
 		}
 	}
-}
-
-// explainTransports says in an answer of gortsplib's which transports there are.
-func (h *handler) explainTransports(res *base.Response) {
-	sentence := "Choose RTP/AVP/TCP, interleaved into this connection."
-	if h.lib.UDPRTPAddress != "" {
-		sentence = "Choose RTP/AVP, unicast, over UDP or interleaved into this connection."
-	}
-	explained := answer(res.StatusCode, sentence)
-	res.StatusMessage, res.Body = explained.StatusMessage, explained.Body
-	res.Header["Content-Type"] = explained.Header["Content-Type"]
 }
 
 // allows tells whether a method makes sense in a phase; of those that always do it says yes.
@@ -168,7 +199,7 @@ func (p phase) allows(m base.Method) bool {
 	case base.Play:
 		return p == ready || p == playing
 	case base.Pause:
-		return p == playing
+		return p != idle // OnPause tells publishers that they cannot
 	case base.Teardown:
 		return p != idle
 	}
@@ -228,20 +259,12 @@ func splitControl(u *base.URL) (path, query string) {
 func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *base.Response, err error) {
 	c := clientOf(ctx.Conn)
 	defer h.contain(c, &res, &err)
-	to, err := parseTarget(ctx.Path, ctx.Query)
-	if err != nil {
-		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil
-	}
-	g, err := h.prove(c, ctx.Request, publish, to.name)
-	if err != nil {
-		return h.refuse(c, publish, to.name, err)
-	}
 	sources, ignored, err := choose(ctx.Description)
 	if err != nil {
 		return h.reject(c, ctx.Path, base.StatusUnsupportedMediaType, err), nil
 	}
-	r := &recording{server: h.Server, lib: ctx.Session, grant: g, sources: sources,
-		logger: h.config.Logger.With("stream", to.name, "peer", c.peer)}
+	r := &recording{server: h.Server, lib: ctx.Session, grant: c.grant, sources: sources,
+		logger: h.config.Logger.With("stream", c.grant.name, "peer", c.peer)}
 	if len(ignored) > 0 {
 		r.logger.Warn("tracks are ignored", "tracks", ignored)
 	}
@@ -254,22 +277,6 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *ba
 func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Response, stream *gortsplib.ServerStream, err error) {
 	c := clientOf(ctx.Conn)
 	defer h.contain(c, &res, &err)
-	from, err := parseTarget(ctx.Path, ctx.Query)
-	if err != nil {
-		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil
-	}
-	v := play
-	if c.phase == announced {
-		v = publish
-	}
-	g, err := h.prove(c, ctx.Request, v, from.name)
-	if err != nil {
-		res, err := h.refuse(c, v, from.name, err)
-		return res, nil, err
-	}
-	if res := checkTransport(ctx.Request.Header["Transport"], c.peer.Addr()); res != nil {
-		return res, nil, nil
-	}
 	if c.srtp {
 		if c.keys, err = newMediaKeys(ctx.Request.Header["KeyMgmt"], time.Now()); err != nil {
 			return h.reject(c, ctx.Path, base.StatusKeyManagementError, err), nil, nil
@@ -277,38 +284,17 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 	}
 	switch s := c.session.(type) {
 	case *recording:
-		return ok(), nil, nil
+		return h.answerSetup(c, announcedTrack(ctx.Session, ctx.Request.URL), ctx.Session.SetuppedMedias()), nil, nil
 	case *player:
-		return ok(), s.stream, nil
+		return h.answerSetup(c, playedTrack(s.stream.Desc.Medias, ctx.Request.URL), ctx.Session.SetuppedMedias()), s.stream, nil
 	}
-	p, res := h.newPlayer(h.lib, c, ctx.Session, from, g)
+	p, res := h.newPlayer(c, ctx.Session, ctx.Request.URL)
 	if res != nil {
 		return res, nil, nil
 	}
 	c.phase, c.session, c.own = ready, p, ctx.Session
 	ctx.Session.SetUserData(p)
 	return ok(), p.stream, nil
-}
-
-// checkTransport refuses to send media where it was not asked from: another host, a port that is
-// somebody's service, a channel that does not exist.
-func checkTransport(header base.HeaderValue, peer netip.Addr) *base.Response {
-	var transports headers.Transports
-	if err := transports.Unmarshal(header); err != nil {
-		return answer(base.StatusBadRequest, "The Transport header cannot be read.")
-	}
-	for _, t := range transports {
-		if ports := t.ClientPorts; ports != nil && (ports[0] < 1024 || ports[1] != ports[0]+1 || ports[1] > 65535) {
-			return answer(base.StatusUnsupportedTransport, "Choose two consecutive client ports between 1024 and 65535.")
-		}
-		if ids := t.InterleavedIDs; ids != nil && (ids[0] < 0 || ids[1] > 255) {
-			return answer(base.StatusUnsupportedTransport, "Choose interleaved channels between 0 and 255.")
-		}
-		if d := t.Destination; d != nil && d.String() != peer.Unmap().String() {
-			return answer(base.StatusUnsupportedTransport, "Media is sent only to the address that asks for it.")
-		}
-	}
-	return nil
 }
 
 // OnRecord lets a publisher in.
@@ -326,6 +312,7 @@ func (h *handler) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (res *base.R
 		return h.reject(c, ctx.Path, statusOf(err), err), nil
 	}
 	c.phase = recordingMedia
+	c.conn.requests.late.Store(false)
 	c.conn.flow()
 	return ok(), nil
 }
@@ -342,6 +329,7 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 		return h.refuse(c, play, p.grant.name, err)
 	}
 	c.phase = playing
+	c.conn.requests.late.Store(false)
 	c.conn.flow()
 	res = ok()
 	res.Header["Range"] = base.HeaderValue{"npt=now-"}
@@ -358,6 +346,8 @@ func (h *handler) OnPause(ctx *gortsplib.ServerHandlerOnPauseCtx) (*base.Respons
 	p.stop()
 	if c.phase == playing {
 		c.phase = ready
+		c.conn.hold(h.config.SessionTimeout)
+		c.conn.requests.late.Store(true)
 	}
 	return ok(), nil
 }

@@ -171,12 +171,12 @@ func hostileRequests(n *node) []hostileRequest {
 			r.request("ANNOUNCE", u, announcement)
 			return r.request("ANNOUNCE", u, announcement)
 		}},
-		{"SETUP twice", "400", func(r *raw) string {
+		{"SETUP twice", "455", func(r *raw) string {
 			r.request("ANNOUNCE", u, announcement)
 			r.request("SETUP", u+"/streamid=0", "", record)
 			return r.request("SETUP", u+"/streamid=0", "", strings.Replace(record, "0-1", "2-3", 1))
 		}},
-		{"SETUP of an unknown track", "400", func(r *raw) string {
+		{"SETUP of an unknown track", "404", func(r *raw) string {
 			r.request("ANNOUNCE", u, announcement)
 			return r.request("SETUP", u+"/streamid=9", "", record)
 		}},

@@ -85,6 +85,26 @@ func TestSessionsOverUDPOutliveTheRequestTimeout(t *testing.T) {
 	}
 }
 
+// TestPlayersFallBackToTCP has a player ask for UDP first, which is off: the refusal leaves nothing behind that its
+// second SETUP would stumble over.
+func TestPlayersFallBackToTCP(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *Config) { c.UDPAddr = off })
+	push(t, n.url("cam"), "tcp", picture, x264())
+	n.track("cam", media.Video)
+	r := n.dial(t)
+	refused := r.request("SETUP", n.url("cam/trackID=0"), "", "Transport: RTP/AVP;unicast;client_port=40030-40031")
+	if status(refused) != "461" || header(refused, "Session") != "" {
+		t.Errorf("UDP that is off: %s", refused)
+	}
+	if got := r.request("SETUP", n.url("cam/trackID=0"), "", watch); status(got) != "200" {
+		t.Errorf("TCP after that: %s", got)
+	}
+	if got := probe(t, n.url("cam"), "udp+tcp", 10); got["h264"] < 10 {
+		t.Errorf("ffprobe read %v", got)
+	}
+}
+
 func TestPlayDecodesWithoutErrors(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)

@@ -58,22 +58,26 @@ type player struct {
 	send   sync.WaitGroup
 }
 
-// newPlayer subscribes; on failure it gives the answer instead.
-func (s *Server) newPlayer(server *gortsplib.Server, c *client, lib *gortsplib.ServerSession, want target, g grant) (*player, *base.Response) {
-	o, err := s.find(s.life, want)
+// newPlayer subscribes to what a SETUP asks for; on failure it gives the answer instead.
+func (h *handler) newPlayer(c *client, lib *gortsplib.ServerSession, u *base.URL) (*player, *base.Response) {
+	o, err := h.find(h.life, c.target)
 	if err != nil {
 		return nil, answer(statusOf(err), err.Error())
 	}
-	stream := &gortsplib.ServerStream{Server: server, Desc: o.session(want.name)}
+	stream := &gortsplib.ServerStream{Server: h.lib, Desc: o.session(c.target.name)}
+	if track := playedTrack(stream.Desc.Medias, u); track == nil {
+		o.close()
+		return nil, h.answerSetup(c, nil, nil)
+	}
 	if err := stream.Initialize(); err != nil {
 		o.close()
 		return nil, answer(base.StatusServiceUnavailable, "The stream cannot be played now: try again.")
 	}
-	p := &player{server: s, lib: lib, stream: stream, grant: g, offer: o, done: make(chan struct{}),
+	p := &player{server: h.Server, lib: lib, stream: stream, grant: c.grant, offer: o, done: make(chan struct{}),
 		leave:  o.stream.Watch("rtsp"),
-		logger: s.config.Logger.With("stream", want.name, "peer", c.peer)}
-	s.counters.players.Add(1)
-	p.watchers.Go(func() { g.watch(p.done, p.logger, lib.Close) })
+		logger: h.config.Logger.With("stream", c.target.name, "peer", c.peer)}
+	h.counters.players.Add(1)
+	p.watchers.Go(func() { p.grant.watch(p.done, p.logger, lib.Close) })
 	p.logger.Info("RTSP player came")
 	return p, nil
 }

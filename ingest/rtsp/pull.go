@@ -233,8 +233,7 @@ func (a *attempt) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	c := &boundedConn{Conn: conn, timeout: p.server.config.RequestTimeout}
-	c.completed()
+	c := newBoundedConn(conn, p.server.config.RequestTimeout)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.conns = append(a.conns, c)

@@ -21,10 +21,11 @@ const (
 	maxBody    = 128 << 10 // bytes
 )
 
-// methods are those that gortsplib answers.
+// methods are those that are answered with more than 501, the ones that OPTIONS tells. SET_PARAMETER is none: there is
+// nothing here that a client could set.
 var methods = []base.Method{
 	base.Announce, base.Describe, base.GetParameter, base.Options, base.Pause,
-	base.Play, base.Record, base.Setup, base.SetParameter, base.Teardown,
+	base.Play, base.Record, base.Setup, base.Teardown,
 }
 
 // refusal is the answer to a request that gortsplib is not to see.
@@ -39,7 +40,7 @@ var errRefused = errors.New("what came is no request that can be answered")
 
 // requestReader reads what a peer sends to a server: requests, and interleaved frames (RFC 2326, section 10.12)
 // between them, cut into pieces anywhere. It passes on the heads of requests only whole, and only those of RTSP/1.0,
-// within the bounds, and with a method that gortsplib knows. The others it has refused itself: gortsplib skips what it
+// within the bounds, and with a method that is known here. The others it has refused itself: gortsplib skips what it
 // cannot read until it finds something that it can, and closes without a word where it finds nothing.
 //
 // What it takes for a head, a body and a frame is what gortsplib takes for it, so that nothing hides in one of them.
@@ -53,6 +54,10 @@ type requestReader struct {
 	pass    int    // bytes that are passed on as they come: the rest of a request or of a frame
 	drop    int    // bytes that are thrown away: the body of a request that was refused, a frame that cannot be opened
 	refused atomic.Uint64
+	cseq    atomic.Pointer[base.HeaderValue] // of the newest request that was passed on
+
+	late    atomic.Bool // frames may come that were sent before the answer to PAUSE or TEARDOWN: they are thrown away
+	dropped func()      // told of each of those; not called if nil
 
 	encrypted atomic.Pointer[map[byte]channel] // those whose frames are opened here; nil where none are
 	plain     []byte                           // space for what was opened
@@ -91,14 +96,15 @@ func (r *requestReader) next() error {
 		return r.fill()
 	case r.held[0] == base.InterleavedFrameMagicByte:
 		return r.frame()
-	case !beginsMethod(r.held[0]):
+	case !isText(r.held[0]):
 		return r.turnAway(refusal{status: base.StatusBadRequest, reason: noRequest, final: true})
 	}
 	if end := bytes.Index(r.held, []byte("\r\n\r\n")); end >= 0 {
 		return r.judge(end)
 	}
 	if len(r.held) == maxHead {
-		return r.turnAway(refusal{status: base.StatusBadRequest, final: true,
+		_, headers, _ := strings.Cut(string(r.held), "\r\n")
+		return r.turnAway(refusal{status: base.StatusBadRequest, final: true, cseq: cseqOf(headers),
 			reason: fmt.Sprintf("The request line and the headers have more than %d bytes.", maxHead)})
 	}
 	return r.fill()
@@ -123,6 +129,13 @@ func (r *requestReader) frame() error {
 		return r.fill()
 	}
 	size := frameHead + int(binary.BigEndian.Uint16(r.held[2:]))
+	if r.late.Load() {
+		r.drop = size
+		if r.dropped != nil {
+			r.dropped()
+		}
+		return nil
+	}
 	c, encrypted := r.channel(r.held[1])
 	if !encrypted {
 		r.pass = size
@@ -152,6 +165,9 @@ func (r *requestReader) frame() error {
 }
 
 const noRequest = "This is no RTSP request: send RTSP/1.0 (RFC 2326)."
+
+// isText tells whether b may begin what was meant to be a request, so that its CSeq may be found.
+func isText(b byte) bool { return '!' <= b && b <= '~' }
 
 func beginsMethod(b byte) bool { return 'A' <= b && b <= 'Z' }
 
@@ -186,6 +202,7 @@ func (r *requestReader) judge(end int) error {
 	whole := end + len("\r\n\r\n")
 	if refused == nil {
 		r.pass = whole + h.body
+		r.cseq.Store(&h.cseq)
 		return nil
 	}
 	if !refused.final {
@@ -210,6 +227,7 @@ func (r *requestReader) turnAway(refused refusal) error {
 type head struct {
 	method base.Method
 	body   int // its length in bytes
+	cseq   base.HeaderValue
 }
 
 // parseHead reads the head of a request, without the empty line at its end.
@@ -220,7 +238,7 @@ func parseHead(text string) (h head, refused *refusal) {
 	}
 	words := strings.Split(line, " ")
 	switch version := words[len(words)-1]; {
-	case len(words) != 3 || words[0] == "" || !strings.HasPrefix(version, "RTSP/"):
+	case len(words) != 3 || words[0] == "" || !beginsMethod(words[0][0]) || !strings.HasPrefix(version, "RTSP/"):
 		return h, no(base.StatusBadRequest, true, noRequest)
 	case version != "RTSP/1.0":
 		return h, no(base.StatusRTSPVersionNotSupported, true, "Send RTSP/1.0 (RFC 2326).")
@@ -232,7 +250,7 @@ func parseHead(text string) (h head, refused *refusal) {
 	case err != nil:
 		return h, no(base.StatusBadRequest, true, err.Error())
 	}
-	h = head{method: base.Method(words[0]), body: length}
+	h = head{method: base.Method(words[0]), body: length, cseq: cseqOf(rest)}
 	if !slices.Contains(methods, h.method) {
 		return h, no(base.StatusNotImplemented, false, "This method is not known here: OPTIONS tells which are.")
 	}

@@ -55,9 +55,14 @@ type Config struct {
 	MaxConnsPerIP int
 	// Silence is how long a publisher may send nothing. If zero, 10 s.
 	Silence time.Duration
-	// RequestTimeout is how long a connection may take to complete a request until media flows, and a
+	// RequestTimeout is how long a connection may take to complete a request until it has a session, and a
 	// camera from the connection to its first packet. If zero, 20 s.
 	RequestTimeout time.Duration
+
+	// SessionTimeout is how long a session in which no media flows, before PLAY or RECORD and after PAUSE, may go
+	// without a request or a frame; SETUP tells it to the peer, in seconds. If zero, 60 s, which is also what a player
+	// over UDP has while media flows.
+	SessionTimeout time.Duration
 
 	// Logger gets a line when a session starts, ends or turns bad. If nil, slog.Default().
 	Logger *slog.Logger
@@ -82,6 +87,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RequestTimeout <= 0 {
 		c.RequestTimeout = 20 * time.Second
+	}
+	if c.SessionTimeout <= 0 {
+		c.SessionTimeout = 60 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

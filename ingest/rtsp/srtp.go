@@ -140,11 +140,7 @@ func (c *client) wantsSRTP(req *base.Request) bool {
 }
 
 // answerSRTP puts SRTP into the answer to SETUP, and takes it off the frames of the channels that it names.
-func (c *client) answerSRTP(res *base.Response) error {
-	var transport headers.Transport
-	if err := transport.Unmarshal(res.Header["Transport"]); err != nil {
-		return err
-	}
+func (c *client) answerSRTP(res *base.Response, transport headers.Transport) error {
 	if transport.InterleavedIDs == nil {
 		return errors.New("the transport has no channels")
 	}

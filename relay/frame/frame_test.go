@@ -233,10 +233,10 @@ func TestMessagesStayWithTheirKeyframe(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want it dropped", c.name, info, err)
 		}
 		info, err := i.Inspect(slice, c.keyframe)
-		if want := aggregate(media.H264, c.want); err != nil || !info.Keyframe || !bytes.Equal(info.Insert, want) {
+		if want := [][]byte{aggregate(media.H264, c.want)}; err != nil || !info.Keyframe || !equal(info.Insert, want) {
 			t.Errorf("%s: inserted %x, want %x (%v)", c.name, info.Insert, want, err)
 		}
-		if info, _ := i.Inspect(slice, c.keyframe+1); !bytes.Equal(info.Insert, aggregate(media.H264, [][]byte{sps, pps})) {
+		if info, _ := i.Inspect(slice, c.keyframe+1); !equal(info.Insert, [][]byte{aggregate(media.H264, [][]byte{sps, pps})}) {
 			t.Errorf("%s: the next keyframe gets %x", c.name, info.Insert)
 		}
 	}
@@ -407,8 +407,8 @@ func forward(t *testing.T, w *log.Writer, i *Inspector, payload []byte, ticks in
 	if info.Keyframe {
 		flags = media.Keyframe
 	}
-	if info.Insert != nil {
-		if err := w.Write(media.Packet{Offset: w.Next(), Ticks: ticks, Flags: flags, Payload: info.Insert}); err != nil {
+	for _, inserted := range info.Insert {
+		if err := w.Write(media.Packet{Offset: w.Next(), Ticks: ticks, Flags: flags, Payload: inserted}); err != nil {
 			t.Fatal(err)
 		}
 		flags = 0
@@ -468,15 +468,15 @@ func TestSameRules(t *testing.T) {
 				continue
 			}
 			var all [][]byte
-			for _, p := range [][]byte{info.Insert, payload} {
-				if p != nil && h264Units(p, func(u []byte) {
+			for n, p := range append(info.Insert, payload) {
+				first = first && (n < len(info.Insert) || n == 0)
+				if h264Units(p, func(u []byte) {
 					if kindOf(media.H264, u) != unitSet || first { // those behind inserted ones are a repetition
 						all = append(all, u)
 					}
 				}) != nil {
 					t.Fatal("a payload is broken")
 				}
-				first = first && info.Insert == nil
 			}
 			inspected = append(inspected, starred(info.Keyframe, all))
 		}
@@ -485,6 +485,8 @@ func TestSameRules(t *testing.T) {
 		}
 	}
 }
+
+func equal(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
 // starred lists the types of NAL units.
 func starred(key bool, units [][]byte) string {
@@ -526,9 +528,12 @@ func FuzzInspector(f *testing.F) {
 			i := NewInspector(media.Params{Codec: codec, ClockRate: media.VideoClockRate})
 			for n, payload := range [][]byte{a, b, a} {
 				info, err := i.Inspect(payload, uint32(n))
-				if err == nil && info.Insert != nil {
-					if _, err := i.Inspect(info.Insert, uint32(n)); err != nil {
-						t.Fatalf("%s: inserted %x, which is malformed: %v", codec, info.Insert, err)
+				if err != nil {
+					continue
+				}
+				for _, inserted := range info.Insert {
+					if _, err := i.Inspect(inserted, uint32(n)); err != nil {
+						t.Fatalf("%s: inserted %x, which is malformed: %v", codec, inserted, err)
 					}
 				}
 			}

@@ -23,18 +23,18 @@ type Info struct {
 	// picture data. The sets are inserted in front of every keyframe anyway, and with them messages (SEI)
 	// that shared a packet with them.
 	Drop bool
-	// Insert is a payload of parameter sets to write first, with the same timestamp; nil for none.
-	Insert []byte
+	// Insert are payloads of parameter sets to write first, with the same timestamp; most often one, or none.
+	Insert [][]byte
 }
 
 // Inspector looks into the payloads of one video track that are forwarded as they are. It brings the
-// parameter sets of H.264 and H.265 into one form: one aggregation packet in front of each keyframe,
+// parameter sets of H.264 and H.265 into one form: all of them in aggregation packets in front of each keyframe,
 // however rarely and in whatever packets the publisher sends them. It is owned by one goroutine.
 type Inspector struct {
 	description
 	keyAt  uint32
 	keyed  bool // a keyframe was reported with timestamp keyAt
-	insert []byte
+	insert [][]byte
 
 	messages  [][]byte // of dropped payloads, to be inserted with the sets
 	messageAt uint32   // their timestamp
@@ -86,9 +86,9 @@ func (i *Inspector) first(timestamp uint32) bool {
 }
 
 // nalUnits handles H.264 and H.265. visit calls back for each NAL unit that begins in the payload; of
-// a fragmented one, if it is a slice, it passes a rebuilt header and the byte after it.
+// a fragmented one, if it is a slice, it passes a rebuilt header and the bytes after it.
 func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte, func([]byte)) error) (Info, error) {
-	i.found = survey{messages: i.found.messages[:0]}
+	i.found = survey{sets: i.found.sets[:0], messages: i.found.messages[:0]}
 	if err := visit(payload, i.look); err != nil {
 		return Info{}, err
 	}
@@ -106,11 +106,11 @@ func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte
 	}
 	info := Info{Keyframe: true, Changed: changed}
 	if changed {
-		i.insert = aggregate(i.params.Codec, i.params.Sets)
+		i.insert = aggregates(i.params.Codec, i.params.Sets)
 	}
 	switch {
 	case len(i.messages) > 0 && i.messageAt == timestamp:
-		info.Insert = aggregate(i.params.Codec, append(slices.Clone(i.params.Sets), i.messages...))
+		info.Insert = aggregates(i.params.Codec, append(slices.Clone(i.params.Sets), i.messages...))
 	case i.lacksSets(&i.found):
 		info.Insert = i.insert
 	}
@@ -118,13 +118,13 @@ func (i *Inspector) nalUnits(payload []byte, timestamp uint32, visit func([]byte
 	return info, nil
 }
 
-// keepMessages keeps what else there is in a payload that is dropped, for its keyframe, as long as all of
-// it fits into one packet. Of a frame that is no keyframe it is lost.
+// keepMessages keeps what else there is in a payload that is dropped, for its keyframe, as long as it would
+// fit into one packet. Of a frame that is no keyframe it is lost.
 func (i *Inspector) keepMessages(timestamp uint32) {
 	if i.messageAt != timestamp {
 		i.messages, i.messageAt = nil, timestamp
 	}
-	size := len(aggregate(i.params.Codec, append(i.sets.list(), i.messages...)))
+	size := len(aggregate(i.params.Codec, i.messages))
 	for _, m := range i.found.messages {
 		if size += 2 + len(m); size > MaxPayload {
 			return
@@ -151,7 +151,7 @@ func h264Units(payload []byte, visit func([]byte)) error {
 		}
 		header := payload[0]&0xe0 | payload[1]&0x1f
 		if start := payload[1]&0x80 != 0; start && h264Kind(h264.NALUType(header&0x1f)).slice() {
-			visit([]byte{header, payload[2]})
+			visit(append(append(make([]byte, 0, sliceStart), header), payload[2:min(len(payload), 1+sliceStart)]...))
 		}
 		return nil
 	}
@@ -175,7 +175,8 @@ func h265Units(payload []byte, visit func([]byte)) error {
 			if len(payload) < 4 {
 				return errShort
 			}
-			visit([]byte{payload[0]&0x81 | payload[2]&0x3f<<1, payload[1], payload[3]})
+			header := append(make([]byte, 0, sliceStart), payload[0]&0x81|payload[2]&0x3f<<1, payload[1])
+			visit(append(header, payload[3:min(len(payload), 1+sliceStart)]...))
 		}
 		return nil
 	}
@@ -196,6 +197,24 @@ func aggregated(rest []byte, visit func([]byte)) error {
 		rest = rest[size:]
 	}
 	return nil
+}
+
+// aggregates puts units into as few payloads as their order allows, none longer than MaxPayload but for a unit that is.
+func aggregates(codec media.Codec, units [][]byte) (payloads [][]byte) {
+	const header, size = 2, 2
+	for len(units) > 0 {
+		n, total := 0, header
+		for n < len(units) && (n == 0 || total+size+len(units[n]) <= MaxPayload) {
+			total += size + len(units[n])
+			n++
+		}
+		payload := units[0]
+		if n > 1 {
+			payload = aggregate(codec, units[:n])
+		}
+		payloads, units = append(payloads, payload), units[n:]
+	}
+	return payloads
 }
 
 // aggregate makes one payload of parameter sets: STAP-A for H.264, AP for H.265.

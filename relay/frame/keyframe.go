@@ -1,6 +1,11 @@
 package frame
 
-import "banyan/relay/media"
+import (
+	"bytes"
+	"slices"
+
+	"banyan/relay/media"
+)
 
 // The rules of keyframes and parameter sets stand here once, for payloads that are forwarded (Inspector) and for frames
 // that are packetised (Writer):
@@ -8,17 +13,19 @@ import "banyan/relay/media"
 //   - A keyframe is a frame that can be decoded without any before it, and begins with what is at hand: of H.264 and
 //     H.265 the first slice of a random access picture, of AV1 the sequence header, of VP8 and VP9 a frame whose header
 //     says so. Audio is nothing but keyframes.
-//   - Parameter sets count from the next keyframe on. It is worth nothing while one of a kind is missing, and has all of
-//     them in front of it. What holds sets and no picture is left out.
+//   - Parameter sets are known by kind and id, and count from the next keyframe on. It is worth nothing while one that it
+//     refers to is missing; all that are known stand in front of it, or are put there. What holds sets and no picture
+//     is left out.
 //   - Where they, or the size of the picture, are new there, an epoch begins.
 
 // survey is what the units of a frame, or those that begin in one payload, turned out to be.
 type survey struct {
 	units    int
-	sets     int      // parameter sets among them
-	messages [][]byte // SEI among them; not copied
-	slices   bool     // there is picture data
-	keyframe bool     // a keyframe begins here
+	sets     [][]byte  // parameter sets in front of the picture; not copied
+	messages [][]byte  // SEI among them; not copied
+	slices   bool      // there is picture data
+	keyframe bool      // a keyframe begins here
+	use      reference // of a keyframe
 
 	width, height int // of a keyframe of VP8 or VP9
 }
@@ -35,20 +42,20 @@ func (s *survey) add(codec media.Codec, unit []byte) {
 		s.keyframe = true
 	case codec != media.AV1 && kind == unitKeySlice && startsPicture(codec, unit):
 		// One of the other slices begins nothing: where the first was lost, nobody can decode the frame.
-		s.keyframe = true
+		s.keyframe, s.use = true, referenceOf(codec, unit)
 	}
 	s.units++
 	s.slices = s.slices || kind.slice()
-	switch kind {
-	case unitSet:
-		s.sets++
-	case unitMessage:
+	switch {
+	case kind == unitSet && !s.slices:
+		s.sets = append(s.sets, unit)
+	case kind == unitMessage:
 		s.messages = append(s.messages, unit)
 	}
 }
 
 // setsAlone tells whether there are parameter sets and no picture data.
-func (s *survey) setsAlone() bool { return s.sets > 0 && !s.slices }
+func (s *survey) setsAlone() bool { return len(s.sets) > 0 && !s.slices }
 
 // description follows the parameters of a track from keyframe to keyframe.
 type description struct {
@@ -70,12 +77,12 @@ func (d *description) see(unit []byte, s *survey) {
 }
 
 // update brings params up to date with a keyframe that s found, and tells whether they are new. ok is false while the
-// parameter sets are not known: nobody can decode the keyframe yet.
+// parameter sets that it refers to are not known: nobody can decode the keyframe yet.
 func (d *description) update(s *survey) (changed, ok bool) {
 	next := d.params
 	switch codec := next.Codec; {
 	case needsSets(codec):
-		if next.Sets = d.sets.list(); next.Sets == nil {
+		if next.Sets = d.sets.list(s.use); next.Sets == nil {
 			return false, false
 		}
 		describe(&next)
@@ -93,5 +100,11 @@ func (d *description) update(s *survey) (changed, ok bool) {
 
 // lacksSets tells whether a keyframe that s found needs parameter sets put in front.
 func (d *description) lacksSets(s *survey) bool {
-	return needsSets(d.params.Codec) && s.sets < len(d.params.Sets)
+	return needsSets(d.params.Codec) && slices.ContainsFunc(d.params.Sets, func(set []byte) bool {
+		return !slices.ContainsFunc(s.sets, func(had []byte) bool { return bytes.Equal(had, set) })
+	})
 }
+
+// ForgottenSets counts the parameter sets that were not kept: broken ones, those of layers that nobody here decodes, and
+// what is more than a keyframe can carry.
+func (d *description) ForgottenSets() int { return d.sets.forgotten }

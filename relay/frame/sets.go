@@ -4,121 +4,63 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h265"
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/vp9"
 
 	"banyan/relay/media"
 )
 
-// unitKind is what a NAL unit or OBU means to us.
-type unitKind uint8
+// Sets are the parameter sets of a track by their kind, the SPS in use and those that belong to it first. Fields are nil for what a codec does not
+// have; the sequence header of AV1 is in SPS.
+type Sets struct{ VPS, SPS, PPS [][]byte }
 
-const (
-	unitOther     unitKind = iota
-	unitSet                // a parameter set, or the sequence header
-	unitDelimiter          // access unit or temporal delimiter: carried by RTP itself
-	unitMessage            // supplemental enhancement information in front of the picture: captions, times
-	unitSlice              // coded picture data
-	unitKeySlice           // coded picture data of a random access picture
-)
-
-// kindOf classifies a NAL unit (H.264, H.265) or OBU (AV1) by its header.
-func kindOf(codec media.Codec, unit []byte) unitKind {
-	if len(unit) == 0 {
-		return unitOther
-	}
-	switch codec {
-	case media.H264:
-		return h264Kind(h264.NALUType(unit[0] & 0x1f))
-	case media.H265:
-		return h265Kind(h265.NALUType(unit[0] >> 1 & 0x3f))
-	case media.AV1:
-		return av1Kind(av1.OBUType(unit[0] >> 3 & 0x0f))
-	}
-	return unitOther
-}
-
-func h264Kind(t h264.NALUType) unitKind {
-	switch {
-	case t == h264.NALUTypeSPS || t == h264.NALUTypePPS:
-		return unitSet
-	case t == h264.NALUTypeAccessUnitDelimiter:
-		return unitDelimiter
-	case t == h264.NALUTypeSEI:
-		return unitMessage
-	case t == h264.NALUTypeIDR:
-		return unitKeySlice
-	case t >= h264.NALUTypeNonIDR && t < h264.NALUTypeIDR:
-		return unitSlice
-	}
-	return unitOther
-}
-
-func h265Kind(t h265.NALUType) unitKind {
-	const firstIRAP, lastIRAP, lastVCL = 16, 23, 31 // ITU-T H.265, table 7-1
-	switch {
-	case t == h265.NALUType_VPS_NUT || t == h265.NALUType_SPS_NUT || t == h265.NALUType_PPS_NUT:
-		return unitSet
-	case t == h265.NALUType_AUD_NUT:
-		return unitDelimiter
-	case t == h265.NALUType_PREFIX_SEI_NUT:
-		return unitMessage
-	case t >= firstIRAP && t <= lastIRAP:
-		return unitKeySlice
-	case t <= lastVCL:
-		return unitSlice
-	}
-	return unitOther
-}
-
-func av1Kind(t av1.OBUType) unitKind {
-	const temporalDelimiter, frameHeader, tileGroup, wholeFrame = 2, 3, 4, 6 // AV1 specification, 5.3
-	switch t {
-	case av1.OBUTypeSequenceHeader:
-		return unitSet
-	case temporalDelimiter:
-		return unitDelimiter
-	case frameHeader, tileGroup, wholeFrame:
-		return unitSlice
-	}
-	return unitOther
-}
-
-func (k unitKind) slice() bool { return k == unitSlice || k == unitKeySlice }
-
-// startsPicture tells whether a slice is the first of its picture (first_mb_in_slice is zero, ITU-T H.264, section
-// 7.3.3, whose code is a single set bit; first_slice_segment_in_pic_flag, ITU-T H.265, section 7.3.6.1). Of AV1, whose
-// parts of a picture are tile groups, it is the frame header.
-func startsPicture(codec media.Codec, slice []byte) bool {
-	switch codec {
-	case media.H264:
-		return len(slice) > 1 && slice[1]&0x80 != 0
-	case media.H265:
-		return len(slice) > 2 && slice[2]&0x80 != 0
-	case media.AV1:
-		const tileGroup = 4
-		return slice[0]>>3&0x0f != tileGroup
-	}
-	return true
-}
-
-// beheaded tells whether the units of a frame lack the beginning of its picture. Where it is not known that something
-// is missing this proves nothing: the slices of some encoders come in any order.
-func beheaded(codec media.Codec, units [][]byte) bool {
-	for _, unit := range units {
-		if kindOf(codec, unit).slice() {
-			return !startsPicture(codec, unit)
+// SetsOf sorts p.Sets by kind.
+func SetsOf(p *media.Params) (all Sets) {
+	for _, set := range p.Sets {
+		if kindOf(p.Codec, set) != unitSet {
+			continue
+		}
+		switch kindOfSet(p.Codec, set) {
+		case videoSet:
+			all.VPS = append(all.VPS, set)
+		case sequenceSet:
+			all.SPS = append(all.SPS, set)
+		case pictureSet:
+			all.PPS = append(all.PPS, set)
 		}
 	}
-	return false
+	return all
 }
 
-// sets remembers the newest parameter sets of a video track, one of each type.
+// maxSetBytes bounds what all parameter sets of a track take together, as they are sent with every keyframe. They are
+// some ten bytes each, hundreds with scaling lists.
+const maxSetBytes = 8192
+
+// maxSets bounds how many there are. The standards allow for hundreds, but depacketisers refuse frames of many units:
+// half of what they take is left for pictures and messages.
+func maxSets(codec media.Codec) int {
+	if codec == media.H265 {
+		return h265.MaxNALUsPerAccessUnit / 2
+	}
+	return h264.MaxNALUsPerAccessUnit / 2
+}
+
+// sets remembers the parameter sets of a video track: of each name the newest. What is more than the bounds allow for
+// is forgotten, beginning with what was seen longest ago: encoders that number on leave old ones behind.
 type sets struct {
-	codec         media.Codec
-	vps, sps, pps []byte // for AV1 the sequence header is in sps
+	codec media.Codec
+	kept  []parameterSet // in order of their names
+	bytes int            // that they take
+	clock uint64         // counts sets seen
+
+	forgotten int
+}
+
+type parameterSet struct {
+	setID
+	above uint8  // id of the one that it refers to
+	seen  uint64 // by sets.clock
+	unit  []byte // never changes
 }
 
 func newSets(p *media.Params) sets {
@@ -134,110 +76,111 @@ func (s *sets) learn(unit []byte) {
 	if kindOf(s.codec, unit) != unitSet {
 		return
 	}
-	place := &s.sps
-	switch s.codec {
-	case media.H264:
-		if h264.NALUType(unit[0]&0x1f) == h264.NALUTypePPS {
-			place = &s.pps
-		}
-	case media.H265:
-		switch h265.NALUType(unit[0] >> 1 & 0x3f) {
-		case h265.NALUType_VPS_NUT:
-			place = &s.vps
-		case h265.NALUType_PPS_NUT:
-			place = &s.pps
-		}
-	}
-	if !bytes.Equal(*place, unit) {
-		*place = bytes.Clone(unit)
-	}
-}
-
-// list is what goes into media.Params.Sets; nil until it is complete.
-func (s *sets) list() [][]byte {
-	switch s.codec {
-	case media.H264:
-		if s.sps != nil && s.pps != nil {
-			return [][]byte{s.sps, s.pps}
-		}
-	case media.H265:
-		if s.vps != nil && s.sps != nil && s.pps != nil {
-			return [][]byte{s.vps, s.sps, s.pps}
-		}
-	case media.AV1:
-		if s.sps != nil {
-			return [][]byte{s.sps}
-		}
-	}
-	return nil
-}
-
-// needsSets tells whether the codec has parameter sets at all.
-func needsSets(codec media.Codec) bool {
-	return codec == media.H264 || codec == media.H265 || codec == media.AV1
-}
-
-// describe fills in what the parameter sets say of the picture, and of frames out of the order of display
-// (max_num_reorder_frames, ITU-T H.264, section E.2.1; sps_max_num_reorder_pics, ITU-T H.265, section 7.4.3.2.1):
-// encoders that send B-frames say so, which is known before the first of them comes. Sets that cannot be
-// parsed leave all that unknown: a decoder may still know better than we do.
-func describe(p *media.Params) {
-	if len(p.Sets) == 0 {
+	name, above, ok := identify(s.codec, unit)
+	if !ok || len(unit) > maxSetBytes {
+		s.forgotten++
 		return
 	}
-	switch p.Codec {
-	case media.H264:
-		var sps h264.SPS
-		if sps.Unmarshal(p.Sets[0]) == nil {
-			p.Width, p.Height = sps.Width(), sps.Height()
-			p.FPS = plausibleRate(sps.FPS(), p.FPS)
-			p.Reordered = sps.VUI != nil && sps.VUI.BitstreamRestriction != nil &&
-				sps.VUI.BitstreamRestriction.MaxNumReorderFrames > 0
+	s.clock++
+	i, known := s.search(name)
+	switch {
+	case !known:
+		s.kept = slices.Insert(s.kept, i, parameterSet{})
+	case bytes.Equal(s.kept[i].unit, unit):
+		s.kept[i].seen = s.clock
+		return
+	}
+	s.bytes += len(unit) - len(s.kept[i].unit)
+	s.kept[i] = parameterSet{setID: name, above: above, seen: s.clock, unit: bytes.Clone(unit)}
+	s.bound()
+}
+
+func (s *sets) bound() {
+	for len(s.kept) > maxSets(s.codec) || s.bytes > maxSetBytes {
+		oldest := 0
+		for i, p := range s.kept {
+			if p.seen < s.kept[oldest].seen {
+				oldest = i
+			}
 		}
-	case media.H265:
-		var sps h265.SPS
-		if len(p.Sets) > 1 && sps.Unmarshal(p.Sets[1]) == nil {
-			p.Width, p.Height = sps.Width(), sps.Height()
-			p.FPS = plausibleRate(sps.FPS(), p.FPS)
-			p.Reordered = slices.Max(sps.MaxNumReorderPics) > 0 // one for each temporal layer, at least one
-		}
-	case media.AV1:
-		var header av1.SequenceHeader
-		if header.Unmarshal(p.Sets[0]) == nil {
-			p.Width, p.Height = header.Width(), header.Height()
-		}
+		s.bytes -= len(s.kept[oldest].unit)
+		s.kept = slices.Delete(s.kept, oldest, oldest+1)
+		s.forgotten++
 	}
 }
 
-// plausibleRate keeps a nonsensical rate of a foreign encoder out.
-func plausibleRate(fps, otherwise float64) float64 {
-	if fps >= 1 && fps <= 300 {
-		return fps
-	}
-	return otherwise
+func (s *sets) search(name setID) (i int, known bool) {
+	return slices.BinarySearchFunc(s.kept, name, func(p parameterSet, name setID) int { return p.compare(name) })
 }
 
-// pictureSize reads the size from a VP8 or VP9 keyframe, given at least the first bytes of it;
-// ok is false for other frames.
-func pictureSize(codec media.Codec, frame []byte) (width, height int, ok bool) {
-	switch codec {
-	case media.VP8:
-		return vp8Size(frame)
-	case media.VP9:
-		var header vp9.Header
-		if header.Unmarshal(frame) != nil || header.NonKeyFrame || header.FrameSize == nil {
-			return 0, 0, false
+// whole tells whether a set can be used: whether those above it are there.
+func (s *sets) whole(p parameterSet) bool {
+	top := sequenceSet
+	if s.codec == media.H265 {
+		top = videoSet
+	}
+	if p.kind <= top {
+		return true
+	}
+	i, known := s.search(setID{p.kind - 1, p.above})
+	return known && s.whole(s.kept[i])
+}
+
+// list is what goes into media.Params.Sets with a keyframe: all sets that can be used, in order of their names, but
+// first of each kind the SPS in use and those that belong to it. It is nil while what the keyframe refers to is missing.
+func (s *sets) list(use reference) [][]byte {
+	sequence, ok := s.sequence(use)
+	if !ok {
+		return nil
+	}
+	belongs := func(p parameterSet) bool {
+		switch p.kind {
+		case videoSet:
+			return p.id == sequence.above
+		case sequenceSet:
+			return p.id == sequence.id
 		}
-		return header.Width(), header.Height(), true
+		return p.above == sequence.id
 	}
-	return 0, 0, false
+	list, same := make([][]byte, 0, len(s.kept)), 0 // same is where those of the same kind begin that do not belong
+	for i, p := range s.kept {
+		if i == 0 || p.kind != s.kept[i-1].kind {
+			same = len(list)
+		}
+		switch {
+		case !s.whole(p):
+			// Decoders that get a set which refers to nothing give up on the others.
+		case belongs(p):
+			list = slices.Insert(list, same, p.unit)
+			same++
+		default:
+			list = append(list, p.unit)
+		}
+	}
+	return list
 }
 
-// vp8Size reads the uncompressed data chunk of a keyframe (RFC 6386, section 9.1): a 3-byte frame tag
-// whose lowest bit is clear, the start code 9d 01 2a, then 14 bits of width and of height.
-func vp8Size(frame []byte) (width, height int, ok bool) {
-	if len(frame) < 10 || frame[0]&1 != 0 || frame[3] != 0x9d || frame[4] != 0x01 || frame[5] != 0x2a {
-		return 0, 0, false
+// sequence finds the SPS, or sequence header, that a keyframe uses.
+func (s *sets) sequence(use reference) (sequence parameterSet, ok bool) {
+	for _, p := range s.kept {
+		switch {
+		case s.codec == media.AV1:
+			return p, true
+		case p.kind == pictureSet && s.whole(p) && (!use.known || use.id == p.id):
+			i, _ := s.search(setID{sequenceSet, p.above})
+			return s.kept[i], true
+		}
 	}
-	return int(frame[6]) | int(frame[7]&0x3f)<<8, int(frame[8]) | int(frame[9]&0x3f)<<8, true
+	return parameterSet{}, false
+}
+
+// reference is which PPS a keyframe refers to. It is not known of one that is broken, or none at all.
+type reference struct {
+	id    uint8
+	known bool
+}
+
+func referenceOf(codec media.Codec, slice []byte) (r reference) {
+	r.id, r.known = pictureSetOf(codec, slice)
+	return r
 }

@@ -84,8 +84,8 @@ func TestFragmentedSetsTeachNothing(t *testing.T) {
 		if _, err := i.Inspect(payload, 1); err != nil {
 			t.Fatal(err)
 		}
-		if i.sets.sps != nil {
-			t.Errorf("%s: learnt %x", codec, i.sets.sps)
+		if i.sets.kept != nil {
+			t.Errorf("%s: learnt %x", codec, i.sets.kept)
 		}
 	}
 }

@@ -135,24 +135,15 @@ func (u *uplink) withSub(sub uint64, do func(*subscription)) error {
 
 // acceptGroups starts a goroutine for each group. Their number is bounded by maxStreams.
 func (u *uplink) acceptGroups(ctx context.Context) error {
-	failed := make(chan error, 1)
 	for {
 		stream, err := u.quic.AcceptUniStream(ctx)
 		if err != nil {
-			select {
-			case err = <-failed:
-			default:
-			}
 			return err
 		}
 		u.wg.Add(1)
 		go func() {
 			defer u.wg.Done()
 			if err := u.readGroup(ctx, stream); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
 				u.close(err) // ends the acceptor, and all others
 			}
 		}()
@@ -174,7 +165,7 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		stream.CancelRead(streamUnwanted)
 		return u.cut(err)
 	}
-	if kind != streamGroup {
+	if kind != streamGroup && kind != streamRepair {
 		u.node.metrics.skipped.Inc()
 		stream.CancelRead(streamUnknown)
 		return nil
@@ -194,6 +185,9 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		stream.CancelRead(streamUnwanted)
 		return nil
 	}
+	if kind == streamRepair {
+		return u.copyGroup(s, &h, r, stream, true)
+	}
 	if err := s.admit(&h); err != nil {
 		return err
 	}
@@ -202,11 +196,11 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) erro
 		u.node.metrics.impatient.Inc()
 	}
 	defer s.turns.end(h.number)
-	return u.copyGroup(s, &h, r, stream)
+	return u.copyGroup(s, &h, r, stream, false)
 }
 
 // copyGroup writes the packets of a group as they come.
-func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *quic.ReceiveStream) error {
+func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *quic.ReceiveStream, repair bool) error {
 	state := newGroupState(h)
 	var scratch []byte
 	for {
@@ -226,8 +220,10 @@ func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *
 		m := u.node.metrics
 		m.gotPackets.Inc()
 		m.gotBytes.Add(float64(len(rec.packet.Payload)))
-		m.hopped(delay)
-		if !s.write(&h.params, rec.packet) {
+		if !repair {
+			m.hopped(delay)
+		}
+		if !s.write(&h.params, rec.packet, repair) {
 			stream.CancelRead(streamUnwanted)
 			return nil
 		}
@@ -441,8 +437,8 @@ func (s *subscription) admit(h *header) error {
 	return nil
 }
 
-// write puts a packet into the log, and tells whether more is wanted.
-func (s *subscription) write(params *media.Params, p media.Packet) bool {
+// write puts a packet into the log, and tells whether more is wanted. A repair only fills holes.
+func (s *subscription) write(params *media.Params, p media.Packet, repair bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -451,6 +447,8 @@ func (s *subscription) write(params *media.Params, p media.Packet) bool {
 	l := s.sink.Log()
 	current, err := l.Params(), error(nil)
 	switch {
+	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
+		return true // it came before what it repairs; asking again (ResumeOffset) may still bring it
 	case current == nil || params.Epoch > current.Epoch:
 		err = s.sink.Begin(*params)
 	case params.Epoch < current.Epoch && p.Offset >= l.Head():
@@ -470,19 +468,23 @@ func (s *subscription) write(params *media.Params, p media.Packet) bool {
 	return !s.over
 }
 
-// ResumeOffset is where a replica goes on with another parent: the first offset that it lacks since its newest
-// keyframe, as the group under way may have been cut, else the one after its newest. Zero for an empty log.
-// What it has already comes again and is dropped.
+// resumeSpan is how far back ResumeOffset looks for holes. A group that was held up on a line is mended within that
+// time, or never.
+const resumeSpan = 2 * time.Second
+
+// ResumeOffset is where a replica goes on with another parent: the first offset that it lacks since the keyframe
+// before its last two seconds, as groups under way may have been cut, else the one after its newest. Zero for an
+// empty log. What it has already comes again and is dropped.
 func ResumeOffset(l *log.Log) int64 {
 	head := l.Head()
-	start := l.Cursor(log.LastKeyframe()).Offset()
+	if head == l.Tail() {
+		return 0
+	}
+	start := l.Cursor(log.KeyframeBefore(l.NewestTime().Add(-resumeSpan))).Offset()
 	for offset := start; offset < head; offset++ {
 		if l.Get(offset) == nil {
 			return offset
 		}
-	}
-	if l.Params() == nil {
-		return 0
 	}
 	return head
 }

@@ -23,6 +23,7 @@ type conn struct {
 	heard   atomic.Int64  // when the peer last spoke, in nanoseconds of the node's life
 	rtt     atomic.Int64  // nanoseconds, smoothed; renewed with each heartbeat
 	minRTT  atomic.Int64
+	cause   atomic.Pointer[error] // why this side closed the connection, if it did
 
 	out    sync.Mutex // guards writing to control
 	buffer []byte
@@ -101,11 +102,14 @@ func (c *conn) run(ctx context.Context, handle func(kind byte, body []byte) erro
 	return c.reason(err)
 }
 
-// reason prefers what the peer said when it closed the connection over how we noticed.
+// reason prefers why the connection was closed, by the peer or by us, over how the end was noticed.
 func (c *conn) reason(err error) error {
 	var app *quic.ApplicationError
 	if cause := context.Cause(c.quic.Context()); errors.As(cause, &app) && app.Remote {
 		return remoteClose(app)
+	}
+	if cause := c.cause.Load(); cause != nil {
+		return *cause
 	}
 	return err
 }
@@ -120,6 +124,9 @@ func remoteClose(app *quic.ApplicationError) error {
 
 // close closes the connection with the code that fits err, nil and the end of a context being the normal end.
 func (c *conn) close(err error) {
+	if err != nil {
+		c.cause.CompareAndSwap(nil, &err)
+	}
 	code, text := quic.ApplicationErrorCode(closeNormal), ""
 	var version *versionError
 	switch {

@@ -25,7 +25,7 @@ var (
 	// ErrGoingAway: the parent stops soon. It serves until its children have left: go to another parent now.
 	ErrGoingAway = errors.New("the node is going away")
 	// ErrSilent: the parent was not heard of for Config.Silence, or could not be reached.
-	ErrSilent = errors.New("the node is silent")
+	ErrSilent = errors.New("the node is silent or cannot be reached")
 	// ErrViolation: the peer broke the protocol.
 	ErrViolation = errors.New("the peer broke the link protocol")
 	// ErrClosed: the peer or the node was closed on this side.

@@ -106,13 +106,17 @@ func issue(ca *x509.Certificate, signer crypto.Signer, node string, now time.Tim
 }
 
 // config is used on both sides. The standard checks look for a host name and at the clock, so they are replaced by
-// verify, on each connection: there is no resumption, so keys are fresh each time.
-func (id *Identity) config() *tls.Config {
+// verify, on each connection: there is no resumption, so keys are fresh each time. refused hears of peers that were
+// turned away.
+func (id *Identity) config(refused func(error)) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{id.leaf}, MinVersion: tls.VersionTLS13, NextProtos: []string{protocolName},
-		ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true, SessionTicketsDisabled: true,
+		ClientAuth: tls.RequestClientCert, InsecureSkipVerify: true, SessionTicketsDisabled: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			_, err := id.verify(state)
+			if err != nil {
+				refused(err)
+			}
 			return err
 		},
 	}

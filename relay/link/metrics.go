@@ -21,6 +21,7 @@ const (
 	dropTooLarge  = "too-large"
 	dropLate      = "late"
 	dropDuplicate = "duplicate"
+	dropRepair    = "repair" // came late to the parent, and the line was busy
 )
 
 // metrics are the accounts of all links. Tracks and nodes are no labels: their number has no bound.
@@ -29,16 +30,16 @@ type metrics struct {
 	followed  atomic.Int64 // subscriptions to parents
 	connected atomic.Int64 // links to parents that are up
 
-	retries, skipped         prometheus.Counter
-	sentPackets, sentBytes   prometheus.Counter
-	sentGroups, staleGroups  prometheus.Counter
-	gotPackets, gotBytes     prometheus.Counter
-	gotGroups, cutGroups     prometheus.Counter
-	strays, impatient        prometheus.Counter
-	late, duplicate          prometheus.Counter
-	drops, ends              *prometheus.CounterVec
-	refusals, declines, cuts *prometheus.CounterVec
-	hop                      prometheus.Histogram
+	retries, skipped          prometheus.Counter
+	sentPackets, sentBytes    prometheus.Counter
+	sentGroups, staleGroups   prometheus.Counter
+	gotPackets, gotBytes      prometheus.Counter
+	gotGroups, cutGroups      prometheus.Counter
+	strays, impatient         prometheus.Counter
+	late, duplicate, repaired prometheus.Counter
+	drops, ends               *prometheus.CounterVec
+	refusals, declines, cuts  *prometheus.CounterVec
+	hop                       prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
@@ -69,6 +70,7 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 	m.cutGroups = counter("cut_groups_total", "Groups that the parent did not bring to their end.")
 	m.strays = counter("stray_groups_total", "Groups that came for a subscription which had ended.")
 	m.impatient = counter("overtaken_groups_total", "Groups that were begun before the one before had ended.")
+	m.repaired = counter("repaired_packets_total", "Packets sent to children behind others, as they came late to this node.")
 	m.drops = vector("dropped_packets_total", "Packets of tracks that were left out, by reason.", "reason")
 	m.ends = vector("ended_total", "Links that ended, by this node's side and reason.", "side", "reason")
 	m.refusals = vector("refused_total", "Connections of children that were refused, by reason.", "reason")

@@ -122,6 +122,7 @@ type Node struct {
 	transport *quic.Transport
 	listener  *quic.Listener
 	unproven  *rate.Limiter
+	warnings  *rate.Limiter // of strangers
 
 	life context.Context // ends all that the node started
 	stop context.CancelFunc
@@ -157,18 +158,17 @@ func New(config Config) (*Node, error) {
 	n := &Node{
 		config: config, limits: config.Limits.withDefaults(), start: time.Now(),
 		unproven: rate.NewLimiter(handshakeRate, handshakeBurst),
+		warnings: rate.NewLimiter(1, 1),
 		peers:    map[peerKey]*Peer{}, children: map[*downlink]struct{}{},
+	}
+	n.life, n.stop = context.WithCancel(context.Background())
+	var err error
+	if n.metrics, err = newMetrics(config.Metrics, n); err != nil {
+		return nil, err
 	}
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(config.Metrics, n)
-	if err != nil {
-		n.close()
-		return nil, err
-	}
-	n.metrics = m
-	n.life, n.stop = context.WithCancel(context.Background())
 	return n, nil
 }
 
@@ -183,7 +183,7 @@ func (n *Node) listen() error {
 	n.transport = &quic.Transport{Conn: n.socket, VerifySourceAddress: n.mustProve, ConnContext: n.admit}
 	config := quicConfig()
 	config.MaxIncomingStreams, config.MaxIncomingUniStreams = 1, -1 // a child opens the control stream and no other
-	if n.listener, err = n.transport.Listen(n.config.Identity.config(), config); err != nil {
+	if n.listener, err = n.transport.Listen(n.config.Identity.config(n.stranger), config); err != nil {
 		n.close()
 		return fmt.Errorf("listen for links: %w", err)
 	}
@@ -195,6 +195,14 @@ func quicConfig() *quic.Config {
 		HandshakeIdleTimeout: handshakeTimeout, MaxIdleTimeout: idleTimeout,
 		InitialStreamReceiveWindow: streamWindow, MaxStreamReceiveWindow: maxStreamWindow,
 		InitialConnectionReceiveWindow: connWindow, MaxConnectionReceiveWindow: maxConnWindow,
+	}
+}
+
+// stranger notes that somebody knocked who is not of this cluster. Floods of them are no flood of lines.
+func (n *Node) stranger(err error) {
+	n.metrics.refused(errRefused)
+	if n.warnings.Allow() {
+		n.config.Logger.Warn("link from a stranger refused", "cause", err)
 	}
 }
 
@@ -262,10 +270,10 @@ func (n *Node) Run(ctx context.Context) error {
 
 func (n *Node) close() {
 	if n.listener != nil {
-		n.listener.Close()
+		_ = n.listener.Close()
 	}
-	n.transport.Close()
-	n.socket.Close()
+	_ = n.transport.Close() // there is nobody to tell
+	_ = n.socket.Close()
 }
 
 // GoAway tells all children, now and from now on, to take their tracks from others, and returns when none reads

@@ -233,7 +233,7 @@ func (p *Peer) dial(ctx context.Context) (*uplink, error) {
 	defer cancel()
 	config := quicConfig()
 	config.MaxIncomingStreams, config.MaxIncomingUniStreams = -1, maxStreams
-	q, err := n.transport.Dial(ctx, net.UDPAddrFromAddrPort(p.key.addr), n.config.Identity.config(), config)
+	q, err := n.transport.Dial(ctx, net.UDPAddrFromAddrPort(p.key.addr), n.config.Identity.config(func(error) {}), config)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}

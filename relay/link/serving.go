@@ -49,10 +49,12 @@ type serving struct {
 	groups uint64           // begun
 	state  groupState
 	epoch  uint32
-	second media.Time // of an audio group
-	buffer []byte     // records not written yet
-	oldest media.Time // when the first of them came into Banyan; zero where nobody knows
-	lag    time.Duration
+	second media.Time    // of an audio group
+	buffer []byte        // records not written yet
+	oldest media.Time    // when the first of them came into Banyan; zero where nobody knows
+	lag    time.Duration // the least that a packet was behind its coming into Banyan
+	level  time.Time     // when everything that the log had was last written
+	holes  holes
 }
 
 func (s *serving) requestKeyframe() {
@@ -88,15 +90,56 @@ func (s *serving) run(ctx context.Context) {
 	_ = s.link.send(frameEnd, verdict{s.sub, c, text, s.groups}.append(nil))
 }
 
-// accept places the cursor and says so.
+// accept says that the track is there. It may not have begun.
 func (s *serving) accept() error {
 	l := s.track.Log()
 	s.path = s.track.Path()
 	if len(s.path) > MaxDepth+1 || slices.Contains(s.path, s.link.peer) {
 		return ErrLoop
 	}
-	head := l.Head()
-	switch {
+	s.mu.Lock()
+	s.log = l
+	s.mu.Unlock()
+	s.buffer = make([]byte, 0, batch+4096)
+	return s.link.send(frameAccepted, accepted{s.sub, l.Head(), s.path}.append(nil))
+}
+
+// serve sends what the log has and gets, until it ends or the link does.
+func (s *serving) serve(ctx context.Context) error {
+	l := s.track.Log()
+	for {
+		changed := s.track.PathChanged()
+		if err := s.sendPath(); err != nil {
+			return err
+		}
+		next := l.Cursor(log.Live()) // until there is something to stand on
+		if s.cursor == nil && l.Head() > l.Tail() {
+			if err := s.place(l); err != nil {
+				return err
+			}
+		}
+		if s.cursor != nil {
+			next = s.cursor
+			if err := s.drain(ctx); err != nil {
+				return err
+			}
+		}
+		if next.Ended() {
+			s.endGroup(0)
+			return ErrEnded
+		}
+		select {
+		case <-next.Ready():
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// place finds where the child begins.
+func (s *serving) place(l *log.Log) error {
+	switch head := l.Head(); {
 	case s.from > head+aheadMost:
 		return fmt.Errorf("%w: it ends at %d, and %d was asked for", ErrBehind, head, s.from)
 	case s.from == 0:
@@ -106,35 +149,8 @@ func (s *serving) accept() error {
 	default:
 		s.cursor = l.Cursor(log.KeyframeBefore(math.MinInt64)) // the oldest of the window
 	}
-	s.mu.Lock()
-	s.log = l
-	s.mu.Unlock()
-	s.lag = math.MaxInt64
-	s.buffer = make([]byte, 0, batch+4096)
-	return s.link.send(frameAccepted, accepted{s.sub, head, s.path}.append(nil))
-}
-
-// serve sends what the log has and gets, until it ends or the link does.
-func (s *serving) serve(ctx context.Context) error {
-	for {
-		changed := s.track.PathChanged()
-		if err := s.sendPath(); err != nil {
-			return err
-		}
-		if err := s.drain(ctx); err != nil {
-			return err
-		}
-		if s.cursor.Ended() {
-			s.endGroup(0)
-			return ErrEnded
-		}
-		select {
-		case <-s.cursor.Ready():
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	s.lag, s.level = math.MaxInt64, time.Now()
+	return nil
 }
 
 func (s *serving) sendPath() error {
@@ -155,10 +171,14 @@ var errSkipped = errors.New("skipped to a newer keyframe")
 // drain writes what the log has, up to some batches, so that changes of the path are seen between.
 func (s *serving) drain(ctx context.Context) error {
 	const most = 256
+	level := false
 	for range most {
-		p, _ := s.cursor.Next()
-		if p == nil {
+		p, lost := s.cursor.Next()
+		if level = p == nil; level {
 			break
+		}
+		if lost > 0 && s.group != nil { // else it skipped them by intent
+			s.holes.note(p.Offset-lost, p.Offset, time.Now())
 		}
 		if err := s.put(ctx, p); err != nil && !errors.Is(err, errSkipped) {
 			return err
@@ -167,7 +187,10 @@ func (s *serving) drain(ctx context.Context) error {
 	if err := s.flush(ctx); err != nil && !errors.Is(err, errSkipped) {
 		return err
 	}
-	return nil
+	if level {
+		s.level = time.Now()
+	}
+	return s.repair(time.Now())
 }
 
 // put adds p to its group.
@@ -328,16 +351,17 @@ func refusedByChild(err error) bool {
 	return errors.As(err, &stream) && stream.Remote
 }
 
-// stale tells whether what arrived then should be given up. A child that catches up with the past is far behind by its
-// own wish, so what counts is how much further behind it is now than it ever was; and without a newer
-// keyframe there is nothing better to send.
+// stale tells whether what arrived then should be given up: when the line has not kept up for as long as Stale, and
+// falls behind. The first alone would punish a child that catches up with the past, far behind by its own wish; the
+// second alone one whose parent was itself without news for a while. Without a newer keyframe there is
+// nothing better to send.
 func (s *serving) stale(arrived media.Time, now time.Time) bool {
 	if arrived == 0 {
 		return false
 	}
-	lag := media.TimeOf(now).Sub(arrived)
+	lag, most := media.TimeOf(now).Sub(arrived), s.link.node.limits.Stale
 	s.lag = min(s.lag, lag)
-	return lag-s.lag > s.link.node.limits.Stale && s.newerKeyframe()
+	return now.Sub(s.level) > most && lag-s.lag > most && s.newerKeyframe()
 }
 
 func (s *serving) newerKeyframe() bool {
@@ -351,7 +375,7 @@ func (s *serving) skip() error {
 	before := s.cursor.Offset()
 	s.endGroup(streamStale)
 	s.cursor.SkipToKeyframe()
-	s.lag = math.MaxInt64
+	s.lag, s.level = math.MaxInt64, time.Now()
 	m := s.link.node.metrics
 	m.dropped(dropStale, int(s.cursor.Offset()-before))
 	m.staleGroups.Inc()
@@ -364,7 +388,7 @@ func (s *serving) endGroup(code quic.StreamErrorCode) {
 		return
 	}
 	if code == 0 {
-		s.group.Close()
+		_ = s.group.Close() // fails only where the child cancelled it
 	} else {
 		s.group.CancelWrite(code)
 	}

@@ -142,7 +142,9 @@ func (l *Log) append(p media.Packet) {
 	l.newest.Store(int64(p.Time()))
 	l.counters.packets.Add(1)
 	l.counters.bytes.Add(uint64(len(p.Payload)))
-	l.counters.holes.Add(uint64(p.Offset - l.head.Load()))
+	if gap := p.Offset - l.head.Load(); gap < int64(l.config.MaxPackets) { // more is no loss, but another birth
+		l.counters.holes.Add(uint64(gap))
+	}
 	l.head.Store(p.Offset + 1)
 	if p.Has(media.Keyframe) {
 		l.lastKey.Store(p.Offset)

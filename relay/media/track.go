@@ -35,9 +35,10 @@ type Params struct {
 	Channels   int // 1 to 8
 	SampleRate int // Hz; differs from ClockRate where the payload format fixes the clock
 
-	// Sets are the out-of-band parameters of the codec: SPS and PPS for H.264, VPS, SPS and PPS for
-	// H.265 (NAL units without start code), one AudioSpecificConfig for AAC (ISO/IEC 14496-3), the
-	// sequence header OBU for AV1, else none.
+	// Sets are the out-of-band parameters of the codec: all SPS and PPS for H.264, all VPS, SPS and PPS
+	// for H.265 (NAL units without start code), in this order and by their ids, but first of each kind the
+	// SPS in use and those that belong to it; package frame tells them apart. One AudioSpecificConfig for AAC
+	// (ISO/IEC 14496-3), the sequence header OBU for AV1, else none.
 	Sets [][]byte
 
 	// Aligned promises that keyframes fall on whole multiples of the segment duration of media time
