@@ -65,9 +65,7 @@ type gatherer struct {
 	api    *api
 	client *http.Client
 	turn   chan struct{} // capacity 1: held by who gathers
-
-	mu   sync.Mutex // guards last
-	last *Tree
+	last   *Tree         // owned by who has the turn; does not change once it is here
 }
 
 func newGatherer(a *api) *gatherer {
@@ -98,19 +96,13 @@ func (g *gatherer) tree(ctx context.Context) (*Tree, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	g.mu.Lock()
-	last := g.last
-	g.mu.Unlock()
-	if last != nil && time.Since(last.Time) < freshTime {
-		return last, nil
+	if g.last != nil && time.Since(g.last.Time) < freshTime {
+		return g.last, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime) // others wait for it, too
 	defer cancel()
-	t := g.gather(ctx)
-	g.mu.Lock()
-	g.last = t
-	g.mu.Unlock()
-	return t, nil
+	g.last = g.gather(ctx)
+	return g.last, nil
 }
 
 // gather asks every node and merges what they say.

@@ -57,6 +57,8 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return err
 	}
+	// Its address may only be known now.
+	f.cluster.Update(func(self *tree.Node) { self.HTTP = n.publicURL(self.Link.Addr()) })
 	f.replica = replica.New(replica.Config{
 		Name: c.Node.Name, Hub: n.parts.hub, Cluster: f.cluster, Links: peers{f.link}, Carries: n.carries, Logger: n.log,
 	})
@@ -81,7 +83,7 @@ func networks(texts []string) (list []netip.Prefix, err error) {
 // self is what the cluster is told of this node.
 func (n *node) self() (tree.Node, error) {
 	c := &n.cfg
-	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, Formats: n.formats()}
+	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: c.HTTP.URL, Formats: n.formats()}
 	for _, role := range n.roles() {
 		self.Roles = append(self.Roles, tree.Role(role))
 	}
@@ -93,7 +95,7 @@ func (n *node) self() (tree.Node, error) {
 	if err != nil {
 		return self, fmt.Errorf("link.addr: write an IP address, not the name %q", host)
 	}
-	self.Link, self.HTTP = netip.AddrPortFrom(addr, 0), n.publicURL(addr)
+	self.Link = netip.AddrPortFrom(addr, 0)
 	return self, nil
 }
 

@@ -1,8 +1,7 @@
 /** What is known of the node or the link that somebody points at. */
 
 import { bitrateLabel } from "../shared/formats.ts";
-import type { Choice } from "./choice.ts";
-import { concerns } from "./choice.ts";
+import { type Choice, concerns } from "./choice.ts";
 import { byFormat } from "./formats.ts";
 import type { Shown } from "./history.ts";
 import type { Flow } from "./tree.ts";

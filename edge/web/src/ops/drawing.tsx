@@ -1,13 +1,13 @@
 /** The tree as a picture. All that it says stands in the tables as well, so it is one image to a screen reader. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { bitrateLabel, formatLabel } from "../shared/formats.ts";
+import { bitrateLabel } from "../shared/formats.ts";
 import { type Choice, concerns, sameChoice } from "./choice.ts";
 import { byFormat } from "./formats.ts";
 import { presence, type Shown } from "./history.ts";
 import { type Box, layOut, type Link } from "./layout.ts";
 import { type Flow, sum } from "./tree.ts";
-import { percent, state } from "./words.ts";
+import { formatText, percent, rolesText, state } from "./words.ts";
 
 interface Pointing {
   /** What is to stand out. */
@@ -50,13 +50,13 @@ export function Drawing({
               </text>
             </g>
           ))}
-          {layout.heads.map(({ text, x, y }) => (
-            <text key={`${text} ${y}`} class="ops-head" x={x} y={y}>
-              {text}
-            </text>
-          ))}
           {layout.links.map((link) => (
             <LinkLanes key={`${link.parent} ${link.child}`} link={link} tint={tint} {...pointing} />
+          ))}
+          {layout.heads.map(({ text, x, y }) => (
+            <text key={`${text} ${y}`} class={`ops-head${layout.across ? "" : " inside"}`} x={x} y={y}>
+              {text}
+            </text>
           ))}
           {nodes.map((node) => (
             <NodeBox
@@ -133,7 +133,7 @@ function NodeBox({
       {!compact && (
         <>
           <text class="ops-soft" x="12" y="43">
-            {cut(word === "up" ? node.roles.join(", ") : `${text} · ${node.roles.join(", ")}`, letters)}
+            {cut(word === "up" ? rolesText(node.roles) : `${text} · ${rolesText(node.roles)}`, letters)}
           </text>
           <text class="ops-soft figure" x="12" y="61">
             {cut(carries(node, flows), letters)}
@@ -186,7 +186,7 @@ export function Legend({ flows, tint }: { flows: Flow[]; tint: Tint }) {
       {formats.map(({ format }) => (
         <li key={format} class={tint(format)}>
           <span class="ops-swatch" />
-          {formatLabel(format)}
+          {formatText(format)}
         </li>
       ))}
     </ul>

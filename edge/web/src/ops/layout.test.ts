@@ -133,6 +133,11 @@ it("makes small boxes of many nodes, and takes none at all", () => {
   expect(layOut([node("all", "ingest")], [], 300).boxes.size).toBe(1);
 });
 
+it("does not name the tier of a node that is alone", () => {
+  expect(layOut([{ name: "a", region: "", roles: ["ingest", "relay", "edge"] }], [], 1000).heads).toEqual([]);
+  expect(layOut(five, [], 1000).heads.length).toBe(3);
+});
+
 it("orders formats and gives each its colour", () => {
   const flows = ["180p", "opus", "source", "720p", "aac"].map((format) =>
     flow("a", "b", { format, kind: format === "opus" || format === "aac" ? "audio" : "video" }),

@@ -51,6 +51,8 @@ export interface Layout {
   heads: Head[];
   boxes: Map<string, Box>;
   links: Link[];
+  /** Media flows from left to right, not down. */
+  across: boolean;
   /** Boxes have one line each, as there are many. */
   compact: boolean;
 }
@@ -81,8 +83,10 @@ export function layOut(nodes: readonly Placed[], flows: readonly Flow[], width: 
   const height = compact ? 46 : 96;
   const across = width >= narrow;
   const stand = across ? columns : rows;
-  const out: Layout = { width, height: 0, bands: [], heads: [], boxes: new Map(), links: [], compact };
+  const out: Layout = { width, height: 0, bands: [], heads: [], boxes: new Map(), links: [], across, compact };
   stand(out, nodes, height);
+  // A picture of one tier, such as a node alone that has all roles, has nothing to tell apart.
+  if (new Set(out.heads.map(({ text }) => text)).size < 2) out.heads = [];
   out.links = connect(bundle(flows, out.boxes), out.boxes, across);
   return out;
 }

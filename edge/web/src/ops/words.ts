@@ -11,6 +11,13 @@ export function state(node: Shown): { word: "lost" | "draining" | "silent" | "fu
   return node.load >= 0.95 ? { word: "full", text: "Full" } : { word: "up", text: "Up" };
 }
 
+const allRoles = ["ingest", "transcoder", "relay", "edge"];
+
+export function rolesText(roles: readonly string[]): string {
+  if (roles.length === 0) return "no role";
+  return allRoles.every((role) => roles.includes(role)) ? "all roles" : roles.join(", ");
+}
+
 export function percent(load: number): string {
   return `${Math.round(load * 100)} %`;
 }
@@ -53,9 +60,15 @@ export function dropsText(drops: Record<string, number>): string {
     .join(", ");
 }
 
-/** "720p picture, H.264". */
+/** A format's name, also of those that are called by their codec. */
+export function formatText(format: string): string {
+  return format === "opus" || format === "aac" ? codecName(format) : formatLabel(format);
+}
+
+/** "720p picture, H.264"; "Opus sound". */
 export function trackText({ format, kind, codec, height }: Flow): string {
-  const name = formatLabel(format);
+  const name = formatText(format);
+  if (codec === format) return `${name} ${kind === "audio" ? "sound" : "picture"}`;
   const size = format === "source" && height > 0 ? ` ${height}p` : "";
   return `${name}${size} ${kind === "audio" ? "sound" : "picture"}${codec === "" ? "" : `, ${codecName(codec)}`}`;
 }
