@@ -57,7 +57,7 @@ func (c *clusterBench) start(name, role, key string, replicas ...Replica) *membe
 	m.Server = httptest.NewServer(mux)
 	c.t.Cleanup(func() {
 		m.api.gatherer.client.CloseIdleConnections()
-		m.Server.Close()
+		m.Close()
 		m.hub.Close()
 	})
 	c.nodes[name] = m
@@ -96,7 +96,7 @@ func TestTreeIsWhatNodesSayOfThemselves(t *testing.T) {
 	edge := c.start("edge1", "edge", "k", Replica{Stream: "cup/cam1", Format: "source", Kind: media.Video, Parent: "ingest1"})
 	c.start("stranger", "relay", "other")
 	gone := c.start("gone", "relay", "k")
-	gone.Server.Close()
+	gone.Close()
 	c.view.Nodes = append(c.view.Nodes, ClusterNode{Name: "mute", Roles: []string{"relay"}})
 	c.publish(ingest, "cup/cam1")
 	c.publish(edge, "cup/cam1") // stands in for the replica's log
