@@ -16,6 +16,9 @@ interface Pointing {
   choose(choice: Choice): void;
 }
 
+/** More moving lanes than this are a load to the browser, and nobody follows them. */
+const mostMoving = 120;
+
 type Tint = (format: string) => string;
 
 export function Drawing({
@@ -32,6 +35,7 @@ export function Drawing({
     return () => watch.disconnect();
   }, []);
   const layout = width === 0 ? null : layOut(nodes, flows, width);
+  const moving = layout !== null && layout.links.reduce((n, { lanes }) => n + lanes.length, 0) <= mostMoving;
   return (
     <div class="ops-drawing" ref={frame}>
       {layout !== null && (
@@ -51,7 +55,7 @@ export function Drawing({
             </g>
           ))}
           {layout.links.map((link) => (
-            <LinkLanes key={`${link.parent} ${link.child}`} link={link} tint={tint} {...pointing} />
+            <LinkLanes key={`${link.parent} ${link.child}`} link={link} tint={tint} moving={moving} {...pointing} />
           ))}
           {layout.heads.map(({ text, x, y }) => (
             <text key={`${text} ${y}`} class={`ops-head${layout.across ? "" : " inside"}`} x={x} y={y}>
@@ -74,7 +78,14 @@ export function Drawing({
   );
 }
 
-function LinkLanes({ link, tint, shown, point, choose }: { link: Link; tint: Tint } & Pointing) {
+function LinkLanes({
+  link,
+  tint,
+  moving,
+  shown,
+  point,
+  choose,
+}: { link: Link; tint: Tint; moving: boolean } & Pointing) {
   const choice = { parent: link.parent, child: link.child };
   const apart = shown !== null && !concerns(shown, link);
   return (
@@ -89,7 +100,7 @@ function LinkLanes({ link, tint, shown, point, choose }: { link: Link; tint: Tin
         <g key={`${format} ${kind}`} class={`${tint(format)} ${kind}`}>
           <path class="ops-hit" d={path} />
           <path class="ops-lane" d={path} stroke-width={laneWidth(bitrate)} />
-          {bitrate > 0 && <path class="ops-pulse" d={path} stroke-width={laneWidth(bitrate)} />}
+          {moving && bitrate > 0 && <path class="ops-pulse" d={path} stroke-width={laneWidth(bitrate)} />}
         </g>
       ))}
     </g>
@@ -114,6 +125,7 @@ function NodeBox({
   const { word, text } = state(node);
   const letters = Math.floor((box.width - 24) / 7.4);
   const inner = box.width - 24;
+  const viewers = sum(node.viewers);
   return (
     <g
       class={`ops-node ${word}${sameChoice(shown, choice) ? " chosen" : ""}`}
@@ -128,8 +140,13 @@ function NodeBox({
       <rect class="ops-box" width={box.width} height={box.height} rx="10" />
       <circle class="ops-lamp" cx={box.width - 14} cy={compact ? 14 : 19} r="4" />
       <text class="ops-name" x="12" y={compact ? 19 : 24}>
-        {cut(node.name, letters - 3)}
+        {cut(node.name, Math.floor((box.width - (compact && viewers > 0 ? 90 : 38)) / 8.6))}
       </text>
+      {compact && viewers > 0 && (
+        <text class="ops-tiny figure" x={box.width - 26} y="18" text-anchor="end">
+          {viewers} {viewers === 1 ? "viewer" : "viewers"}
+        </text>
+      )}
       {!compact && (
         <>
           <text class="ops-soft" x="12" y="43">

@@ -133,6 +133,13 @@ it("makes small boxes of many nodes, and takes none at all", () => {
   expect(layOut([node("all", "ingest")], [], 300).boxes.size).toBe(1);
 });
 
+it("has regions where media comes from first, and counts in names", () => {
+  const nodes = [...five, node("edge10", "edge", "asia"), node("edge2", "edge", "asia")];
+  const { bands, boxes } = layOut(nodes, [], 1000);
+  expect(bands.map(({ region }) => region)).toEqual(["eu", "asia"]);
+  expect(boxes.get("edge2")!.y).toBeLessThan(boxes.get("edge10")!.y);
+});
+
 it("does not name the tier of a node that is alone", () => {
   expect(layOut([{ name: "a", region: "", roles: ["ingest", "relay", "edge"] }], [], 1000).heads).toEqual([]);
   expect(layOut(five, [], 1000).heads.length).toBe(3);

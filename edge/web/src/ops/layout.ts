@@ -91,13 +91,17 @@ export function layOut(nodes: readonly Placed[], flows: readonly Flow[], width: 
   return out;
 }
 
-/** Regions by name, each with its nodes by name. */
+/** "edge2" comes before "edge10". */
+const { compare } = new Intl.Collator("en", { numeric: true });
+
+/** Regions, those where media comes from first, each with its nodes by name. */
 function regions(nodes: readonly Placed[]): [string, Placed[]][] {
   const byRegion = new Map<string, Placed[]>();
-  for (const node of [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const node of [...nodes].sort((a, b) => compare(a.name, b.name))) {
     byRegion.set(node.region, [...(byRegion.get(node.region) ?? []), node]);
   }
-  return [...byRegion].sort(([a], [b]) => (a < b ? -1 : 1));
+  const first = (members: Placed[]) => (members.some(({ roles }) => tierOf(roles) === 1) ? 0 : 1);
+  return [...byRegion].sort(([a, ofA], [b, ofB]) => first(ofA) - first(ofB) || compare(a, b));
 }
 
 function columns(out: Layout, nodes: readonly Placed[], height: number): void {
