@@ -161,6 +161,45 @@ func BenchmarkKilledWorker(b *testing.B) {
 	}
 }
 
+// BenchmarkKilledRelay is what 200 WebRTC viewers below a relay see when it is killed (CHECKLISTS F1).
+func BenchmarkKilledRelay(b *testing.B) {
+	const viewers, tries = 200, 5
+	c := e2e.NewCluster(b)
+	ingest := c.Start("ingest1", "ingest", "eu")
+	for _, name := range []string{"relay1", "relay2"} {
+		c.Start(name, "relay", "eu")
+	}
+	edge := c.Start("edge1", "edge", "eu")
+	camera(b, ingest, "cup/cam1", "320x180", "200k")
+	edge.WaitLive(b, "cup/cam1")
+	audience := e2e.Watch(b, edge.URL("/whep/cup/cam1?format=source"), viewers)
+	defer audience.Leave()
+	var all []time.Duration
+	lost := 0
+	for range tries {
+		time.Sleep(3 * time.Second)
+		view, err := edge.Cluster(b)
+		if err != nil {
+			b.Fatal(err)
+		}
+		parent := view.Parent("cup/cam1", "source", "video")
+		if c.Nodes[parent] == nil {
+			b.Fatalf("the edge has the picture from %q", parent)
+		}
+		audience.WatchGaps()
+		c.Nodes[parent].Kill()
+		time.Sleep(3 * time.Second)
+		gaps, gone := audience.LargestGaps()
+		all, lost = append(all, gaps...), max(lost, gone)
+		c.Start(parent, "relay", "eu")
+	}
+	slices.Sort(all)
+	ms := func(d time.Duration) float64 { return float64(d.Milliseconds()) }
+	b.ReportMetric(ms(all[len(all)-1]), "ms/largest-gap")
+	report(fmt.Sprintf("relay killed -9, %d WebRTC viewers below, %d times", viewers, tries), "≤ 1000 ms, p95 ≤ 500 ms",
+		"median %.0f ms, p95 %.0f ms, worst %.0f ms; %d lost their connection", ms(all[len(all)/2]), ms(all[len(all)*95/100]), ms(all[len(all)-1]), lost)
+}
+
 // BenchmarkViewers is what a WebRTC viewer costs in memory and processor, by plain pion.
 func BenchmarkViewers(b *testing.B) {
 	n := e2e.StartNode(b)
@@ -168,8 +207,7 @@ func BenchmarkViewers(b *testing.B) {
 	time.Sleep(13 * time.Second) // until the window is full
 	const viewers, window = 50, 15 * time.Second
 	rss, busy := resident(b, n), usage(b, n, 5*time.Second)
-	stop := e2e.Watch(b, n.URL("/whep/cup/cam1"), viewers)
-	defer stop()
+	defer e2e.Watch(b, n.URL("/whep/cup/cam1"), viewers).Leave()
 	time.Sleep(5 * time.Second)
 	cost := usage(b, n, window) - busy
 	memory := (resident(b, n) - rss) / viewers
