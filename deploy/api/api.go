@@ -42,6 +42,12 @@ type Config struct {
 	Workers func() []Worker
 	// Cluster tells of other nodes; nil on a node that stands alone.
 	Cluster func() Cluster
+	// Peers makes and checks the tokens by which nodes ask each other for accounts of themselves; nil on a node that
+	// stands alone.
+	Peers *auth.Guard
+	// Links tells of the links to parents: the delay lately, nil where nothing came, and drops by reason; nil on a node
+	// that stands alone.
+	Links func() (*Hop, map[string]uint64)
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
 	Thumbnail func(ctx context.Context, stream *relay.Stream) ([]byte, error)
 }
@@ -55,11 +61,15 @@ type Node struct {
 	Started time.Time `json:"started"`
 }
 
-type api struct{ Config }
+type api struct {
+	Config
+	gatherer *gatherer
+}
 
 // Register adds the interface to mux. Whatever else is asked for below its roots is answered here too, in JSON.
 func Register(mux *http.ServeMux, c Config) {
-	a := &api{c}
+	a := &api{Config: c}
+	a.gatherer = newGatherer(a)
 	inner := http.NewServeMux()
 	for pattern, handler := range a.routes() {
 		inner.HandleFunc(pattern, handler)
@@ -75,6 +85,8 @@ func (a *api) routes() map[string]http.HandlerFunc {
 		"GET /api/v1/node":                   a.admin(a.node),
 		"GET /api/v1/workers":                a.admin(a.workers),
 		"GET /api/v1/cluster":                a.admin(a.cluster),
+		"GET /api/v1/cluster/tree":           a.admin(a.tree),
+		"GET /api/v1/cluster/self":           a.self,
 		"POST /api/v1/tokens":                a.admin(a.mint),
 		"DELETE /api/v1/tokens/{id}":         a.admin(a.revoke),
 		"GET /api/v1/streams":                a.list,

@@ -57,6 +57,8 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return err
 	}
+	// Its address may only be known now.
+	f.cluster.Update(func(self *tree.Node) { self.HTTP = n.publicURL(self.Link.Addr()) })
 	f.replica = replica.New(replica.Config{
 		Name: c.Node.Name, Hub: n.parts.hub, Cluster: f.cluster, Links: peers{f.link}, Carries: n.carries, Logger: n.log,
 	})

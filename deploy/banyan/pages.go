@@ -25,6 +25,7 @@ func (n *node) printPages(doors doors) {
 		b.WriteString("\n  Banyan is running. Open:\n\n")
 	}
 	line("/", "all streams")
+	line("/ops", "the live tree of nodes, for operators")
 	if n.opt.Demo {
 		for _, c := range demoCameras {
 			line("/watch/"+string(c.stream), "watch "+string(c.stream))

@@ -99,7 +99,9 @@ func (n *node) build() error {
 	for _, key := range n.cfg.Unused() {
 		n.log.Warn("nothing uses this key yet", "key", key)
 	}
-	n.routeAPI()
+	if err := n.routeAPI(); err != nil {
+		return err
+	}
 	return n.metrics.Register(&collector{hub: n.parts.hub, rtsp: n.parts.rtsp})
 }
 
@@ -229,7 +231,7 @@ func (n *node) authorizePlay(r *http.Request, stream media.Name) (auth.Claims, e
 	return n.guard.CheckPlay(token, stream)
 }
 
-func (n *node) routeAPI() {
+func (n *node) routeAPI() (err error) {
 	config := api.Config{
 		Hub: n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
@@ -245,8 +247,13 @@ func (n *node) routeAPI() {
 	}
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe
+		config.Links = (&hops{metrics: n.metrics}).links
+		if config.Peers, err = newPeerGuard(n.cfg.Cluster.Key); err != nil {
+			return err
+		}
 	}
 	api.Register(n.public, config)
+	return nil
 }
 
 func (n *node) workers() []api.Worker {

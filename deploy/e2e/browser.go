@@ -158,6 +158,12 @@ func (b *Browser) Fill(selector, text string) { b.t.Helper(); b.do(nil, "fill", 
 // Press presses a key.
 func (b *Browser) Press(key string) { b.t.Helper(); b.do(nil, "press", key) }
 
+// Look sets what the page is seen by: "light" or "dark", and the size of the window.
+func (b *Browser) Look(scheme string, width, height int) {
+	b.t.Helper()
+	b.do(nil, "look", scheme, width, height)
+}
+
 // WatchGaps begins to note the largest gap between two pictures that the page shows.
 func (b *Browser) WatchGaps() {
 	b.t.Helper()

@@ -4,7 +4,7 @@ import { defineConfig } from "vite";
 import { precompress } from "./precompress.ts";
 
 // One HTML file per page; the Go handler maps addresses onto them (web.go).
-const pages = ["index", "watch", "publish", "404"];
+const pages = ["index", "watch", "publish", "ops", "404"];
 
 export default defineConfig({
   plugins: [preact({ prefreshEnabled: true, devToolsEnabled: false }), precompress()],

@@ -1,5 +1,5 @@
-// Package web serves the pages that people open: the landing page, watch and
-// publish.
+// Package web serves the pages that people open: the landing page, watch,
+// publish and ops.
 //
 // The pages are TypeScript (src/), built by Vite into dist/, which is embedded
 // here and not committed. Each page is one HTML file that loads hashed assets;
@@ -28,7 +28,9 @@
 // over whep.ts, or hls.ts), judges it with watchdog.ts and asks policy.ts what
 // comes after a failure. policy, watchdog, delay and the two session types know
 // no page, so their tests need no browser. hook.ts is what tests of the whole
-// may rely on.
+// may rely on. The ops page asks for the tree of the cluster once a second;
+// history.ts remembers who has just gone, layout.ts says where everything
+// stands, and both are pure.
 //
 // A page is added as NAME.html beside the others, listed in vite.config.ts,
 // with its address in the table in New.
@@ -106,6 +108,8 @@ func New(config Config) (*Pages, error) {
 	p.mux.HandleFunc("/watch/{stream...}", p.streamPage("watch.html"))
 	p.mux.HandleFunc("/publish/{$}", p.page("publish.html")) // asks for the name
 	p.mux.HandleFunc("/publish/{stream...}", p.streamPage("publish.html"))
+	p.mux.HandleFunc("/ops", p.page("ops.html"))
+	p.mux.HandleFunc("/ops/{$}", p.page("ops.html"))
 	p.mux.HandleFunc("/assets/{file}", p.asset)
 	p.mux.HandleFunc("/favicon.svg", p.page("favicon.svg"))
 	p.mux.HandleFunc("/", p.notFound)

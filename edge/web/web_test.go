@@ -33,6 +33,7 @@ func build() fstest.MapFS {
 		"index.html.gz":            {Data: []byte("landing, small")},
 		"watch.html":               {Data: []byte("watch")},
 		"publish.html":             {Data: []byte("publish")},
+		"ops.html":                 {Data: []byte("ops")},
 		"404.html":                 {Data: []byte("no such page")},
 		"favicon.svg":              {Data: []byte("<svg/>")},
 		"assets/watch-Ab12.js":     {Data: []byte("play()")},
@@ -85,6 +86,9 @@ func TestAddresses(t *testing.T) {
 		{"/watch/cup%2Fcam1", 200, "watch"}, // the same name, escaped
 		{"/publish/", 200, "publish"},
 		{"/publish/cup/cam1", 200, "publish"},
+		{"/ops", 200, "ops"},
+		{"/ops/", 200, "ops"},
+		{"/ops/cup", 404, "no such page"},
 		{"/favicon.svg", 200, "<svg/>"},
 		{"/assets/watch-Ab12.js", 200, "play()"},
 		{"/watch/", 404, "no such page"},

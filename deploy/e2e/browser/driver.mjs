@@ -42,6 +42,10 @@ const commands = {
   eval: (expression) => page.evaluate(expression).then((value) => value ?? null),
   click: (selector) => page.click(selector, { timeout: 10000 }).then(() => null),
   fill: (selector, text) => page.fill(selector, text, { timeout: 10000 }).then(() => null),
+  look: async (colorScheme, width, height) => {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height });
+  },
   press: (key) => page.keyboard.press(key).then(() => null),
   screenshot: (path) => page.screenshot({ path }).then(() => null),
 };
@@ -49,7 +53,7 @@ const commands = {
 for await (const line of createInterface({ input: process.stdin })) {
   try {
     const { command, arguments: args } = JSON.parse(line);
-    process.stdout.write(`${JSON.stringify({ value: await commands[command](...args) })}\n`);
+    process.stdout.write(`${JSON.stringify({ value: (await commands[command](...args)) ?? null })}\n`);
   } catch (error) {
     process.stdout.write(`${JSON.stringify({ error: String(error) })}\n`);
   }

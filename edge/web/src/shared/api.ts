@@ -46,7 +46,8 @@ export async function getStream(name: string, token: string, signal: AbortSignal
   return asStream(await get(`/api/v1/streams/${name}`, token, signal));
 }
 
-async function get(path: string, token: string, signal: AbortSignal): Promise<unknown> {
+/** Asks the interface for a path. Rejects with ProblemError. */
+export async function get(path: string, token: string, signal: AbortSignal): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(path, {
