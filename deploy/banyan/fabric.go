@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -141,6 +142,27 @@ func (f *fabric) run(ctx context.Context) error {
 	group.Go(func() error { return f.cluster.Run(ctx) })
 	group.Go(func() error { return f.replica.Run(ctx) })
 	return group.Wait()
+}
+
+// byGossip is how long children are given to hear from the cluster that this node drains. They then move without a
+// break; word over the link is for those whom gossip did not reach.
+const byGossip = time.Second
+
+// drain hands over what other nodes have from this one, until they have it from others or ctx ends.
+func (f *fabric) drain(ctx context.Context) {
+	f.cluster.Update(func(self *tree.Node) { self.Draining = true })
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		select {
+		case <-time.After(byGossip):
+			f.link.GoAway(ctx)
+		case <-ctx.Done():
+		}
+	})
+	f.replica.Drain(ctx)
+	cancel()
+	telling.Wait()
 }
 
 // source serves children what the hub has.
