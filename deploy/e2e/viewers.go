@@ -46,9 +46,10 @@ func watch(url string, readers *sync.WaitGroup) (pc *webrtc.PeerConnection, err 
 	if err != nil {
 		return nil, err
 	}
+	opened := pc
 	defer func() {
 		if err != nil {
-			_ = pc.Close()
+			_ = opened.Close()
 		}
 	}()
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
