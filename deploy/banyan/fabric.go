@@ -24,6 +24,7 @@ type fabric struct {
 	cluster *cluster.Cluster
 	link    *link.Node
 	replica *replica.Node
+	measure func(now time.Time) func(*tree.Node) // what this node carries
 }
 
 // buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
@@ -37,7 +38,9 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	f := &fabric{}
+	meter := newMeter(c.Transcoder.Workers)
+	self.Capacity = meter.capacity(n.has("transcoder"))
+	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
 		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
 	})
@@ -141,7 +144,22 @@ func (f *fabric) run(ctx context.Context) error {
 	group.Go(func() error { return f.link.Run(ctx) })
 	group.Go(func() error { return f.cluster.Run(ctx) })
 	group.Go(func() error { return f.replica.Run(ctx) })
+	group.Go(func() error { return f.tellLoad(ctx) })
 	return group.Wait()
+}
+
+// tellLoad tells the cluster from time to time what the node carries.
+func (f *fabric) tellLoad(ctx context.Context) error {
+	tick := time.NewTicker(loadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			f.cluster.Update(f.measure(now))
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // byGossip is how long children are given to hear from the cluster that this node drains. They then move without a

@@ -26,7 +26,9 @@ func TestDrain(t *testing.T) {
 	edge := c.Nodes["edge1"]
 	webrtc, hls := watchers(t, edge)
 	c.Start("worker2", "transcoder", "eu", small...)
-	posts := func() float64 { return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`) }
+	posts := func() float64 {
+		return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`)
+	}
 	sessions := posts()
 	hls.WatchBreaks()
 
