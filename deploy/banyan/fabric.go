@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,7 @@ type fabric struct {
 	cluster *cluster.Cluster
 	link    *link.Node
 	replica *replica.Node
+	measure func(now time.Time) func(*tree.Node) // what this node carries
 }
 
 // buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
@@ -36,7 +38,9 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	f := &fabric{}
+	meter := newMeter(c.Transcoder.Workers)
+	self.Capacity = meter.capacity(n.has("transcoder"))
+	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
 		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
 	})
@@ -142,7 +146,43 @@ func (f *fabric) run(ctx context.Context) error {
 	group.Go(func() error { return f.link.Run(ctx) })
 	group.Go(func() error { return f.cluster.Run(ctx) })
 	group.Go(func() error { return f.replica.Run(ctx) })
+	group.Go(func() error { return f.tellLoad(ctx) })
 	return group.Wait()
+}
+
+// tellLoad tells the cluster from time to time what the node carries.
+func (f *fabric) tellLoad(ctx context.Context) error {
+	tick := time.NewTicker(loadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			f.cluster.Update(f.measure(now))
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// byGossip is how long children are given to hear from the cluster that this node drains. They then move without a
+// break; word over the link is for those whom gossip did not reach.
+const byGossip = time.Second
+
+// drain hands over what other nodes have from this one, until they have it from others or ctx ends.
+func (f *fabric) drain(ctx context.Context) {
+	f.cluster.Update(func(self *tree.Node) { self.Draining = true })
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		select {
+		case <-time.After(byGossip):
+			f.link.GoAway(ctx)
+		case <-ctx.Done():
+		}
+	})
+	f.replica.Drain(ctx)
+	cancel()
+	telling.Wait()
 }
 
 // source serves children what the hub has.

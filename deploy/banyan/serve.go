@@ -84,7 +84,8 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 
 // run starts what was built and ends it in an order that viewers feel least:
 //
-//  1. /readyz turns to 503 and WHIP and WHEP take no new sessions; after node.drain, in which balancers notice,
+//  1. /readyz turns to 503 and WHIP, WHEP and RTSP take no new sessions; the cluster is told, and other nodes take over
+//     what they have from this one, for at most handOverTime; and after node.drain, in which balancers notice,
 //  2. RTSP and HLS end, which answers the requests that wait for media; the demo cameras stop;
 //  3. the public doors stop accepting, and requests that run may finish within drainTime; what is left is cut;
 //  4. the admin door goes, so that all of this can be watched;
@@ -145,19 +146,36 @@ func (n *node) awaitRTSP(stop, parts context.Context) {
 	}
 }
 
-// drain turns new clients away for as long as balancers are given to notice, unless a part fails meanwhile.
+// handOverTime bounds how long other nodes may take to find another parent. What follows has to fit into a minute with
+// it, after which supervisors kill.
+const handOverTime = 50 * time.Second
+
+// drain turns new clients away, and waits until other nodes have taken over what they have from this one and until
+// balancers have been given their time to notice, unless a part fails meanwhile.
 func (n *node) drain(parts context.Context) {
 	n.ready.Store(false)
 	if n.parts.signal != nil {
 		n.parts.signal.Drain()
 	}
-	if n.cfg.Node.Drain == 0 {
-		return
+	if n.parts.rtsp != nil {
+		n.parts.rtsp.Drain()
 	}
-	n.log.Info("draining", "for", n.cfg.Node.Drain.String())
-	select {
-	case <-time.After(n.cfg.Node.Drain):
-	case <-parts.Done():
+	began := time.Now()
+	if n.parts.fabric != nil {
+		n.log.Info("draining", "until", "other nodes have taken over", "within", handOverTime.String())
+		ctx, cancel := context.WithTimeout(parts, handOverTime)
+		n.parts.fabric.drain(ctx)
+		if ctx.Err() != nil && parts.Err() == nil {
+			n.log.Warn("other nodes still read what they could have elsewhere", "after", handOverTime.String())
+		}
+		cancel()
+	}
+	if left := n.cfg.Node.Drain - time.Since(began); left > 0 {
+		n.log.Info("draining", "for", left.Round(time.Millisecond).String())
+		select {
+		case <-time.After(left):
+		case <-parts.Done():
+		}
 	}
 }
 

@@ -251,6 +251,9 @@ func g711(p *media.Params, dynamic uint8) *format.G711 {
 func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (res *base.Response, stream *gortsplib.ServerStream, err error) {
 	c := clientOf(ctx.Conn)
 	defer h.contain(c, &res, &err)
+	if res := h.whileDraining(); res != nil {
+		return res, nil, nil
+	}
 	want, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
 		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil

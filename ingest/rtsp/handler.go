@@ -259,6 +259,9 @@ func splitControl(u *base.URL) (path, query string) {
 func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *base.Response, err error) {
 	c := clientOf(ctx.Conn)
 	defer h.contain(c, &res, &err)
+	if res := h.whileDraining(); res != nil {
+		return res, nil
+	}
 	sources, ignored, err := choose(ctx.Description)
 	if err != nil {
 		return h.reject(c, ctx.Path, base.StatusUnsupportedMediaType, err), nil
@@ -287,6 +290,9 @@ func (h *handler) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (res *base.Res
 		return h.answerSetup(c, announcedTrack(ctx.Session, ctx.Request.URL), ctx.Session.SetuppedMedias()), nil, nil
 	case *player:
 		return h.answerSetup(c, playedTrack(s.stream.Desc.Medias, ctx.Request.URL), ctx.Session.SetuppedMedias()), s.stream, nil
+	}
+	if res := h.whileDraining(); res != nil {
+		return res, nil, nil
 	}
 	p, res := h.newPlayer(c, ctx.Session, ctx.Request.URL)
 	if res != nil {

@@ -107,6 +107,8 @@ type Server struct {
 	life  context.Context // Run's, for handlers, whom gortsplib gives none; set before it accepts
 	quota *quota          // who is connected
 
+	draining atomic.Bool
+
 	listening chan struct{} // closed when the addresses are set
 	addr      net.Addr      // nil where this is off
 	tlsAddr   net.Addr      // nil where this is off

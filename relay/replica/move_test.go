@@ -95,7 +95,9 @@ func TestNothingPausesInAMove(t *testing.T) {
 			}
 			if by != "gossip" {
 				relays[parent].children.drain()
-				relays[parent].link.GoAway(t.Context())
+				ctx, cancel := context.WithTimeout(t.Context(), soon)
+				defer cancel()
+				relays[parent].link.GoAway(ctx)
 			}
 			eventually(t, "the edge has moved", func() bool {
 				now := edge.parent(media.Source)

@@ -237,6 +237,9 @@ func (r *replica) promote() {
 	before := r.now
 	r.now, r.next = r.next, nil
 	r.setSinks(r.now.sink, nil)
+	if isClosed(before.leaving) { // it stops, though gossip may not say so; and it would take us back for a while
+		r.shunned[before.node.Name] = shun{until: time.Now().Add(2 * comeback), pause: longestPause}
+	}
 	before.stop()
 }
 

@@ -225,7 +225,7 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = s.link.Run(ctx) })
-	running.Go(func() { _ = s.Node.Run(ctx) })
+	running.Go(func() { _ = s.Run(ctx) })
 	s.stop = sync.OnceFunc(func() {
 		cancel()
 		s.hub.Close()
