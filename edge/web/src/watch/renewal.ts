@@ -59,7 +59,9 @@ export class Renewal {
     const offer = [...has].sort().join();
     if (offer !== this.last) [this.last, this.since] = [offer, now];
     if (has.size === 0 || had.size === 0 || offer === this.done) return false;
-    const gained = [...has].some((name) => !had.has(name));
+    // A source whose keyframes come to stand right is no gain: a rung of its size stood for it all along.
+    const isSource = (name: string) => name.startsWith("source ");
+    const gained = [...has].some((name) => !had.has(name) && (!isSource(name) || [...had].some(isSource)));
     const lost = [...had].some((name) => !has.has(name));
     if (!(gained && now - this.since >= gainedMs) && !(lost && now - this.since >= lostMs)) return false;
     this.done = offer;
