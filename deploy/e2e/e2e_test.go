@@ -328,8 +328,7 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 			return nil
 		})
 		webrtc.Screenshot("waiting")
-		// The page may start anew where the API tells of other formats than before, see edge/web/src/watch/renewal.ts.
-		recovers(t, false, func() { camera(t, n, "cup/cam1") })
+		recovers(t, true, func() { camera(t, n, "cup/cam1") })
 	})
 	t.Run("the publisher returns with another size", func(t *testing.T) {
 		// A second publisher takes the name over from the first. Its size is a format that players of HLS cannot be told
