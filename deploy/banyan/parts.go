@@ -205,6 +205,7 @@ func (n *node) buildEdge() (err error) {
 			_, err := n.authorizePlay(r, stream)
 			return err
 		},
+		Steering:   n.parts.director.SteeringLines,
 		Registerer: n.metrics, Logger: n.log,
 	})
 	if err != nil {

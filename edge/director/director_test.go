@@ -29,6 +29,8 @@ func hidden(n *tree.Node)    { n.HTTP = "" }
 func only720p(n *tree.Node)  { n.Formats = []media.Format{"720p", "opus"} }
 func onlySound(n *tree.Node) { n.Formats = []media.Format{"opus"} }
 
+func atPort8443(n *tree.Node) { n.HTTP += ":8443" }
+
 const cam = media.Name("cup/cam1")
 
 // directorOn is a director on the node self of a cluster with a stream that has 720p, 360p and opus.
@@ -102,7 +104,7 @@ func TestANodeThatStandsAloneServesAll(t *testing.T) {
 	if list := d.Edges(Viewer{}, cam, ""); len(list) != 0 {
 		t.Errorf("there are edges %v, want none", list)
 	}
-	if lines := d.SteeringLines(); len(lines) != 0 {
+	if lines := d.SteeringLines(cam); len(lines) != 0 {
 		t.Errorf("playlists get %q, want nothing", lines)
 	}
 	if _, err := New(Config{View: func() *tree.View { return nil }}); err == nil {

@@ -26,7 +26,7 @@
 //
 // The multivariant playlist names a steering manifest (draft-pantos-hls-rfc8216bis section 7) that lists a pathway for each
 // good edge. The variants of the playlist are on the default pathway ".", which is the edge that wrote it; every other edge is
-// a clone of it with another host, as segment numbers and paths are the same on all. A player that cannot reach its edge
+// a clone of it with another host name (and the same port, as a manifest cannot name one), as segment numbers and paths are the same on all. A player that cannot reach its edge
 // turns to the next pathway by itself; one that plays stays until its edge drains, or until it dies. The
 // manifest is to be reloaded from an edge that the viewer does not play from, so that the two rarely die together.
 //

@@ -184,7 +184,7 @@ func steering(t *testing.T, d *Director, query string) (m manifest) {
 func TestSteering(t *testing.T) {
 	d := directorOn(t, "eu1", edge("eu1", "eu"), edge("eu2", "eu"), edge("us1", "us"))
 	d.config.Locator = byHeader()
-	if got, want := d.SteeringLines(), `#EXT-X-CONTENT-STEERING:SERVER-URI="steering.json?base=eu1",PATHWAY-ID="."`; len(got) != 1 || got[0] != want {
+	if got, want := d.SteeringLines(cam), `#EXT-X-CONTENT-STEERING:SERVER-URI="steering.json?base=eu1",PATHWAY-ID="."`; len(got) != 1 || got[0] != want {
 		t.Errorf("the playlist gets %q, want %s", got, want)
 	}
 	m := steering(t, d, "?base=eu1")
@@ -213,8 +213,12 @@ func TestSteering(t *testing.T) {
 	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=."); !slices.Equal(m.Priority, []string{"eu2", "us1"}) {
 		t.Errorf("a player on an edge that drains gets %v, want the others", m.Priority)
 	}
-	mixed := directorOn(t, "eu1", edge("eu1", "eu"))
-	if m := steering(t, mixed, "?base=eu1"); !slices.Equal(m.Priority, []string{"."}) || len(m.Clones) != 0 || m.Reload != "" {
+	mixed := directorOn(t, "eu1", edge("eu1", "eu"), edge("eu2", "eu", atPort8443))
+	if m := steering(t, mixed, "?base=eu1"); !slices.Equal(m.Priority, []string{"."}) {
+		t.Errorf("a player is sent to %v, where another port is needed, which a manifest cannot say", m.Priority)
+	}
+	single := directorOn(t, "eu1", edge("eu1", "eu"))
+	if m := steering(t, single, "?base=eu1"); !slices.Equal(m.Priority, []string{"."}) || len(m.Clones) != 0 || m.Reload != "" {
 		t.Errorf("where there is one edge the manifest is %+v", m)
 	}
 }

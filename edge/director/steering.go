@@ -46,7 +46,7 @@ type replacement struct {
 }
 
 // SteeringLines are for the multivariant playlists that this node writes; none where it stands alone.
-func (d *Director) SteeringLines() []string {
+func (d *Director) SteeringLines(media.Name) []string {
 	if d.config.View == nil {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (d *Director) steer(v Viewer, stream media.Name, base, plays string) manife
 			continue
 		}
 		m.Priority = append(m.Priority, e.Name)
-		m.Clones = append(m.Clones, clone{defaultPathway, e.Name, replacement{e.Base.Host}})
+		m.Clones = append(m.Clones, clone{defaultPathway, e.Name, replacement{e.Base.Hostname()}})
 	}
 	if len(m.Priority) == 0 {
 		m.Priority = []string{defaultPathway} // a list must not be empty
@@ -94,7 +94,7 @@ func (d *Director) steer(v Viewer, stream media.Name, base, plays string) manife
 }
 
 // pathways are the edges that a player can be steered to, best first: it stays where it plays as long as that edge serves.
-// A pathway differs from another by its host alone.
+// A pathway differs from another by the name of its host alone: scheme, port and path are the same (section 7.2: HOST).
 func (d *Director) pathways(v Viewer, stream media.Name, base, plays string) []Edge {
 	plan := d.current()
 	if plan == nil {
@@ -107,7 +107,7 @@ func (d *Director) pathways(v Viewer, stream media.Name, base, plays string) []E
 	}
 	if n := plan.View().Node(base); n != nil {
 		if from, ok := edgeOf(n); ok {
-			edges = slices.DeleteFunc(edges, func(e Edge) bool { return e.Base.Scheme != from.Base.Scheme || e.Base.Path != from.Base.Path })
+			edges = slices.DeleteFunc(edges, func(e Edge) bool { return !isTwin(e, from) })
 		}
 	}
 	return edges
@@ -121,4 +121,8 @@ func (d *Director) first(edges []Edge, n *tree.Node) []Edge {
 	}
 	edges = slices.DeleteFunc(edges, func(other Edge) bool { return other.Name == e.Name })
 	return append([]Edge{e}, edges[:min(len(edges), mostEdges-1)]...)
+}
+
+func isTwin(a, b Edge) bool {
+	return a.Base.Scheme == b.Base.Scheme && a.Base.Port() == b.Base.Port() && a.Base.Path == b.Base.Path
 }
