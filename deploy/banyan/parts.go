@@ -215,7 +215,7 @@ func (n *node) buildEdge() (err error) {
 	pages, err := web.New(web.Config{CheckName: func(name string) error {
 		_, err := media.ParseName(name)
 		return err
-	}})
+	}, Edges: n.parts.director.Origins})
 	if err != nil {
 		return err
 	}

@@ -157,13 +157,14 @@ func formatOf(query url.Values) media.Format {
 }
 
 // List answers GET /api/v1/edges/{stream}: base URLs of the edges that a viewer may turn to, best first, as
-// {"region": …, "edges": [{"url": …, "name": …, "region": …}]}. Region is the viewer's, empty where it is unknown. The list is
-// empty where there is no edge but this node.
+// {"region": …, "edges": [{"url": …, "name": …, "region": …, "self": …}]}. Region is the viewer's, empty where it is unknown; self marks
+// the node that answers, which the viewer may reach by another address. The list is empty where the node stands alone.
 func (d *Director) List() http.Handler {
 	type edge struct {
 		URL    string `json:"url"`
 		Name   string `json:"name"`
 		Region string `json:"region"`
+		Self   bool   `json:"self,omitempty"`
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stream, ok := d.admit(w, r, strings.TrimPrefix(r.URL.Path, ListRoot))
@@ -173,7 +174,7 @@ func (d *Director) List() http.Handler {
 		viewer := d.config.Locator.Viewer(r)
 		list := []edge{}
 		for _, e := range d.Edges(viewer, stream, formatOf(r.URL.Query())) {
-			list = append(list, edge{e.Base.String(), e.Name, e.Region})
+			list = append(list, edge{e.Base.String(), e.Name, e.Region, e.Name == d.config.Self})
 		}
 		reply(w, "application/json", map[string]any{"region": viewer.Region, "edges": list})
 	})

@@ -14,6 +14,7 @@ import { browserAbilities, canCarry, type Transport, videoFormats } from "../sha
 import { poll } from "../shared/poll.ts";
 import { ProblemError } from "../shared/problem.ts";
 import { type Failure, failure, PlaybackError } from "./failure.ts";
+import { Edges } from "./edges.ts";
 import { openHls } from "./hls.ts";
 import { formatBySize } from "./levels.ts";
 import type { Playback, Sample } from "./playback.ts";
@@ -34,6 +35,12 @@ export interface Wish {
 
 const sampleMs = 250;
 const pollMs = 2500;
+/** How often the page asks which edges there are. */
+const edgesMs = 5000;
+/** How long the first try waits for the list of edges. */
+const firstListMs = 800;
+/** Silence after which the page looks whether its edge lives. */
+const doubtMs = 600;
 
 const patience: Record<Transport, WatchdogLimits> = {
   webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
@@ -70,6 +77,7 @@ export class Player {
   readonly sound: Sound;
 
   private readonly able = browserAbilities();
+  private readonly edges: Edges;
   private readonly backoff = new Backoff();
   private readonly stopping = new AbortController();
   /** Aborted to end the loop's current turn. */
@@ -94,12 +102,14 @@ export class Player {
   ) {
     this.wish.value = wish;
     this.sound = new Sound(video);
+    this.edges = new Edges(stream);
   }
 
   start(): void {
     this.running ??= Promise.all([
       poll((signal) => this.refresh(signal), pollMs, this.stopping.signal),
       this.run(),
+      poll((signal) => this.edges.ask(this.token, signal), edgesMs, this.stopping.signal),
     ]);
   }
 
@@ -144,12 +154,19 @@ export class Player {
   }
 
   private async run(): Promise<void> {
+    const { signal: stopping } = this.stopping;
+    await Promise.race([this.edges.ask(this.token, stopping), pause(firstListMs, stopping)]);
+    this.edges.begin();
     while (!this.stopping.signal.aborted) {
       this.turn = new AbortController();
       const { signal } = this.turn;
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
+      if (await this.moved(ended, signal)) {
+        this.next = transport;
+        continue;
+      }
       this.failures++;
       const step = afterFailure(transport, ended, {
         pinned: this.pinned(),
@@ -163,6 +180,20 @@ export class Player {
       this.apply(step, transport, ended);
       await this.rest(step, ended, signal);
       if (!signal.aborted) this.next = step.transport;
+    }
+  }
+
+  /** Turns to the next edge where the one in use is at fault for a failure. */
+  private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
+    switch (ended.cause) {
+      case "lost":
+      case "stalled":
+        return !(await this.edges.alive(signal)) && this.edges.leave();
+      case "unreachable":
+      case "busy":
+        return this.edges.leave();
+      default:
+        return false;
     }
   }
 
@@ -199,7 +230,7 @@ export class Player {
 
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
-    const common = { video, stream, token, format: this.wish.value.format };
+    const common = { video, stream, token, format: this.wish.value.format, address: (path: string) => this.edges.at(path) };
     if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
     const iceServers = this.iceServers;
     return openWebrtc(
@@ -223,6 +254,7 @@ export class Player {
     void playback.ended.then((reason) => (ended = reason));
     const since = performance.now();
     let framesHere = 0;
+    let progress = { value: 0, at: since, doubted: false };
     while (!signal.aborted) {
       const sample = await playback.sample();
       if (signal.aborted) break;
@@ -230,6 +262,11 @@ export class Player {
       const now = performance.now();
       const excused = this.video.paused || document.hidden || this.live.value === false;
       const verdict = dog.observe(now, sample.progress, excused);
+      if (excused || sample.progress !== progress.value) progress = { value: sample.progress, at: now, doubted: false };
+      if (playback.transport === "webrtc" && now - progress.at > doubtMs && !progress.doubted) {
+        progress.doubted = true; // the watchdog does the rest, if it lives
+        if (!(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
+      }
       const decoded = sample.counters.framesDecoded ?? 0;
       this.framesBefore += Math.max(0, decoded - framesHere);
       framesHere = Math.max(framesHere, decoded);
@@ -267,6 +304,7 @@ export class Player {
     this.state.value = "playing";
     this.notice.value = null;
     this.failures = 0;
+    this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
   }
@@ -315,14 +353,14 @@ export class Player {
   private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
     this.returnMs *= 2; // asked less and less: most networks do not change
     return webrtcWorks(
-      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
+      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers, address: (path) => this.edges.at(path) },
       signal,
     );
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {
     try {
-      const info = await getStream(this.stream, this.token, signal);
+      const info = await getStream(this.stream, this.token, signal, this.edges.base);
       batch(() => {
         // Compared by value: a poll that brings no news redraws nothing.
         if (JSON.stringify(info) !== JSON.stringify(this.info.value)) this.info.value = info;
