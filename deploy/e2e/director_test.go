@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,8 +21,11 @@ var located = []string{"--edge.region_header", regionHeader, "--http.trusted_pro
 func twoRegions(t *testing.T) *Cluster {
 	c := NewCluster(t)
 	ingest := c.Start("ingest1", "ingest,transcoder", "eu", located...)
-	for _, node := range [][2]string{{"eu1", "eu"}, {"eu2", "eu"}, {"us1", "us"}} {
-		c.Start(node[0], "edge", node[1], located...)
+	// Edges share a port, as they do where they have machines of their own: content steering names hosts only.
+	_, port, _ := net.SplitHostPort(freePort(t))
+	for i, node := range [][2]string{{"eu1", "eu"}, {"eu2", "eu"}, {"us1", "us"}} {
+		addr := net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+2), port)
+		c.Start(node[0], "edge", node[1], append([]string{"--http.addr", addr}, located...)...)
 	}
 	camera(t, ingest, "cup/cam1")
 	for _, n := range c.Nodes {
@@ -123,5 +127,33 @@ func TestViewersAreSentToTheEdgeThatIsBestForThem(t *testing.T) {
 	}
 	if served != 1 {
 		t.Errorf("the edges have %v sessions, want the one that came to the ingest node", served)
+	}
+}
+
+func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
+	c := twoRegions(t)
+	webrtc, hls := OpenBrowser(t, 800, 600), OpenBrowser(t, 800, 600)
+	webrtc.Open(c.Nodes["eu1"].URL("/watch/cup/cam1?transport=webrtc"))
+	hls.Open(c.Nodes["eu1"].URL("/watch/cup/cam1?transport=hls"))
+	webrtc.WaitPlaying("webrtc", 50, 60*time.Second)
+	hls.WaitPlaying("hls", 50, 60*time.Second)
+	hls.WatchBreaks()
+	webrtc.WatchGaps()
+	hls.WatchGaps()
+	c.Nodes["eu1"].Kill()
+
+	const bound = 8000 // ms; CHECKLISTS asks for 2 s, which the benchmark measures
+	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
+	hls.WaitPlaying("hls", 100, 30*time.Second)
+	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
+	t.Logf("an edge killed -9: largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	if byWebRTC > bound || byHLS > bound {
+		t.Errorf("a viewer had no picture for longer than %d ms", bound)
+	}
+	if what := hls.Breaks(); what != "" {
+		t.Errorf("the HLS viewer did not just go on: %s", what)
+	}
+	if n := c.Nodes["eu2"].Metric(t, "banyan_signal_sessions"); n != 1 {
+		t.Errorf("the other edge has %v sessions by WebRTC, want the viewer's", n)
 	}
 }

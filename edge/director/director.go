@@ -74,6 +74,7 @@ func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) (bett
 	}
 	formats := wanted(plan.View(), stream, format)
 	self := plan.View().Node(d.config.Self)
+	v = near(v, self)
 	here := self != nil && self.Has(tree.Edge)
 	good := here && self.HTTP != "" && plan.Serves(d.config.Self, formats...)
 	for _, e := range d.list(plan, v, formats) {
@@ -89,12 +90,20 @@ func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) (bett
 	return nil, here
 }
 
+// near supposes that a viewer of whom nothing is known came to an edge because it is near.
+func near(v Viewer, self *tree.Node) Viewer {
+	if v.Region == "" && self != nil && self.Has(tree.Edge) {
+		v.Region = self.Region
+	}
+	return v
+}
+
 // improves tells whether it is worth a new connection to go to another edge than self, which could serve.
 func improves(other, self *tree.Node, region string) bool {
 	if other.Draining || other.Load >= tree.Full {
 		return false
 	}
-	return self.Load >= tree.Full || region != "" && tree.Nearer(region, other.Region, self.Region)
+	return self.Load >= tree.Full || tree.Nearer(region, other.Region, self.Region)
 }
 
 // Edges lists where a viewer may turn to for a stream, best first, and at most four: this node, if Serve would keep the viewer
@@ -104,8 +113,9 @@ func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edg
 	if plan == nil {
 		return nil
 	}
-	list := d.list(plan, v, wanted(plan.View(), stream, format))
 	self := plan.View().Node(d.config.Self)
+	v = near(v, self)
+	list := d.list(plan, v, wanted(plan.View(), stream, format))
 	if better, ok := d.Serve(v, stream, format); better != nil || !ok || self == nil {
 		return list
 	}

@@ -21,7 +21,7 @@ export class Edges {
 
   constructor(
     private readonly stream: string,
-    private readonly fetch: Fetch = (input, init) => fetch(input, init),
+    private readonly fetch: Fetch = (input, init) => globalThis.fetch(input, init),
     private readonly now: () => number = () => performance.now(),
   ) {}
 
