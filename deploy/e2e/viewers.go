@@ -2,39 +2,90 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 )
 
-// Watch lets n cheap WebRTC viewers connect to a WHEP address. They throw away what they get. Call stop to let them
-// go; it waits until they have.
-func Watch(t testing.TB, url string, n int) (stop func()) {
-	t.Helper()
-	var connections []*webrtc.PeerConnection
-	var readers sync.WaitGroup
-	stop = func() {
-		for _, pc := range connections {
-			_ = pc.Close()
-		}
-		readers.Wait()
-	}
-	for range n {
-		pc, err := watch(url, &readers)
-		if err != nil {
-			stop()
-			t.Fatal(err)
-		}
-		connections = append(connections, pc)
-	}
-	return stop
+// Viewers are cheap WebRTC viewers, who throw away what they get and note only when pictures come.
+type Viewers struct {
+	all     []*viewer
+	readers sync.WaitGroup
 }
 
-func watch(url string, readers *sync.WaitGroup) (pc *webrtc.PeerConnection, err error) {
+// viewer is one of them.
+type viewer struct {
+	pc      *webrtc.PeerConnection
+	mu      sync.Mutex
+	last    time.Time     // of the newest picture; zero before the first
+	largest time.Duration // between two since WatchGaps
+	ended   bool          // disconnected
+}
+
+// Watch lets n viewers connect to a WHEP address. Call Leave to let them go.
+func Watch(t testing.TB, url string, n int) *Viewers {
+	t.Helper()
+	v := &Viewers{}
+	for range n {
+		one, err := v.watch(url)
+		if err != nil {
+			v.Leave()
+			t.Fatal(err)
+		}
+		v.all = append(v.all, one)
+	}
+	return v
+}
+
+// Leave ends all of them, and waits until they have.
+func (v *Viewers) Leave() {
+	for _, one := range v.all {
+		_ = one.pc.Close()
+	}
+	v.readers.Wait()
+}
+
+// WatchGaps begins to note the largest gap between two pictures.
+func (v *Viewers) WatchGaps() {
+	for _, one := range v.all {
+		one.mu.Lock()
+		one.largest = 0
+		one.mu.Unlock()
+	}
+}
+
+// LargestGaps are those of all viewers since WatchGaps, in ascending order, the ones that last included. It also tells
+// how many have lost their connection.
+func (v *Viewers) LargestGaps() (gaps []time.Duration, lost int) {
+	for _, one := range v.all {
+		one.mu.Lock()
+		gaps = append(gaps, max(one.largest, time.Since(one.last)))
+		if one.ended {
+			lost++
+		}
+		one.mu.Unlock()
+	}
+	slices.Sort(gaps)
+	return gaps, lost
+}
+
+func (v *viewer) picture(now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.last.IsZero() {
+		v.largest = max(v.largest, now.Sub(v.last))
+	}
+	v.last = now
+}
+
+func (v *Viewers) watch(url string) (one *viewer, err error) {
 	engine := &webrtc.MediaEngine{}
 	if err := engine.RegisterDefaultCodecs(); err != nil {
 		return nil, err
@@ -42,21 +93,38 @@ func watch(url string, readers *sync.WaitGroup) (pc *webrtc.PeerConnection, err 
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	// Without interceptors: reports and repairs of so many viewers would be the load generator's cost.
-	pc, err = webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, err
 	}
+	one = &viewer{pc: pc}
 	defer func() {
 		if err != nil {
 			_ = pc.Close()
 		}
 	}()
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateDisconnected || s == webrtc.PeerConnectionStateFailed {
+			one.mu.Lock()
+			one.ended = true
+			one.mu.Unlock()
+		}
+	})
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		readers.Go(func() {
+		v.readers.Go(func() {
 			buffer := make([]byte, 1500)
+			newest := uint32(0)
 			for {
-				if _, _, err := track.Read(buffer); err != nil {
+				n, _, err := track.Read(buffer)
+				if err != nil {
 					return
+				}
+				if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
+					continue
+				}
+				if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
+					newest = at
+					one.picture(time.Now())
 				}
 			}
 		})
@@ -79,18 +147,25 @@ func watch(url string, readers *sync.WaitGroup) (pc *webrtc.PeerConnection, err 
 	if err != nil {
 		return nil, err
 	}
-	return pc, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
+	return one, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
 }
 
+// postOffer posts an offer, again for a while where the server asks for patience.
 func postOffer(url, offer string) (answer string, err error) {
-	r, err := http.Post(url, "application/sdp", bytes.NewBufferString(offer))
-	if err != nil {
-		return "", err
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		r, err := http.Post(url, "application/sdp", bytes.NewBufferString(offer))
+		if err != nil {
+			return "", err
+		}
+		body, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		switch busy := r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable; {
+		case err != nil:
+			return "", err
+		case r.StatusCode == http.StatusCreated:
+			return string(body), nil
+		case !busy || time.Now().After(deadline):
+			return "", fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
+		}
 	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err == nil && r.StatusCode != http.StatusCreated {
-		err = fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
-	}
-	return string(body), err
 }

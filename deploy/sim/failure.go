@@ -22,6 +22,9 @@ type shock struct {
 	client []time.Duration // waits of viewers
 }
 
+// rounds is how many times nodes are told new loads after a failure, until all should be at rest.
+const rounds = 4
+
 // fail kills nodes, goes through what follows, and tells of it.
 func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) {
 	s := &shock{world: w, old: w.plan, ready: map[[2]int]time.Duration{}, born: map[int]time.Duration{}}
@@ -45,8 +48,16 @@ func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) 
 	s.leave()
 	s.refresh(s.coarse)
 	s.report.BrokenPaths += s.broken()
+	for range rounds {
+		s.report.Later += s.report.Restless
+		s.report.Restless = s.settle(func(int32) bool { return true })
+		s.leave()
+		s.refresh(s.coarse)
+		if s.report.Restless == 0 {
+			break
+		}
+	}
 	s.count()
-	s.report.Restless = s.settle(func(int32) bool { return true })
 	s.report.After = *s.world.report()
 	return s.report, nil
 }
@@ -208,52 +219,77 @@ func (s *shock) try(plan *tree.Plan, child, lost int32, t int, at, until time.Du
 	return at, false
 }
 
+// How often viewers ask again who were refused by all edges that they were told of, each time when new loads are known.
+const askAgain = 5
+
 // reseat finds edges for the viewers of those that died.
 func (s *shock) reseat(ctx context.Context) error {
 	a := newAudience(s.world)
 	var lost []int
+	since := map[int]time.Duration{} // how long each of the lost has been without an edge
 	for who, e := range s.viewers {
 		if e != nobody && s.dead[e] {
 			lost = append(lost, who)
+			since[who] = s.config.Client
 		}
 	}
 	s.report.OwnViewers = len(lost)
+	refused := s.refused
 	known, err := s.ask(ctx, s.old, a, lost)
 	if err != nil {
 		return err
 	}
-	better, err := s.ask(ctx, s.plan, a, lost)
-	if err != nil {
-		return err
-	}
-	refused := s.refused
 	for i, who := range lost {
-		was := s.viewers[who]
-		at := s.config.Client
-		learnt := s.config.Gossip + time.Duration(s.chance("director", uint64(who))*float64(s.config.Stagger))
-		var edges []int32
-		for _, e := range known[i] {
-			if at >= learnt {
-				break
-			}
-			if e != was && !s.dead[e] {
-				edges = append(edges, e)
-				break
-			}
-			if e != was {
-				at += s.config.Silence
-			}
+		known[i], since[who] = s.fromBefore(who, known[i])
+	}
+	for again := 0; again <= askAgain && len(lost) > 0; again++ {
+		better, err := s.ask(ctx, s.plan, a, lost)
+		if err != nil {
+			return err
 		}
-		if len(edges) == 0 {
-			at = max(at, learnt)
-		}
-		edges = append(edges, better[i]...)
-		if tried := s.seat(a, who, edges); s.viewers[who] != nobody {
+		s.refused = refused
+		var still []int
+		for i, who := range lost {
+			edges := better[i]
+			if again == 0 {
+				edges = append(known[i], edges...)
+			}
+			tried := s.seat(a, who, edges)
+			if s.viewers[who] == nobody {
+				still = append(still, who)
+				since[who] += s.config.Gossip
+				continue
+			}
 			s.report.MovedViewers++
-			s.client = append(s.client, at+time.Duration(tried)*s.arrival(a.viewer(who), s.viewers[who]))
+			s.client = append(s.client, since[who]+time.Duration(tried)*s.arrival(a.viewer(who), s.viewers[who]))
+		}
+		lost = still
+		s.refresh(s.coarse)
+	}
+	s.report.RefusedViewers = len(lost)
+	s.want()
+	return nil
+}
+
+// fromBefore is what a viewer makes of the edges that it was told of before: one that lives, if it finds one before the
+// director learns of the deaths; and how long it has been without an edge then.
+func (s *shock) fromBefore(who int, known []int32) (edges []int32, at time.Duration) {
+	at = s.config.Client
+	learnt := s.config.Gossip + time.Duration(s.chance("director", uint64(who))*float64(s.config.Stagger))
+	for _, e := range known {
+		switch {
+		case at >= learnt || e == s.viewers[who]:
+		case s.dead[e]:
+			at += s.config.Silence
+		default:
+			return []int32{e}, at
 		}
 	}
-	s.report.RefusedViewers = s.refused - refused
+	return nil, max(at, learnt)
+}
+
+// want has edges take what they have new viewers for.
+func (s *shock) want() {
 	for e := range s.nodes {
 		for t := range s.tracks {
 			if !s.dead[e] && s.watched[e][t] > 0 && s.parent[e][t] == nobody {
@@ -261,7 +297,6 @@ func (s *shock) reseat(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
 }
 
 // arrival is how long a viewer takes to ask an edge and be answered.

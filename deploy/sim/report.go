@@ -58,7 +58,8 @@ type FailureReport struct {
 
 	OwnChildren int // links that ended at the dead nodes, from those that live
 	Moves       int // links that have another parent once all is quiet
-	Restless    int // links that would move again when the new loads are known
+	Later       int // moves after the new loads were told for the first time
+	Restless    int // moves even after they were told several times
 	BrokenPaths int // links with no way up to the birthplace, at any of the moments looked at
 
 	OwnViewers, MovedViewers, RefusedViewers int
@@ -187,8 +188,9 @@ func (w *world) below(node int32) (n int) {
 func (r *Report) Print(out io.Writer) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	// Into memory, so only Flush could fail.
 	line := func(name, format string, arguments ...any) {
-		fmt.Fprintf(table, "%s\t"+format+"\n", append([]any{name}, arguments...)...)
+		_, _ = fmt.Fprintf(table, "%s\t"+format+"\n", append([]any{name}, arguments...)...)
 	}
 	c := &r.Config
 	line("cluster", "%d edges, %d relays, %d transcoders, %d ingest nodes in %d regions, seed %d",
@@ -236,7 +238,7 @@ func (f *FailureReport) lines(line printer, c *Config) {
 	line("failure", "%s: %d nodes die; %d tracks lose their birthplace", f.Kind, f.Dead, f.LostBirthplaces)
 	line("noticed", "by children after %v, by gossip after %v to %v, by viewers after %v", c.Silence, c.Gossip, c.Gossip+c.Stagger, c.Client)
 	line("links lost with their parent", "%d", f.OwnChildren)
-	line("links moved", "%d, %.2f for each lost; %d more when new loads are known", f.Moves, ratio(float64(f.Moves), float64(f.OwnChildren)), f.Restless)
+	line("links moved", "%d, %.2f for each lost; %d of these only by new loads, %d without end", f.Moves, ratio(float64(f.Moves), float64(f.OwnChildren)), f.Later, f.Restless)
 	line("links with no way up", "%d, at any moment", f.BrokenPaths)
 	line("time to re-attach, links", "%s", f.Links)
 	line("viewers lost with their edge", "%d; %d have another, %d were refused", f.OwnViewers, f.MovedViewers, f.RefusedViewers)

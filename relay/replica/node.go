@@ -40,10 +40,11 @@ type Node struct {
 	config Config
 	makers []relay.Supplier
 
+	children children
+
 	mu       sync.Mutex
 	replicas map[media.TrackID]*replica // those that run
-	draining bool
-	planned  *tree.Plan // of the newest view that was asked for
+	planned  *tree.Plan                 // of the newest view that was asked for
 }
 
 // plan is that of the present view.
@@ -154,10 +155,8 @@ func (n *Node) Replicas() []Replica {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := make([]Replica, 0, len(n.replicas))
-	for id, r := range n.replicas {
-		r.mu.Lock()
-		list = append(list, Replica{id, r.parent, slices.Clone(r.path)})
-		r.mu.Unlock()
+	for _, r := range n.replicas {
+		list = append(list, r.describe())
 	}
 	slices.SortFunc(list, func(a, b Replica) int { return tree.CompareIDs(a.ID, b.ID) })
 	return list

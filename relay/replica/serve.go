@@ -17,11 +17,12 @@ import (
 const heardOf = time.Second
 
 // Open subscribes to a track for a child. It is a link.Source.
-func (n *Node) Open(ctx context.Context, id media.TrackID, _ []string) (link.Track, error) {
-	n.mu.Lock()
-	draining := n.draining
-	n.mu.Unlock()
-	if draining {
+func (n *Node) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
+	who := child{id: id}
+	if len(below) > 0 {
+		who.name = below[0]
+	}
+	if !n.children.welcome(who, time.Now()) && n.elsewhere(id) {
 		return nil, link.ErrDraining
 	}
 	ctx, cancel := context.WithTimeout(ctx, heardOf)
@@ -30,7 +31,8 @@ func (n *Node) Open(ctx context.Context, id media.TrackID, _ []string) (link.Tra
 		changed := n.config.Cluster.Changed()
 		sub, err := n.subscribe(id)
 		if err == nil {
-			return &served{node: n, id: id, subscription: sub}, nil
+			n.children.come(who)
+			return &served{node: n, child: who, subscription: sub}, nil
 		}
 		if !errors.Is(err, relay.ErrNoStream) && !errors.Is(err, relay.ErrNoTrack) {
 			return nil, err
@@ -52,28 +54,26 @@ func (n *Node) subscribe(id media.TrackID) (*relay.Subscription, error) {
 	return s.Subscribe(id.Format, id.Kind)
 }
 
-// Drain refuses new children from now on.
-func (n *Node) Drain() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.draining = true
-}
-
 // served is a track that a child reads.
 type served struct {
 	node         *Node
-	id           media.TrackID
+	child        child
 	subscription *relay.Subscription
 }
 
 func (s *served) Log() *log.Log { return s.subscription.Log() }
-func (s *served) Close()        { s.subscription.Close() }
+
+// Close tells that the child has left.
+func (s *served) Close() {
+	s.subscription.Close()
+	s.node.children.leave(s.child, time.Now())
+}
 
 // replica is what is served where the track is born elsewhere; nil where it is born here.
 func (s *served) replica() *replica {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
-	r := s.node.replicas[s.id]
+	r := s.node.replicas[s.child.id]
 	if r == nil || r.writer.Log() != s.Log() {
 		return nil
 	}

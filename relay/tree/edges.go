@@ -19,8 +19,9 @@ const mostEdges = 4
 // not drain, and that carry at least one of the formats (any edge, if none is named). Those with room come before those
 // without; then those in the viewer's region, or in the nearest that has any; then those that carry more of the formats.
 // Among equals viewers spread by rendezvous over key, which is anything that tells them apart, weighted by free
-// capacity: a new edge fills up faster than others, but not with all who come. Edges that drain are named only where
-// there are no others.
+// capacity: a new edge fills up faster than others, but not with all who come. Where there are edges with room elsewhere, the
+// last one is of those: when a region fails, the next one may be full before gossip tells. Edges that drain are named only
+// where there are no others.
 //
 // A region that nobody knows is near to those whose names begin alike, else equally far from all, and such viewers spread
 // over all edges. For formats that nobody carries there is no edge: a viewer sent anywhere would only be refused there.
@@ -31,10 +32,10 @@ func (p *Plan) Edges(region, key string, formats ...media.Format) []string {
 	var found [mostEdges]door
 	n := 0
 	viewer := asker(seed(key))
-	for _, class := range d.classes {
-		n += class.best(viewer, found[n:])
-		if n == len(found) {
-			break
+	for i := 0; i < len(d.classes) && n < len(found); i++ {
+		n += d.classes[i].best(viewer, found[n:])
+		if n == len(found) && i < d.elsewhere {
+			d.classes[d.elsewhere].best(viewer, found[n-1:])
 		}
 	}
 	names := make([]string, n)
@@ -62,7 +63,8 @@ func carried(n *Node, formats []media.Format) (count int) {
 
 // doors are the edges for viewers of one region who want the same formats.
 type doors struct {
-	classes []doorClass // best first
+	classes   []doorClass // best first
+	elsewhere int         // the first class with room in another region than the first class; zero where there is none
 }
 
 // doorClass are edges that differ in nothing but their weight.
@@ -126,6 +128,9 @@ func (p *Plan) openDoors(region string, formats []media.Format) *doors {
 			break
 		}
 		if i == 0 || class(edges[i-1], e) != 0 {
+			if d.elsewhere == 0 && e.near != edges[0].near && e.full == 0 {
+				d.elsewhere = len(d.classes)
+			}
 			d.classes = append(d.classes, nil)
 		}
 		last := &d.classes[len(d.classes)-1]

@@ -48,7 +48,13 @@ func Keep(jobs []Job, capacity float64) []bool {
 	for k.cost() > capacity {
 		k.on[k.least()] = false
 	}
-	k.takeBack()
+	// What is displaced may leave room for something that was looked at before it, so look until nothing changes. What a job is
+	// worth depends on what else runs; the bound is for a circle of jobs that displace each other, should there be one.
+	for range jobs {
+		if !k.takeBack() {
+			break
+		}
+	}
 	return k.on
 }
 
@@ -67,8 +73,9 @@ func (k *keeper) cost() (sum float64) {
 	return sum
 }
 
-// takeBack starts what waits, the worthiest first, where there is room or where it is worth much more than what runs.
-func (k *keeper) takeBack() {
+// takeBack starts what waits, the worthiest first, where there is room or where it is worth much more than what runs, and
+// tells whether anything started.
+func (k *keeper) takeBack() (started bool) {
 	waiting := k.list(false)
 	slices.SortStableFunc(waiting, func(a, b int) int { return -k.compare(a, b) })
 	for _, i := range waiting {
@@ -86,7 +93,9 @@ func (k *keeper) takeBack() {
 		if !k.on[i] {
 			k.on = before
 		}
+		started = started || k.on[i]
 	}
+	return started
 }
 
 // fits tells whether what runs leaves something to spare, or is i alone.

@@ -92,6 +92,9 @@ func (p *Plan) order(f *fan, child int32) []int32 {
 			order = p.best(class, key, len(class))
 			continue
 		}
+		if far == mostFar {
+			break
+		}
 		more := p.best(class, key, mostFar-far)
 		far += len(more)
 		order = append(order, more...)
