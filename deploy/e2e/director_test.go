@@ -18,14 +18,15 @@ var located = []string{"--edge.region_header", regionHeader, "--http.trusted_pro
 	"--transcoder.preset", "ultrafast", "--ladder.default", "source,opus,aac"}
 
 // twoRegions starts a cluster with a camera, two edges in one region and one in another.
-func twoRegions(t *testing.T) *Cluster {
+func twoRegions(t *testing.T, flags ...string) *Cluster {
+	flags = append(slices.Clone(located), flags...)
 	c := NewCluster(t)
-	ingest := c.Start("ingest1", "ingest,transcoder", "eu", located...)
+	ingest := c.Start("ingest1", "ingest,transcoder", "eu", flags...)
 	// Edges share a port, as they do where they have machines of their own: content steering names hosts only.
 	_, port, _ := net.SplitHostPort(freePort(t))
 	for i, node := range [][2]string{{"eu1", "eu"}, {"eu2", "eu"}, {"us1", "us"}} {
 		addr := net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+2), port)
-		c.Start(node[0], "edge", node[1], append([]string{"--http.addr", addr}, located...)...)
+		c.Start(node[0], "edge", node[1], append([]string{"--http.addr", addr}, flags...)...)
 	}
 	camera(t, ingest, "cup/cam1")
 	for _, n := range c.Nodes {
@@ -116,8 +117,8 @@ func TestViewersAreSentToTheEdgeThatIsBestForThem(t *testing.T) {
 	}
 
 	// Players follow.
-	stop := Watch(t, c.Nodes["ingest1"].URL(offer), 1)
-	defer stop()
+	viewers := Watch(t, c.Nodes["ingest1"].URL(offer), 1)
+	defer viewers.Leave()
 	if _, err := c.Nodes["ingest1"].Get(playlist); err != nil {
 		t.Errorf("a player of HLS is not served: %v", err)
 	}
