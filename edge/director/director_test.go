@@ -128,8 +128,8 @@ func TestTheListBeginsWithWhereTheViewerShouldBe(t *testing.T) {
 		}
 	}
 	got := names(directorOn(t, "us1", slices.Clone(nodes)...).Edges(Viewer{Region: "eu", Key: "192.0.2.7"}, cam, ""))
-	if len(got) != mostEdges || slices.Contains(got, "us1") {
-		t.Errorf("for another region the list is %v, want four edges of that one", got)
+	if len(got) != mostEdges || got[0] == "us1" || got[1] == "us1" {
+		t.Errorf("for another region the list is %v, want four that begin with edges of that one", got)
 	}
 }
 
