@@ -287,7 +287,7 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 
 	hls.WatchBreaks()
 	// recovers waits until both viewers have played on for a while, and looks at how long they had no picture since begun.
-	recovers := func(t *testing.T, begin func()) {
+	recovers := func(t *testing.T, goesOn bool, begin func()) {
 		t.Helper()
 		webrtc.WatchGaps()
 		hls.WatchGaps()
@@ -301,7 +301,7 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		if byWebRTC > bound || byHLS > bound {
 			t.Errorf("a viewer had no picture for longer than %d ms", bound)
 		}
-		if what := hls.Breaks(); what != "" {
+		if what := hls.Breaks(); goesOn && what != "" || strings.Contains(what, "errors") || strings.Contains(what, "refused") {
 			t.Errorf("the HLS viewer did not just go on: %s", what)
 		}
 	}
@@ -311,7 +311,7 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		if len(workers) == 0 {
 			t.Fatal("there are none")
 		}
-		recovers(t, func() {
+		recovers(t, true, func() {
 			for _, pid := range workers {
 				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 					t.Fatal(err)
@@ -328,11 +328,12 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 			return nil
 		})
 		webrtc.Screenshot("waiting")
-		recovers(t, func() { camera(t, n, "cup/cam1") })
+		recovers(t, true, func() { camera(t, n, "cup/cam1") })
 	})
 	t.Run("the publisher returns with another size", func(t *testing.T) {
-		// A second publisher takes the name over from the first.
-		recovers(t, func() {
+		// A second publisher takes the name over from the first. Its size is a format that players of HLS cannot be told
+		// of; the page may start anew for it.
+		recovers(t, false, func() {
 			camera(t, n, "cup/cam1", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-s", "480x360",
 				"-pix_fmt", "yuv420p", "-b:v", "400k", "-c:a", "aac")
 		})
