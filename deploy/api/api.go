@@ -74,6 +74,13 @@ func Register(mux *http.ServeMux, c Config) {
 	for pattern, handler := range a.routes() {
 		inner.HandleFunc(pattern, handler)
 	}
+	inner.HandleFunc("OPTIONS /api/v1/streams/{stream...}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+		w.Header().Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+	})
 	for _, root := range []string{"/api/", "/thumbnails/"} {
 		mux.Handle(root, problem.Mux(inner))
 	}
@@ -89,10 +96,19 @@ func (a *api) routes() map[string]http.HandlerFunc {
 		"GET /api/v1/cluster/self":           a.self,
 		"POST /api/v1/tokens":                a.admin(a.mint),
 		"DELETE /api/v1/tokens/{id}":         a.admin(a.revoke),
-		"GET /api/v1/streams":                a.list,
-		"GET /api/v1/streams/{stream...}":    a.one,
+		"GET /api/v1/streams":                anyOrigin(a.list),
+		"GET /api/v1/streams/{stream...}":    anyOrigin(a.one),
 		"DELETE /api/v1/streams/{stream...}": a.admin(a.kick),
 		"GET /thumbnails/{stream...}":        a.thumbnail,
+	}
+}
+
+// anyOrigin lets pages of other origins ask: those of an edge that has died, and those that embed a player. What protects
+// streams is their token.
+func anyOrigin(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		next(w, r)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,20 +23,26 @@ func realClient(networks []string, next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if client, ok := forwarded(r, trusted); ok {
+		client, ok := forwarded(r, trusted)
+		if isProxy(r, trusted) {
+			r = r.WithContext(context.WithValue(r.Context(), trustedProxy{}, true))
+		}
+		if ok {
 			r.RemoteAddr = client.String()
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// trustedProxy marks, in the context of a request, that a trusted proxy speaks for the client.
+type trustedProxy struct{}
+
+// fromTrustedProxy tells whether what a proxy adds to the request can be believed.
+func fromTrustedProxy(r *http.Request) bool { return r.Context().Value(trustedProxy{}) != nil }
+
 // forwarded is the client that a trusted proxy speaks for; ok is false where there is none.
 func forwarded(r *http.Request, trusted []netip.Prefix) (client netip.AddrPort, ok bool) {
-	isTrusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(trusted, func(n netip.Prefix) bool { return n.Contains(a.Unmap()) })
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !isTrusted(peer.Addr()) {
+	if !isProxy(r, trusted) {
 		return netip.AddrPort{}, false
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -48,9 +55,19 @@ func forwarded(r *http.Request, trusted []netip.Prefix) (client netip.AddrPort, 
 		if err != nil {
 			return netip.AddrPort{}, false
 		}
-		if !isTrusted(addr) {
+		if !within(addr, trusted) {
 			return netip.AddrPortFrom(addr.Unmap(), 0), true
 		}
 	}
 	return netip.AddrPort{}, false
+}
+
+// isProxy tells whether a request came straight from a proxy that is trusted.
+func isProxy(r *http.Request, trusted []netip.Prefix) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && within(peer.Addr(), trusted)
+}
+
+func within(a netip.Addr, networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a.Unmap()) })
 }

@@ -87,7 +87,7 @@ func networks(texts []string) (list []netip.Prefix, err error) {
 // self is what the cluster is told of this node.
 func (n *node) self() (tree.Node, error) {
 	c := &n.cfg
-	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: c.HTTP.URL, Formats: n.formats()}
+	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: n.baseURL(), Formats: n.formats()}
 	for _, role := range n.roles() {
 		self.Roles = append(self.Roles, tree.Role(role))
 	}

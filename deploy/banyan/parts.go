@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"banyan/deploy/api"
+	"banyan/edge/director"
 	"banyan/edge/hls"
 	"banyan/edge/web"
 	"banyan/edge/whep"
@@ -40,8 +41,9 @@ type parts struct {
 
 	transcoder *transcoder.Transcoder
 
-	whep *whep.Server
-	hls  *hls.Server
+	director *director.Director // sends viewers to the best edge
+	whep     *whep.Server
+	hls      *hls.Server
 }
 
 // has tells whether the node has a role.
@@ -73,6 +75,9 @@ func (n *node) build() error {
 		Log:    log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
 		Logger: n.log,
 	})
+	if err := n.buildDirector(); err != nil {
+		return err
+	}
 	for _, part := range []struct {
 		roles []string
 		build func() error
@@ -195,23 +200,24 @@ func (n *node) buildEdge() (err error) {
 	if err != nil {
 		return err
 	}
-	n.public.Handle("/whep/", n.parts.whep.Handler())
+	n.public.Handle("/whep/", n.parts.director.WHEP(n.parts.whep.Handler()))
 	n.parts.hls, err = hls.New(hls.Config{
 		Hub: n.parts.hub, Segment: n.cfg.HLS.Segment, Part: n.cfg.HLS.Part, Window: n.cfg.HLS.Window,
 		Allow: func(r *http.Request, stream media.Name) error {
 			_, err := n.authorizePlay(r, stream)
 			return err
 		},
+		Steering:   n.parts.director.SteeringLines,
 		Registerer: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
 	}
-	n.public.Handle("/hls/", n.parts.hls)
+	n.public.Handle("/hls/", n.parts.director.HLS(n.parts.hls))
 	pages, err := web.New(web.Config{CheckName: func(name string) error {
 		_, err := media.ParseName(name)
 		return err
-	}})
+	}, Edges: n.parts.director.Origins})
 	if err != nil {
 		return err
 	}

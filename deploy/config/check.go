@@ -27,6 +27,7 @@ var checks = map[string]func(value reflect.Value, argument string) error{
 	"even":    func(v reflect.Value, _ string) error { return checkEven(v.String()) },
 	"label":   func(v reflect.Value, _ string) error { return checkLabel(v.String()) },
 	"ip":      func(v reflect.Value, _ string) error { return checkIP(v.String()) },
+	"header":  func(v reflect.Value, _ string) error { return checkHeader(v.String()) },
 	"network": func(v reflect.Value, _ string) error { return checkNetwork(v.String()) },
 	"secret":  func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
 	"format":  func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
@@ -123,6 +124,15 @@ func checkNetwork(s string) error {
 	return nil
 }
 
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+func checkHeader(s string) error {
+	if !headerName.MatchString(s) {
+		return fmt.Errorf("%.80q is not the name of a header: write letters, digits and hyphens, such as X-Region", s)
+	}
+	return nil
+}
+
 func checkSecret(s string) error {
 	if s != "" && len(s) < auth.MinSecretBytes {
 		return fmt.Errorf("it has %d bytes: write at least %d random ones, such as `openssl rand -hex 32` prints",
@@ -203,6 +213,14 @@ func (c *Config) check() []error {
 			mistake("ladder.streams", "item %d: %w", i+1, err)
 		}
 	}
+	for i := range c.Edge.Regions {
+		if err := c.Edge.Regions[i].check(); err != nil {
+			mistake("edge.regions", "item %d: %w", i+1, err)
+		}
+	}
+	if c.Edge.GeoIP != "" && len(c.Edge.Regions) == 0 {
+		mistake("edge.regions", "edge.geoip tells countries, and nothing says which region serves them: write the list")
+	}
 	pulled := map[media.Name]bool{}
 	for i := range c.RTSP.Pull {
 		pull := &c.RTSP.Pull[i]
@@ -260,6 +278,34 @@ func (r *LadderRule) check() error {
 		return fmt.Errorf("match: %w", err)
 	}
 	return checkLadder(r.Formats)
+}
+
+var (
+	countryCode = regexp.MustCompile(`^[A-Z]{2}$`)
+	continents  = []string{"AF", "AN", "AS", "EU", "NA", "OC", "SA"}
+)
+
+func (r *EdgeRegion) check() error {
+	if r.Region == "" {
+		return errors.New("region: write the node.region of the edges that serve these viewers")
+	}
+	if err := checkLabel(r.Region); err != nil {
+		return fmt.Errorf("region: %w", err)
+	}
+	if len(r.Countries)+len(r.Continents) == 0 {
+		return errors.New("nobody is of this region: write countries, continents or both")
+	}
+	for _, country := range r.Countries {
+		if !countryCode.MatchString(country) {
+			return fmt.Errorf("countries: %.40q is no code of a country: write two capital letters, such as DE", country)
+		}
+	}
+	for _, continent := range r.Continents {
+		if !slices.Contains(continents, continent) {
+			return fmt.Errorf("continents: %.40q is not known: write one of %s", continent, strings.Join(continents, ", "))
+		}
+	}
+	return nil
 }
 
 // check also fills in the default transport. Its errors do not quote the URL, which may hold a password.

@@ -119,7 +119,10 @@ type Config struct {
 	} `key:"relay"`
 
 	Edge struct {
-		Formats []media.Format `key:"formats" default:"[]" check:"format" doc:"Formats that this node has for viewers as an edge. Empty: all."`
+		Formats      []media.Format `key:"formats" default:"[]" check:"format" doc:"Formats that this node has for viewers as an edge. Empty: all."`
+		RegionHeader string         `key:"region_header" default:"" check:"header,optional" doc:"Header in which a proxy says the region of a viewer, such as X-Region. It is believed only of http.trusted_proxies. Empty: none."`
+		GeoIP        string         `key:"geoip" default:"" check:"text,optional" doc:"File of countries by address, in the format of MaxMind DB. With edge.regions it says in which region a viewer is. Empty: none."`
+		Regions      []EdgeRegion   `key:"regions" default:"[]" doc:"Which countries and continents a region of nodes serves: a list of {region: eu, countries: [DE, FR], continents: [EU]}. A country counts before a continent."`
 	} `key:"edge"`
 
 	// What follows is for parts that are not there yet. The keys are taken, so that one file serves nodes of several
@@ -176,6 +179,13 @@ type LadderRule struct {
 	Match   auth.Glob      `key:"match"`
 	Formats []media.Format `key:"formats"`
 	Always  bool           `key:"always"` // make the formats even if nobody reads them
+}
+
+// EdgeRegion says from where viewers are sent to edges of a region.
+type EdgeRegion struct {
+	Region     string   `key:"region"`
+	Countries  []string `key:"countries"`  // ISO 3166-1 alpha-2
+	Continents []string `key:"continents"` // AF, AN, AS, EU, NA, OC or SA
 }
 
 // Formats returns the ladder of a stream and whether it is made without readers too.

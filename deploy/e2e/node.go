@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,6 +96,9 @@ func launch(t testing.TB, config, flags []string) *Node {
 		t.Fatal(err)
 	}
 	n := &Node{HTTP: freePort(t), RTSP: freePort(t), RTC: freePort(t), Admin: freePort(t), dir: t.TempDir()}
+	if i := slices.Index(flags, "--http.addr"); i >= 0 {
+		n.HTTP = flags[i+1] // a test that needs a certain one
+	}
 	n.config = append([]string{"--data.dir", n.dir}, config...)
 	args := append([]string{"serve", "--http.addr", n.HTTP, "--rtsp.addr", n.RTSP, "--rtc.addr", n.RTC,
 		"--admin.addr", n.Admin, "--rtsp.udp_addr", "127.0.0.1:0", "--rtc.loopback"}, n.config...)

@@ -212,7 +212,7 @@ func (a *answer) serveMultivariant(stream *relay.Stream) {
 			"Try again in a moment; if it stays so, its codecs need a transcoder.", problem.RetryAfter(time.Second))
 		return
 	}
-	text := renderMultivariant(entries)
+	text := insertLines(renderMultivariant(entries), a.config.Steering(stream.Name()))
 	a.sendPlaylist(text, a.zipper.compress(text), keepPlaylist)
 }
 

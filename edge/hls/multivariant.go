@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/grafov/m3u8"
 
@@ -39,6 +40,16 @@ func renderMultivariant(entries []entry) []byte {
 	}
 	// The library writes an attribute that RFC 8216 has taken out.
 	return bytes.ReplaceAll(bytes.Clone(p.Encode().Bytes()), []byte("PROGRAM-ID=0,"), nil)
+}
+
+// insertLines puts lines below the first one of a playlist, which is EXTM3U.
+func insertLines(playlist []byte, lines []string) []byte {
+	if len(lines) == 0 {
+		return playlist
+	}
+	first, rest, _ := bytes.Cut(playlist, []byte("\n"))
+	added := []byte(strings.Join(lines, "\n"))
+	return bytes.Join([][]byte{first, added, rest}, []byte("\n"))
 }
 
 func uriOf(e entry) string { return e.id.String() + "/" + indexFile }

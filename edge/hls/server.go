@@ -44,6 +44,9 @@ type Config struct {
 	// Allow tells whether a request may play a stream; the answer to one that may not is written from
 	// the error as relay/problem does. If nil, everyone may play everything.
 	Allow func(r *http.Request, stream media.Name) error
+	// Steering gives lines to put at the head of a stream's multivariant playlist, where players are to learn of other
+	// servers (EXT-X-CONTENT-STEERING). If nil, there are none.
+	Steering func(stream media.Name) []string
 	// Registerer takes the metrics. If nil, they are not exported.
 	Registerer prometheus.Registerer
 	// Logger gets a line when packaging of a rendition starts, ends or turns bad. If nil, slog.Default().
@@ -72,6 +75,9 @@ func (c Config) withDefaults() Config {
 	count(&c.MaxWaiting, 20000)
 	if c.Allow == nil {
 		c.Allow = func(*http.Request, media.Name) error { return nil }
+	}
+	if c.Steering == nil {
+		c.Steering = func(media.Name) []string { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

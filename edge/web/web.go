@@ -43,6 +43,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -61,6 +62,9 @@ type Config struct {
 	// such as "https://edge2.example.org": the edges that WHEP redirects to.
 	ConnectOrigins []string
 
+	// Edges gives more such origins, at each load of a page. If nil, there are none. One that is no origin is left out.
+	Edges func() []string
+
 	// Files are the built pages: index.html, watch.html and so on, and assets/.
 	// If nil, the files embedded in the binary are used.
 	Files fs.FS
@@ -69,7 +73,8 @@ type Config struct {
 // Pages serves the pages and their assets.
 type Pages struct {
 	checkName func(string) error
-	policy    string           // the Content-Security-Policy of every answer
+	connect   []string // origins that pages may talk to
+	edges     func() []string
 	files     map[string]asset // by path below dist, without compressed twins
 	mux       *http.ServeMux
 }
@@ -90,9 +95,13 @@ func New(config Config) (*Pages, error) {
 	if config.CheckName == nil {
 		return nil, errors.New("web: Config.CheckName is missing: give the name grammar's check")
 	}
-	policy, err := contentPolicy(config.ConnectOrigins)
-	if err != nil {
-		return nil, err
+	for _, origin := range config.ConnectOrigins {
+		if !isOrigin(origin) {
+			return nil, fmt.Errorf("web: Config.ConnectOrigins: %q is not an origin such as https://edge.example.org", origin)
+		}
+	}
+	if config.Edges == nil {
+		config.Edges = func() []string { return nil }
 	}
 	files := config.Files
 	if files == nil {
@@ -103,7 +112,7 @@ func New(config Config) (*Pages, error) {
 		return nil, fmt.Errorf("web: read built pages: %w", err)
 	}
 
-	p := &Pages{checkName: config.CheckName, policy: policy, files: assets, mux: http.NewServeMux()}
+	p := &Pages{checkName: config.CheckName, connect: config.ConnectOrigins, edges: config.Edges, files: assets, mux: http.NewServeMux()}
 	p.mux.HandleFunc("/{$}", p.page("index.html"))
 	p.mux.HandleFunc("/watch/{stream...}", p.streamPage("watch.html"))
 	p.mux.HandleFunc("/publish/{$}", p.page("publish.html")) // asks for the name
@@ -124,7 +133,7 @@ func (p *Pages) Built() bool {
 
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", p.policy)
+	h.Set("Content-Security-Policy", contentPolicy(append(slices.Clip(p.connect), p.edges()...)))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -188,15 +197,15 @@ func (p *Pages) notFound(w http.ResponseWriter, r *http.Request) {
 	problem(w, http.StatusNotFound, "There is no page here.")
 }
 
-// contentPolicy is the Content-Security-Policy of all pages.
-func contentPolicy(connect []string) (string, error) {
-	for _, origin := range connect {
-		// A stray semicolon or space would begin another directive or source.
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.ContainsAny(origin, "; ,'\"") {
-			return "", fmt.Errorf("web: Config.ConnectOrigins: %q is not an origin such as https://edge.example.org", origin)
-		}
-	}
+// isOrigin tells whether a text is an origin and no more: a stray semicolon or space would begin another directive or source.
+func isOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme != "" && u.Host != "" && u.Scheme+"://"+u.Host == origin && !strings.ContainsAny(origin, "; ,'\"")
+}
+
+// contentPolicy is the Content-Security-Policy of all pages, which may talk to some origins beside their own.
+func contentPolicy(connect []string) string {
+	connect = slices.DeleteFunc(connect, func(origin string) bool { return !isOrigin(origin) })
 	return strings.Join([]string{
 		"default-src 'self'",
 		"script-src 'self'",
@@ -209,5 +218,5 @@ func contentPolicy(connect []string) (string, error) {
 		"base-uri 'none'",
 		"form-action 'self'",
 		"frame-ancestors 'self'",
-	}, "; "), nil
+	}, "; ")
 }

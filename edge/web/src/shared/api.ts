@@ -42,8 +42,8 @@ export async function listStreams(token: string, signal: AbortSignal): Promise<S
 }
 
 /** One stream by name. Rejects with ProblemError; status 404 when the server never heard of it. */
-export async function getStream(name: string, token: string, signal: AbortSignal): Promise<Stream> {
-  return asStream(await get(`/api/v1/streams/${name}`, token, signal));
+export async function getStream(name: string, token: string, signal: AbortSignal, base = ""): Promise<Stream> {
+  return asStream(await get(`${base}/api/v1/streams/${name}`, token, signal));
 }
 
 /** Asks the interface for a path. Rejects with ProblemError. */

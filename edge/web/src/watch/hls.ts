@@ -46,7 +46,7 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
       ),
     );
   }
-  return new NativePlayback(options.video, `${rootOf(options.stream)}index.m3u8`);
+  return new NativePlayback(options.video, options.address(`${rootOf(options.stream)}index.m3u8`));
 }
 
 /** How often the playhead's place is looked at. */
@@ -196,7 +196,7 @@ class HlsPlayback implements Playback {
         signal.removeEventListener("abort", leave);
         resolve();
       });
-      this.hls.loadSource(`${this.root}index.m3u8`);
+      this.hls.loadSource(this.options.address(`${this.root}index.m3u8`));
       this.hls.attachMedia(this.options.video);
     }).catch((error: unknown) => {
       this.close();

@@ -44,4 +44,6 @@ export interface PlaybackOptions {
   /** A format's name, or "auto". */
   format: string;
   token: string;
+  /** Where a path of the server is: at the edge that plays. */
+  address(path: string): string;
 }

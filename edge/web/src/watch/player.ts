@@ -14,6 +14,7 @@ import { browserAbilities, canCarry, type Transport, videoFormats } from "../sha
 import { poll } from "../shared/poll.ts";
 import { ProblemError } from "../shared/problem.ts";
 import { type Failure, failure, PlaybackError } from "./failure.ts";
+import { Edges } from "./edges.ts";
 import { openHls } from "./hls.ts";
 import { formatBySize } from "./levels.ts";
 import type { Playback, Sample } from "./playback.ts";
@@ -37,6 +38,12 @@ const sampleMs = 250;
 const pollMs = 2500;
 /** For who has waited for a minute. */
 const lazyPollMs = 5000;
+/** How often the page asks which edges there are. */
+const edgesMs = 5000;
+/** How long the first try waits for the list of edges. */
+const firstListMs = 800;
+/** Silence after which the page looks whether its edge lives. */
+const doubtMs = 600;
 
 const patience: Record<Transport, WatchdogLimits> = {
   webrtc: { firstMs: 4000, slowMs: 1500, deadMs: 8000 },
@@ -73,6 +80,7 @@ export class Player {
   readonly sound: Sound;
 
   private readonly able = browserAbilities();
+  private readonly edges: Edges;
   private readonly backoff = new Backoff();
   private readonly renewal = new Renewal();
   private readonly stopping = new AbortController();
@@ -100,12 +108,14 @@ export class Player {
   ) {
     this.wish.value = wish;
     this.sound = new Sound(video);
+    this.edges = new Edges(stream);
   }
 
   start(): void {
     this.running ??= Promise.all([
       poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
       this.run(),
+      poll((signal) => this.edges.ask(this.token, signal), edgesMs, this.stopping.signal),
     ]);
   }
 
@@ -150,12 +160,19 @@ export class Player {
   }
 
   private async run(): Promise<void> {
+    const { signal: stopping } = this.stopping;
+    await Promise.race([this.edges.ask(this.token, stopping), pause(firstListMs, stopping)]);
+    this.edges.begin();
     while (!this.stopping.signal.aborted) {
       this.turn = new AbortController();
       const { signal } = this.turn;
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
+      if (await this.moved(ended, signal)) {
+        this.next = transport;
+        continue;
+      }
       this.failures++;
       const step = afterFailure(transport, ended, {
         pinned: this.pinned(),
@@ -169,6 +186,20 @@ export class Player {
       this.apply(step, transport, ended);
       await this.rest(step, ended, signal);
       if (!signal.aborted) this.next = step.transport;
+    }
+  }
+
+  /** Turns to the next edge where the one in use is at fault for a failure. */
+  private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
+    switch (ended.cause) {
+      case "lost":
+      case "stalled":
+        return !(await this.edges.alive(signal)) && this.edges.leave();
+      case "unreachable":
+      case "busy":
+        return this.edges.leave();
+      default:
+        return false;
     }
   }
 
@@ -205,7 +236,7 @@ export class Player {
 
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
-    const common = { video, stream, token, format: this.wish.value.format };
+    const common = { video, stream, token, format: this.wish.value.format, address: (path: string) => this.edges.at(path) };
     if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
     const iceServers = this.iceServers;
     return openWebrtc(
@@ -229,6 +260,7 @@ export class Player {
     void playback.ended.then((reason) => (ended = reason));
     const since = performance.now();
     let framesHere = 0;
+    let progress = { value: 0, at: since, doubted: false };
     while (!signal.aborted) {
       const sample = await playback.sample();
       if (signal.aborted) break;
@@ -236,6 +268,11 @@ export class Player {
       const now = performance.now();
       const excused = this.video.paused || document.hidden || this.live.value === false;
       const verdict = dog.observe(now, sample.progress, excused);
+      if (excused || sample.progress !== progress.value) progress = { value: sample.progress, at: now, doubted: false };
+      if (playback.transport === "webrtc" && now - progress.at > doubtMs && !progress.doubted) {
+        progress.doubted = true; // the watchdog does the rest, if it lives
+        if (!(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
+      }
       const decoded = sample.counters.framesDecoded ?? 0;
       this.framesBefore += Math.max(0, decoded - framesHere);
       framesHere = Math.max(framesHere, decoded);
@@ -282,6 +319,7 @@ export class Player {
     this.state.value = "playing";
     this.notice.value = null;
     this.failures = 0;
+    this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
   }
@@ -330,7 +368,7 @@ export class Player {
   private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
     this.returnMs *= 2; // asked less and less: most networks do not change
     return webrtcWorks(
-      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers },
+      { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers, address: (path) => this.edges.at(path) },
       signal,
     );
   }
@@ -343,7 +381,7 @@ export class Player {
 
   private async refresh(signal: AbortSignal): Promise<void> {
     try {
-      const info = await getStream(this.stream, this.token, signal);
+      const info = await getStream(this.stream, this.token, signal, this.edges.base);
       batch(() => {
         // Compared by value: a poll that brings no news redraws nothing.
         if (JSON.stringify(info) !== JSON.stringify(this.info.value)) this.info.value = info;

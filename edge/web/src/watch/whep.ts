@@ -42,6 +42,8 @@ export interface WhepOptions {
   /** A format's name, or "auto". */
   format: string;
   token: string;
+  /** Where a path of the server is. If left out, at the page's own origin. */
+  address?(path: string): string;
   iceServers: RTCIceServer[];
   onTrack(track: MediaStreamTrack): void;
 }
@@ -118,7 +120,7 @@ export class WhepSession {
     const query = options.format === "auto" ? "" : `?format=${encodeURIComponent(options.format)}`;
     this.session = await postOffer(
       this.environment.fetch,
-      `/whep/${options.stream}${query}`,
+      (options.address ?? String)(`/whep/${options.stream}${query}`),
       peer.localDescription?.sdp ?? "",
       options.token,
       signal,

@@ -1,0 +1,212 @@
+package director
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"banyan/relay/media"
+	"banyan/relay/tree"
+)
+
+// Config sets up a Director.
+type Config struct {
+	// Self is the name of this node.
+	Self string
+	// View is the cluster as it is now. If nil, this node stands alone, serves everybody, and knows of no other.
+	View func() *tree.View
+	// Locator says where viewers are. If nil, nobody knows.
+	Locator *Locator
+	// Allow tells whether a request may learn which edges have a stream; the answer to one that may not is written from the
+	// error as relay/problem does. If nil, everyone may.
+	Allow func(r *http.Request, stream media.Name) error
+}
+
+// Director chooses edges for viewers. It is safe for concurrent use.
+type Director struct {
+	config Config
+
+	mu   sync.Mutex
+	plan *tree.Plan // of the newest view that was asked about
+}
+
+// New makes a director.
+func New(config Config) (*Director, error) {
+	if config.View != nil && config.Self == "" {
+		return nil, errors.New("director: Self must be set to this node's name in the cluster")
+	}
+	if config.Locator == nil {
+		config.Locator = &Locator{}
+	}
+	if config.Allow == nil {
+		config.Allow = func(*http.Request, media.Name) error { return nil }
+	}
+	return &Director{config: config}, nil
+}
+
+// Viewer is who asks.
+type Viewer struct {
+	Region string // empty where it is unknown
+	Key    string // tells viewers apart, so that they spread over equal edges
+}
+
+// Edge is where a viewer can go.
+type Edge struct {
+	Name   string
+	Region string
+	Base   *url.URL // without a slash at its end
+}
+
+// Serve decides about a viewer who came to this node for a stream: it is served here, or had better go to another edge.
+// format is what it wants; empty where anything will do.
+//
+// It stays where this node is a good edge in its region, or in a region as near as any other; also where no other is better.
+// A node that cannot serve names another edge if there is any; ok is false where there is none either.
+func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) (better *Edge, ok bool) {
+	plan := d.current()
+	if plan == nil {
+		return nil, true
+	}
+	formats := wanted(plan.View(), stream, format)
+	self := plan.View().Node(d.config.Self)
+	v = near(v, self)
+	here := self != nil && self.Has(tree.Edge)
+	good := here && self.HTTP != "" && plan.Serves(d.config.Self, formats...)
+	for _, e := range d.list(plan, v, formats) {
+		if e.Name == d.config.Self {
+			return nil, true // nothing comes before this node
+		}
+		other := plan.View().Node(e.Name)
+		if good && !improves(other, self, v.Region) || here && other.Draining {
+			return nil, true
+		}
+		return &e, true
+	}
+	return nil, here
+}
+
+// near supposes that a viewer of whom nothing is known came to an edge because it is near.
+func near(v Viewer, self *tree.Node) Viewer {
+	if v.Region == "" && self != nil && self.Has(tree.Edge) {
+		v.Region = self.Region
+	}
+	return v
+}
+
+// improves tells whether it is worth a new connection to go to another edge than self, which could serve.
+func improves(other, self *tree.Node, region string) bool {
+	if other.Draining || other.Load >= tree.Full {
+		return false
+	}
+	return self.Load >= tree.Full || tree.Nearer(region, other.Region, self.Region)
+}
+
+// Edges lists where a viewer may turn to for a stream, best first, and at most four: this node, if Serve would keep the viewer
+// here, and others. It is empty where this node stands alone.
+func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edge {
+	plan := d.current()
+	if plan == nil {
+		return nil
+	}
+	self := plan.View().Node(d.config.Self)
+	v = near(v, self)
+	list := d.list(plan, v, wanted(plan.View(), stream, format))
+	if better, ok := d.Serve(v, stream, format); better != nil || !ok || self == nil {
+		return list
+	}
+	mine, ok := edgeOf(self)
+	if !ok {
+		return list
+	}
+	list = slices.DeleteFunc(list, func(e Edge) bool { return e.Name == mine.Name })
+	return append([]Edge{mine}, list[:min(len(list), mostEdges-1)]...)
+}
+
+// Origins lists the origins of edges that viewers may be sent to, in the order of the edges' names, and at most so many that
+// they fit into a header.
+func (d *Director) Origins() (origins []string) {
+	const most = 48
+	plan := d.current()
+	if plan == nil {
+		return nil
+	}
+	for _, n := range plan.View().With(tree.Edge) {
+		e, ok := edgeOf(n)
+		if !ok || n.Name == d.config.Self {
+			continue
+		}
+		if origin := e.Base.Scheme + "://" + e.Base.Host; !slices.Contains(origins, origin) && len(origins) < most {
+			origins = append(origins, origin)
+		}
+	}
+	return origins
+}
+
+const mostEdges = 4 // as many as tree.Plan.Edges lists
+
+func (d *Director) list(plan *tree.Plan, v Viewer, formats []media.Format) (edges []Edge) {
+	for _, name := range plan.Edges(v.Region, v.Key, formats...) {
+		if e, ok := edgeOf(plan.View().Node(name)); ok {
+			edges = append(edges, e)
+		}
+	}
+	return edges
+}
+
+// current is the plan of the view as it is now; nil on a node that stands alone.
+func (d *Director) current() *tree.Plan {
+	if d.config.View == nil {
+		return nil
+	}
+	view := d.config.View()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.plan == nil || d.plan.View() != view {
+		d.plan = tree.NewPlan(view)
+	}
+	return d.plan
+}
+
+// wanted are formats of which an edge must carry one: the given one, or else what the stream has pictures in, or sound if
+// it has no picture. It is empty for a stream that nobody has, so that any edge may say so.
+func wanted(v *tree.View, stream media.Name, format media.Format) []media.Format {
+	if format != "" {
+		return []media.Format{format}
+	}
+	of := map[media.Kind][]media.Format{}
+	for _, t := range v.Stream(stream) {
+		if !slices.Contains(of[t.ID.Kind], t.ID.Format) {
+			of[t.ID.Kind] = append(of[t.ID.Kind], t.ID.Format)
+		}
+	}
+	if len(of[media.Video]) > 0 {
+		return of[media.Video]
+	}
+	return of[media.Audio]
+}
+
+// edgeOf is where viewers reach a node. A host of 0.0.0.0 or :: stands for the address that other nodes reach it by.
+func edgeOf(n *tree.Node) (Edge, bool) {
+	base, err := url.Parse(n.HTTP)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return Edge{}, false
+	}
+	host := base.Host
+	if addr, err := netip.ParseAddr(base.Hostname()); err == nil && addr.IsUnspecified() {
+		link := n.Link.Addr().Unmap()
+		if !link.IsValid() || link.IsUnspecified() {
+			return Edge{}, false
+		}
+		port := base.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[base.Scheme]
+		}
+		host = net.JoinHostPort(link.String(), port)
+	}
+	return Edge{Name: n.Name, Region: n.Region, Base: &url.URL{Scheme: base.Scheme, Host: host, Path: strings.TrimRight(base.Path, "/")}}, true
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { Edges } from "./edges.ts";
+
+const never = new AbortController().signal;
+
+function edgesWith(...lists: unknown[]) {
+  const asked: string[] = [];
+  let now = 0;
+  const edges = new Edges(
+    "cup/cam1",
+    (input) => {
+      asked.push(input);
+      const next = lists.shift();
+      return next === undefined
+        ? Promise.reject(new TypeError("gone"))
+        : Promise.resolve(new Response(JSON.stringify(next)));
+    },
+    () => now,
+  );
+  return { edges, asked, pass: (ms: number) => void (now += ms) };
+}
+
+const list = (...edges: object[]) => ({ region: "eu", edges });
+const [own, second, third] = [
+  { url: "http://eu1", self: true },
+  { url: "http://eu2" },
+  { url: "http://us1" },
+];
+
+describe("the edge in use", () => {
+  it("is the page's own where there is no other", async () => {
+    const { edges, asked } = edgesWith(list());
+    await edges.ask("", never);
+    edges.begin();
+    expect(edges.base).toBe("");
+    expect(edges.at("/whep/cup/cam1")).toBe("/whep/cup/cam1");
+    expect(edges.leave()).toBe(false);
+    expect(asked).toEqual(["/api/v1/edges/cup/cam1"]);
+  });
+
+  it("is the best of the list", async () => {
+    const { edges } = edgesWith(list(third, own));
+    await edges.ask("", never);
+    edges.begin();
+    expect(edges.base).toBe("http://us1");
+    expect(edges.at("/whep/cup/cam1?format=720p")).toBe("http://us1/whep/cup/cam1?format=720p&via=1");
+    expect(edges.at("/hls/cup/cam1/index.m3u8")).toBe("http://us1/hls/cup/cam1/index.m3u8?via=1");
+  });
+
+  it("gives way to the next one when it fails, and to none when all have", async () => {
+    const { edges, pass } = edgesWith(list(own, second, third));
+    await edges.ask("", never);
+    expect(edges.leave() && edges.base).toBe("http://eu2");
+    expect(edges.leave() && edges.base).toBe("http://us1");
+    expect(edges.leave()).toBe(false);
+    pass(31_000);
+    expect(edges.leave() && edges.base).toBe("");
+  });
+
+  it("is told from others when it is the one that was asked", async () => {
+    const { edges } = edgesWith(list(own, second), list({ url: "http://eu2", self: true }, third));
+    await edges.ask("", never);
+    edges.leave();
+    await edges.ask("", never);
+    edges.leave();
+    expect(edges.base).toBe("http://us1");
+  });
+
+  it("is left when it does not answer, and the list stays", async () => {
+    const { edges } = edgesWith(list(own, second));
+    await edges.ask("", never);
+    await edges.ask("", never);
+    expect(edges.base).toBe("http://eu2");
+    expect(await edges.alive(never)).toBe(false);
+  });
+
+  it("ignores what is no list", async () => {
+    const { edges } = edgesWith({ edges: "no" }, list({ url: "javascript:1" }, { url: 7 }), 5);
+    for (let i = 0; i < 3; i++) await edges.ask("", never);
+    edges.begin();
+    expect(edges.base).toBe("");
+  });
+});
