@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -17,16 +18,19 @@ const regionHeader = "X-Region"
 var located = []string{"--edge.region_header", regionHeader, "--http.trusted_proxies", "127.0.0.0/8",
 	"--transcoder.preset", "ultrafast", "--ladder.default", "source,opus,aac"}
 
-// twoRegions starts a cluster with a camera, two edges in one region and one in another.
+// twoRegions starts a cluster with a camera, two edges in one region and one in another. The flags are for the first edge.
 func twoRegions(t *testing.T, flags ...string) *Cluster {
-	flags = append(slices.Clone(located), flags...)
 	c := NewCluster(t)
-	ingest := c.Start("ingest1", "ingest,transcoder", "eu", flags...)
+	ingest := c.Start("ingest1", "ingest,transcoder", "eu", located...)
 	// Edges share a port, as they do where they have machines of their own: content steering names hosts only.
 	_, port, _ := net.SplitHostPort(freePort(t))
 	for i, node := range [][2]string{{"eu1", "eu"}, {"eu2", "eu"}, {"us1", "us"}} {
 		addr := net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+2), port)
-		c.Start(node[0], "edge", node[1], append([]string{"--http.addr", addr}, flags...)...)
+		all := append([]string{"--http.addr", addr}, located...)
+		if i == 0 {
+			all = append(all, flags...)
+		}
+		c.Start(node[0], "edge", node[1], all...)
 	}
 	camera(t, ingest, "cup/cam1")
 	for _, n := range c.Nodes {
@@ -156,5 +160,38 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	}
 	if n := c.Nodes["eu2"].Metric(t, "banyan_signal_sessions"); n != 1 {
 		t.Errorf("the other edge has %v sessions by WebRTC, want the viewer's", n)
+	}
+}
+
+func TestADrainedEdgeGetsNoNewViewersAndPlayersLeaveIt(t *testing.T) {
+	const drain = "12s" // longer than players keep a steering manifest
+	c := twoRegions(t, "--node.drain", drain)
+	leaving := c.Nodes["eu1"]
+	hls := OpenBrowser(t, 800, 600)
+	hls.Open(leaving.URL("/watch/cup/cam1?transport=hls"))
+	hls.WaitPlaying("hls", 50, 60*time.Second)
+	hls.WatchBreaks()
+	hls.WatchGaps()
+	leaving.Signal(syscall.SIGTERM)
+	const offer, playlist = "/whep/cup/cam1", "/hls/cup/cam1/index.m3u8"
+	Eventually(t, 5*time.Second, "viewers are sent to the other edge of the region", func() error {
+		for _, node := range []string{"ingest1", "us1", "eu1"} {
+			for range 5 {
+				if status, to := c.directed(t, http.MethodPost, c.Nodes[node], offer, "eu"); to != "eu2" {
+					return fmt.Errorf("%s sends them to %q (%d)", node, to, status)
+				}
+			}
+		}
+		return nil
+	})
+	if _, to := c.directed(t, http.MethodGet, leaving, playlist, "eu"); to != "eu2" {
+		t.Errorf("a new player is sent to %q, want eu2", to)
+	}
+	leaving.Wait(t, 60*time.Second)
+	hls.WaitPlaying("hls", 100, 30*time.Second)
+	gap := hls.LargestGap()
+	t.Logf("an edge drained: largest gap between pictures %.0f ms by HLS", gap)
+	if what := hls.Breaks(); what != "" || gap > 8000 {
+		t.Errorf("the HLS viewer did not just go on: %.0f ms, %s", gap, what)
 	}
 }
