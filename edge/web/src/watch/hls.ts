@@ -145,6 +145,8 @@ class HlsPlayback implements Playback {
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
+  /** There was a picture. Until then hls.js chooses the level. */
+  private begun = false;
   /** The level to load from the next segment on; null for the one that is loaded. */
   private wanted: number | null = null;
   /** The format that was asked for, or "auto". */
@@ -175,6 +177,7 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
+      if (data.frag.type === "main") this.begun = true;
       if (this.hls.autoLevelEnabled && data.frag.type === "main") this.hls.loadLevel = data.frag.level;
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
@@ -284,7 +287,9 @@ class HlsPlayback implements Playback {
   /** Looks whether the line carries another format better. */
   private choose(now: number): void {
     const { hls } = this;
-    if (hls.autoLevelEnabled) return;
+    if (!this.begun) return;
+    // hls.js takes the choice back after an error, such as a gap.
+    if (hls.autoLevelEnabled) hls.loadLevel = hls.loadLevel;
     const level = this.wish === "auto" ? this.best(now) : this.indexOf(this.wish);
     this.wanted = level === hls.loadLevel || level < 0 ? null : level;
     // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
