@@ -32,6 +32,7 @@ type packager struct {
 
 	cancel context.CancelCauseFunc
 	state  atomic.Pointer[state]
+	place  atomic.Int32 // among the pictures of the stream by bit rate; zero where not known
 
 	mu     sync.RWMutex // guards window; written by run only
 	window *window
