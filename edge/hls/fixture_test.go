@@ -240,7 +240,10 @@ type stage struct {
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
+	// Media is written here a thousand times faster than it plays: a window as long as a node's would pass readers by
+	// within milliseconds.
+	window := log.Config{Window: time.Minute}
+	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour, Log: window})}
 	config := Config{Hub: s.hub, Logger: quiet, Registerer: s.registry}
 	if change != nil {
 		change(&config)
