@@ -85,69 +85,87 @@ func (v *viewer) picture(now time.Time) {
 	v.last = now
 }
 
+// watch connects one viewer.
 func (v *Viewers) watch(url string) (one *viewer, err error) {
+	pc, err := newPeer()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = pc.Close()
+		}
+	}()
+	one = &viewer{pc: pc}
+	pc.OnConnectionStateChange(one.note)
+	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		v.readers.Go(func() { one.read(track) })
+	})
+	return one, one.connect(url)
+}
+
+// newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's cost.
+func newPeer() (*webrtc.PeerConnection, error) {
 	engine := &webrtc.MediaEngine{}
 	if err := engine.RegisterDefaultCodecs(); err != nil {
 		return nil, err
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
-	// Without interceptors: reports and repairs of so many viewers would be the load generator's cost.
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
-	if err != nil {
-		return nil, err
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings))
+	return api.NewPeerConnection(webrtc.Configuration{})
+}
+
+// note notes when the connection is lost.
+func (v *viewer) note(s webrtc.PeerConnectionState) {
+	if s != webrtc.PeerConnectionStateDisconnected && s != webrtc.PeerConnectionStateFailed {
+		return
 	}
-	one = &viewer{pc: pc}
-	defer func() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = true
+}
+
+// read takes what comes of a track until it ends, and notes the pictures.
+func (v *viewer) read(track *webrtc.TrackRemote) {
+	buffer := make([]byte, 1500)
+	newest := uint32(0)
+	for {
+		n, _, err := track.Read(buffer)
 		if err != nil {
-			_ = pc.Close()
+			return
 		}
-	}()
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateDisconnected || s == webrtc.PeerConnectionStateFailed {
-			one.mu.Lock()
-			one.ended = true
-			one.mu.Unlock()
+		if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
+			continue
 		}
-	})
-	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		v.readers.Go(func() {
-			buffer := make([]byte, 1500)
-			newest := uint32(0)
-			for {
-				n, _, err := track.Read(buffer)
-				if err != nil {
-					return
-				}
-				if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
-					continue
-				}
-				if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
-					newest = at
-					one.picture(time.Now())
-				}
-			}
-		})
-	})
+		if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
+			newest = at
+			v.picture(time.Now())
+		}
+	}
+}
+
+// connect offers to receive picture and sound, and takes the answer.
+func (v *viewer) connect(url string) error {
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		if _, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-			return nil, err
+		if _, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+			return err
 		}
 	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	offer, err := pc.CreateOffer(nil)
+	gathered := webrtc.GatheringCompletePromise(v.pc)
+	offer, err := v.pc.CreateOffer(nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := pc.SetLocalDescription(offer); err != nil {
-		return nil, err
+	if err := v.pc.SetLocalDescription(offer); err != nil {
+		return err
 	}
 	<-gathered
-	answer, err := postOffer(url, pc.LocalDescription().SDP)
+	answer, err := postOffer(url, v.pc.LocalDescription().SDP)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return one, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
+	return v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
 }
 
 // postOffer posts an offer, again for a while where the server asks for patience.
