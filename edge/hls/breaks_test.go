@@ -76,7 +76,7 @@ func original(t testing.TB, birthplace *stage) *relay.Stream {
 // edge is a node that gets the streams of another.
 func edge(t *testing.T, birthplace *stage) *stage {
 	t.Helper()
-	s := newStage(t, func(c *Config) { c.Window = 16 * time.Second })
+	s := newStage(t, func(c *Config) { c.Window, c.Linger = 16*time.Second, time.Hour })
 	s.hub.AddSupplier(mirror{birthplace.hub})
 	var tracks []relay.Elsewhere
 	for _, track := range original(t, birthplace).Published() {
