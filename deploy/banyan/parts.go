@@ -72,8 +72,9 @@ func (n *node) addrs() map[string]string {
 // what there is.
 func (n *node) build() error {
 	n.parts.hub = relay.New(relay.Config{
-		Log:    log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
-		Logger: n.log,
+		Log:     log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
+		Segment: n.cfg.HLS.Segment,
+		Logger:  n.log,
 	})
 	if err := n.buildDirector(); err != nil {
 		return err
