@@ -90,7 +90,7 @@ type Config struct {
 	HLS struct {
 		Segment time.Duration `key:"segment" default:"2s" check:"from=1s,to=10s" doc:"Length of an HLS segment in whole seconds, and the distance of keyframes in the formats that are made here."`
 		Part    time.Duration `key:"part" default:"200ms" check:"from=50ms,to=5s" doc:"Length of a part of a segment. Shorter is less delay and more requests. The segment must be a whole number of parts."`
-		Window  time.Duration `key:"window" default:"30s" check:"from=8s,to=1h" doc:"How far back a playlist reaches, at least eight segments."`
+		Window  time.Duration `key:"window" default:"30s" check:"to=1h" doc:"How far back a playlist reaches, at least eight segments."`
 	} `key:"hls"`
 
 	Transcoder struct {
