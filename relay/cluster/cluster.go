@@ -280,7 +280,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		c.transport.Shutdown() //nolint:errcheck // never fails
 		return fmt.Errorf("cluster: %w", err)
 	}
-	c.logger.Info("gossiping", "node", c.config.Self.Name, "addr", c.transport.advertise.String(), "join", c.config.Join)
+	c.logger.Info("gossiping", "addr", c.transport.advertise.String(), "join", c.config.Join)
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.keepTelling(inner, list) })
 	g.Go(func() error { return c.keepJoining(inner, list) })

@@ -71,7 +71,7 @@ func (a *adopter) adopt(name media.Name, c claim) {
 	if known == nil {
 		adoption, err := a.node.config.Hub.Adopt(name, "node "+c.node, time.Unix(0, c.since), c.tracks)
 		if err != nil {
-			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "node", c.node, "cause", err)
+			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "member", c.node, "cause", err)
 			return
 		}
 		a.adopted[name] = &adopted{Adoption: adoption, node: c.node, since: c.since, tracks: c.tracks}
