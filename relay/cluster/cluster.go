@@ -98,7 +98,7 @@ func newTransport(config *Config, m *metrics) (*transport, error) {
 		return nil, err
 	}
 	t := &transport{
-		dial: config.network.Dial, packets: newPackets(keys), allowed: config.allowed(), metrics: m,
+		dial: config.network.Dial, bound: bind.Addr(), packets: newPackets(keys), allowed: config.allowed(), metrics: m,
 		packetCh: make(chan *memberlist.Packet), streamCh: make(chan net.Conn),
 		conns: map[net.Conn]netip.Addr{}, from: map[netip.Addr]int{},
 	}
