@@ -3,8 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"banyan/deploy/e2e/impair"
 )
 
 // Cluster is several nodes on loopback addresses that found each other.
@@ -13,6 +16,9 @@ type Cluster struct {
 	key   string
 	join  string // where the first node gossips
 	Nodes map[string]*Node
+
+	network *impair.Switch        // nil where the nodes talk to each other without one
+	addrs   map[string]netip.Addr // of the nodes, behind the network
 }
 
 // NewCluster makes a cluster without nodes.
@@ -20,12 +26,56 @@ func NewCluster(t testing.TB) *Cluster {
 	return &Cluster{t: t, key: fmt.Sprintf("%032d", time.Now().UnixNano()), Nodes: map[string]*Node{}}
 }
 
+// NewDivisibleCluster makes one whose nodes can be cut off from each other: gossip and links pass a switch.
+func NewDivisibleCluster(t testing.TB) *Cluster {
+	c := NewCluster(t)
+	c.network, c.addrs = impair.NewSwitch(), map[string]netip.Addr{}
+	t.Cleanup(c.network.Close)
+	return c
+}
+
+// Split cuts the named nodes off from the others. Those of one part go on to talk to each other.
+func (c *Cluster) Split(names ...string) {
+	var part []netip.Addr
+	for _, name := range names {
+		part = append(part, c.addrs[name])
+	}
+	c.network.Split(part)
+}
+
+// Heal lets all nodes talk to each other again.
+func (c *Cluster) Heal() { c.network.Heal() }
+
+// addresses are the flags that say where a node gossips and takes links, and where it can be joined.
+func (c *Cluster) addresses(name string) (flags []string, gossip string) {
+	c.t.Helper()
+	gossip = freePort(c.t)
+	if c.network == nil {
+		return []string{"--cluster.addr", gossip, "--link.addr", "127.0.0.1:0"}, gossip
+	}
+	own, known := c.addrs[name]
+	if !known {
+		own = netip.AddrFrom4([4]byte{127, 0, 1, byte(len(c.addrs) + 1)})
+		c.addrs[name] = own
+	}
+	front := netip.AddrFrom4([4]byte{127, 0, 2, own.As4()[3]})
+	behind := func(free string) netip.AddrPort {
+		at := netip.AddrPortFrom(own, netip.MustParseAddrPort(free).Port())
+		if err := c.network.Front(front, at); err != nil {
+			c.t.Fatal(err)
+		}
+		return at
+	}
+	gossips, links := behind(gossip), behind(freePort(c.t))
+	return []string{"--cluster.addr", gossips.String(), "--link.addr", links.String(), "--cluster.advertise", front.String()},
+		netip.AddrPortFrom(front, gossips.Port()).String()
+}
+
 // Start adds a node with the given roles in a region, and waits until it is ready.
 func (c *Cluster) Start(name, roles, region string, flags ...string) *Node {
 	c.t.Helper()
-	gossip := freePort(c.t)
-	all := []string{"--node.name", name, "--roles", roles, "--node.region", region,
-		"--cluster.addr", gossip, "--link.addr", "127.0.0.1:0"}
+	all, gossip := c.addresses(name)
+	all = append(all, "--node.name", name, "--roles", roles, "--node.region", region)
 	if c.join != "" {
 		all = append(all, "--cluster.join", c.join)
 	}
@@ -42,6 +92,7 @@ type ClusterView struct {
 	Nodes []struct {
 		Name     string
 		Draining bool
+		Tracks   int // that it makes, or would if asked
 	}
 	Replicas []struct {
 		Stream, Format, Kind, Parent string
@@ -57,6 +108,16 @@ func (n *Node) Cluster(t testing.TB) (v ClusterView, err error) {
 		return v, err
 	}
 	return v, json.Unmarshal(body, &v)
+}
+
+// Birthplace is the node where a track that n follows is born.
+func (v ClusterView) Birthplace(stream, format, kind string) string {
+	for _, r := range v.Replicas {
+		if r.Stream == stream && r.Format == format && r.Kind == kind && len(r.Path) > 0 {
+			return r.Path[0]
+		}
+	}
+	return ""
 }
 
 // Parent is the node that n has a track from.

@@ -76,6 +76,18 @@ func (v *Viewers) LargestGaps() (gaps []time.Duration, lost int) {
 	return gaps, lost
 }
 
+// since is how many had a picture after a time.
+func (v *Viewers) since(at time.Time) (n int) {
+	for _, one := range v.all {
+		one.mu.Lock()
+		if one.last.After(at) {
+			n++
+		}
+		one.mu.Unlock()
+	}
+	return n
+}
+
 func (v *viewer) picture(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
