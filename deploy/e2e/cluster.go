@@ -129,3 +129,41 @@ func (v ClusterView) Parent(stream, format, kind string) string {
 	}
 	return ""
 }
+
+// OneOwner tells what is missing until all nodes know of each other, and all have each track from one birthplace.
+func (c *Cluster) OneOwner(t testing.TB) error {
+	t.Helper()
+	owners := map[string]string{}
+	for name, n := range c.Nodes {
+		view, err := n.Cluster(t)
+		if err != nil {
+			return err
+		}
+		if len(view.Nodes) != len(c.Nodes) {
+			return fmt.Errorf("%s knows of %d nodes", name, len(view.Nodes))
+		}
+		for _, r := range view.Replicas {
+			track := r.Stream + " " + r.Format + " " + r.Kind
+			if len(r.Path) == 0 {
+				return fmt.Errorf("%s looks for somebody to have %s from", name, track)
+			}
+			if owner := owners[track]; owner != "" && owner != r.Path[0] {
+				return fmt.Errorf("%s is born at %s, and for %s at %s", track, owner, name, r.Path[0])
+			}
+			owners[track] = r.Path[0]
+		}
+	}
+	return nil
+}
+
+// WaitSees waits until a node knows of so many, itself included.
+func (c *Cluster) WaitSees(t testing.TB, n *Node, count int) {
+	t.Helper()
+	Eventually(t, 20*time.Second, fmt.Sprintf("a node knows of %d", count), func() error {
+		view, err := n.Cluster(t)
+		if err == nil && len(view.Nodes) != count {
+			err = fmt.Errorf("it knows of %d", len(view.Nodes))
+		}
+		return err
+	})
+}

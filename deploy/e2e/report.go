@@ -43,7 +43,7 @@ func PrintTable() error {
 	return w.Flush()
 }
 
-// Worst is the greatest and Usual the 95th percentile of durations in ascending order; zero of none.
+// Worst is the greatest of durations in ascending order; zero of none.
 func Worst(sorted []time.Duration) time.Duration {
 	if len(sorted) == 0 {
 		return 0

@@ -88,6 +88,18 @@ func (v *Viewers) since(at time.Time) (n int) {
 	return n
 }
 
+// WaitFlowing waits until all of them get a picture that is not there yet.
+func (v *Viewers) WaitFlowing(t testing.TB, who string) {
+	t.Helper()
+	began := time.Now()
+	Eventually(t, 30*time.Second, "pictures flow to "+who, func() error {
+		if n := v.since(began); n < len(v.all) {
+			return fmt.Errorf("to %d of %d", n, len(v.all))
+		}
+		return nil
+	})
+}
+
 func (v *viewer) picture(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
