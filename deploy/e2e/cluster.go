@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +16,9 @@ import (
 type Cluster struct {
 	t     testing.TB
 	key   string
-	join  string // where the first node gossips
+	join  []string // where nodes gossip, in the order of their first start
 	Nodes map[string]*Node
+	doors map[string]doors // of the nodes, also of those that have ended
 
 	network *impair.Switch        // nil where the nodes talk to each other without one
 	addrs   map[string]netip.Addr // of the nodes, behind the network
@@ -23,7 +26,15 @@ type Cluster struct {
 
 // NewCluster makes a cluster without nodes.
 func NewCluster(t testing.TB) *Cluster {
-	return &Cluster{t: t, key: fmt.Sprintf("%032d", time.Now().UnixNano()), Nodes: map[string]*Node{}}
+	return &Cluster{t: t, key: newKey(), Nodes: map[string]*Node{}, doors: map[string]doors{}}
+}
+
+func newKey() string { return fmt.Sprintf("%032d", time.Now().UnixNano()) }
+
+// doors are a node's towards others, which stay the same when it is started again.
+type doors struct {
+	flags  []string
+	gossip string // where it can be joined
 }
 
 // NewDivisibleCluster makes one whose nodes can be cut off from each other: gossip and links pass a switch.
@@ -46,12 +57,12 @@ func (c *Cluster) Split(names ...string) {
 // Heal lets all nodes talk to each other again.
 func (c *Cluster) Heal() { c.network.Heal() }
 
-// addresses are the flags that say where a node gossips and takes links, and where it can be joined.
-func (c *Cluster) addresses(name string) (flags []string, gossip string) {
+// open finds doors for a new node.
+func (c *Cluster) open(name string) doors {
 	c.t.Helper()
-	gossip = freePort(c.t)
+	gossip := freePort(c.t)
 	if c.network == nil {
-		return []string{"--cluster.addr", gossip, "--link.addr", "127.0.0.1:0"}, gossip
+		return doors{[]string{"--cluster.addr", gossip, "--link.addr", "127.0.0.1:0"}, gossip}
 	}
 	own, known := c.addrs[name]
 	if !known {
@@ -67,21 +78,29 @@ func (c *Cluster) addresses(name string) (flags []string, gossip string) {
 		return at
 	}
 	gossips, links := behind(gossip), behind(freePort(c.t))
-	return []string{"--cluster.addr", gossips.String(), "--link.addr", links.String(), "--cluster.advertise", front.String()},
-		netip.AddrPortFrom(front, gossips.Port()).String()
+	return doors{
+		[]string{"--cluster.addr", gossips.String(), "--link.addr", links.String(), "--cluster.advertise", front.String()},
+		netip.AddrPortFrom(front, gossips.Port()).String(),
+	}
 }
 
-// Start adds a node with the given roles in a region, and waits until it is ready.
+// Start adds a node with the given roles in a region, or starts it again, and waits until it is ready.
 func (c *Cluster) Start(name, roles, region string, flags ...string) *Node {
 	c.t.Helper()
-	all, gossip := c.addresses(name)
-	all = append(all, "--node.name", name, "--roles", roles, "--node.region", region)
-	if c.join != "" {
-		all = append(all, "--cluster.join", c.join)
+	own, known := c.doors[name]
+	if !known {
+		own = c.open(name)
+		c.doors[name] = own
+	}
+	all := append([]string{"--node.name", name, "--roles", roles, "--node.region", region}, own.flags...)
+	const enough = 3
+	others := slices.DeleteFunc(slices.Clone(c.join), func(gossip string) bool { return gossip == own.gossip })
+	if len(others) > 0 {
+		all = append(all, "--cluster.join", strings.Join(others[:min(len(others), enough)], ","))
 	}
 	n := startNode(c.t, []string{"--cluster.key", c.key}, append(all, flags...))
-	if c.join == "" {
-		c.join = gossip
+	if !known {
+		c.join = append(c.join, own.gossip)
 	}
 	c.Nodes[name] = n
 	return n

@@ -191,6 +191,15 @@ func (n *Node) Metric(t testing.TB, name string, labels ...string) float64 {
 	return sum
 }
 
+// wants tells why a metric, added up like Metric, is not at least that.
+func (n *Node) wants(t testing.TB, least float64, name string, labels ...string) error {
+	t.Helper()
+	if got := n.Metric(t, name, labels...); got < least {
+		return fmt.Errorf("%s %v is %v, want at least %v", name, labels, got, least)
+	}
+	return nil
+}
+
 // Quantile is the upper bound of the histogram bucket in which the quantile q of a metric lies.
 func (n *Node) Quantile(t testing.TB, name string, q float64) float64 {
 	t.Helper()
