@@ -255,7 +255,7 @@ func (n *node) routeAPI() (err error) {
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe
 		config.Links = (&hops{metrics: n.metrics}).links
-		if config.Peers, err = newPeerGuard(n.cfg.Cluster.Key); err != nil {
+		if config.Peers, err = newPeerGuard(n.cfg.ClusterKeys()); err != nil {
 			return err
 		}
 	}

@@ -37,21 +37,9 @@ func twoRegions(t *testing.T, flags ...string) *Cluster {
 		n.WaitLive(t, "cup/cam1")
 	}
 	for _, n := range c.Nodes {
-		c.waitSees(t, n, len(c.Nodes))
+		c.WaitSees(t, n, len(c.Nodes))
 	}
 	return c
-}
-
-// waitSees waits until a node knows of so many.
-func (c *Cluster) waitSees(t testing.TB, n *Node, count int) {
-	t.Helper()
-	Eventually(t, 20*time.Second, fmt.Sprintf("a node knows of %d", count), func() error {
-		view, err := n.Cluster(t)
-		if err == nil && len(view.Nodes) != count {
-			err = fmt.Errorf("it knows of %d", len(view.Nodes))
-		}
-		return err
-	})
 }
 
 // at is the name of the node that an address leads to; empty for none.
@@ -151,7 +139,7 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
-	t.Logf("an edge killed -9: largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	Record("edge killed -9", "WebRTC ≤ 2 s, HLS no stall", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
 	if byWebRTC > bound || byHLS > bound {
 		t.Errorf("a viewer had no picture for longer than %d ms", bound)
 	}
@@ -190,7 +178,7 @@ func TestADrainedEdgeGetsNoNewViewersAndPlayersLeaveIt(t *testing.T) {
 	leaving.Wait(t, 60*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
 	gap := hls.LargestGap()
-	t.Logf("an edge drained: largest gap between pictures %.0f ms by HLS", gap)
+	Record("edge drained", "no frozen frame", "largest gap between pictures %.0f ms by HLS", gap)
 	if what := hls.Breaks(); what != "" || gap > 8000 {
 		t.Errorf("the HLS viewer did not just go on: %.0f ms, %s", gap, what)
 	}
