@@ -55,7 +55,7 @@ func (d *Director) SteeringLines(media.Name) []string {
 }
 
 func (d *Director) serveSteering(w http.ResponseWriter, r *http.Request, stream media.Name) {
-	if _, ok := d.admit(w, r, string(stream)); !ok {
+	if _, ok := d.admit(w, r, string(stream), steeringDoor); !ok {
 		return
 	}
 	query := r.URL.Query()
@@ -67,7 +67,9 @@ func (d *Director) serveSteering(w http.ResponseWriter, r *http.Request, stream 
 	if plays == defaultPathway || plays == "" {
 		plays = base
 	}
-	reply(w, steeringType, d.steer(d.config.Locator.Viewer(r), stream, base, plays))
+	v := d.config.Locator.Viewer(r)
+	d.metrics.answers.WithLabelValues(steeringDoor, string(v.By)).Inc()
+	reply(w, steeringType, d.steer(v, stream, base, plays))
 }
 
 // steer writes the manifest of a viewer whose default pathway is the edge base and who plays from the edge plays.
