@@ -333,6 +333,12 @@ func TestSteering(t *testing.T) {
 	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=."); !slices.Equal(m.Priority, []string{"eu2", "us1"}) {
 		t.Errorf("a player on an edge that drains gets %v, want the others", m.Priority)
 	}
+	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=.&hold=1"); m.Priority[0] != "." {
+		t.Errorf("a player on an edge that drains, which its page moves, gets %v, want that it stays", m.Priority)
+	}
+	if m := steering(t, leaving, "?base=dead&_HLS_pathway=.&hold=1"); slices.Contains(m.Priority, ".") {
+		t.Errorf("a player whose edge died, and which its page moves, gets %v, want the others", m.Priority)
+	}
 	mixed := directorOn(t, "eu1", edge("eu1", "eu"), edge("eu2", "eu", atPort8443))
 	if m := steering(t, mixed, "?base=eu1"); !slices.Equal(m.Priority, []string{"."}) {
 		t.Errorf("a player is sent to %v, where another port is needed, which a manifest cannot say", m.Priority)
