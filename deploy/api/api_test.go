@@ -71,7 +71,7 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 			return "it is not H.264"
 		},
 		Workers: func() []Worker { return []Worker{} },
-		Edges: edges.List(),
+		Edges:   edges.List(),
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {
 				return nil, errors.New("no keyframe yet")
