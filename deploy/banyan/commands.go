@@ -194,8 +194,14 @@ func newGuard(cfg config.Config) (*auth.Guard, *auth.Revocations, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	var also [][]byte
+	if secrets := cfg.TokenSecrets(); len(secrets) > 0 {
+		for _, other := range secrets[1:] {
+			also = append(also, []byte(other))
+		}
+	}
 	guard, err := auth.NewGuard(auth.Config{
-		Secret: secret, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play, Revoked: revoked.Revoked,
+		Secret: secret, Also: also, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play, Revoked: revoked.Revoked,
 	})
 	return guard, revoked, err
 }

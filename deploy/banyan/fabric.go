@@ -34,7 +34,11 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return err
 	}
-	identity, err := link.NewIdentity([]byte(c.Cluster.Key), c.Node.Name, time.Now())
+	keys := c.ClusterKeys()
+	if len(keys) == 0 { // it has to reach somebody at all, see cluster.join
+		keys = [][]byte{nil}
+	}
+	identity, err := link.NewIdentity(keys[0], c.Node.Name, time.Now(), keys[1:]...)
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
@@ -55,7 +59,7 @@ func (n *node) buildFabric() error {
 	}
 	f.cluster, err = cluster.New(cluster.Config{
 		Allow: allow, ProbeInterval: c.Cluster.Probe,
-		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: [][]byte{[]byte(c.Cluster.Key)},
+		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: keys,
 		Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {

@@ -29,6 +29,7 @@ var checks = map[string]func(value reflect.Value, argument string) error{
 	"ip":      func(v reflect.Value, _ string) error { return checkIP(v.String()) },
 	"header":  func(v reflect.Value, _ string) error { return checkHeader(v.String()) },
 	"network": func(v reflect.Value, _ string) error { return checkNetwork(v.String()) },
+	"secrets": func(v reflect.Value, _ string) error { return checkSecrets(v.String()) },
 	"secret":  func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
 	"format":  func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
 	"oneof":   func(v reflect.Value, choices string) error { return checkChoice(v.String(), choices) },
@@ -137,6 +138,22 @@ func checkSecret(s string) error {
 	if s != "" && len(s) < auth.MinSecretBytes {
 		return fmt.Errorf("it has %d bytes: write at least %d random ones, such as `openssl rand -hex 32` prints",
 			len(s), auth.MinSecretBytes)
+	}
+	return nil
+}
+
+// maxKeys is how many keys of the cluster there can be: the old, the new, and one or two that were forgotten.
+const maxKeys = 4
+
+func checkSecrets(list string) error {
+	keys := splitKeys(list)
+	for i, key := range keys {
+		if err := checkSecret(key); err != nil {
+			return fmt.Errorf("key %d of %d: %w", i+1, len(keys), err)
+		}
+	}
+	if len(keys) > maxKeys {
+		return fmt.Errorf("it has %d keys: write at most %d, and take out those that no node uses any more", len(keys), maxKeys)
 	}
 	return nil
 }

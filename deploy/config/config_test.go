@@ -386,6 +386,15 @@ func TestNodesOfAClusterTakeEachOthersTokens(t *testing.T) {
 	if c := load(map[string]string{"cluster.key": key, "auth.secret": other}); c.TokenSecret() != other {
 		t.Errorf("auth.secret is %q, want what was configured", c.TokenSecret())
 	}
+	both := load(map[string]string{"cluster.key": other + ", " + key})
+	if secrets := both.TokenSecrets(); len(secrets) != 2 || secrets[1] != one.TokenSecret() || both.TokenSecret() != secrets[0] || len(both.ClusterKeys()) != 2 {
+		t.Errorf("while the key is changed, tokens are signed with %q and taken with %q", both.TokenSecret(), secrets)
+	}
+	for _, bad := range []string{key + ",short", strings.Repeat(key+",", 5)} {
+		if _, err := config.Load(config.Sources{Flags: map[string]string{"cluster.key": bad}}); err == nil || !strings.Contains(err.Error(), "cluster.key") {
+			t.Errorf("cluster.key %q: %v, want an error that names the key", bad, err)
+		}
+	}
 	if alone := load(nil); alone.TokenSecret() != "" || alone.Clustered() || !two.Clustered() {
 		t.Error("a node without key and join stands alone, with a secret of its own")
 	}

@@ -102,7 +102,7 @@ func (g *Guard) parse(token string) (Claims, error) {
 		return Claims{}, errors.New("it has characters that no token has")
 	}
 	var body wireClaims
-	parsed, err := g.parser.ParseWithClaims(token, &body, func(*jwt.Token) (any, error) { return g.secret, nil })
+	parsed, err := g.parser.ParseWithClaims(token, &body, func(*jwt.Token) (any, error) { return g.known, nil })
 	if err != nil {
 		return Claims{}, err
 	}

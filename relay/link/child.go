@@ -77,7 +77,8 @@ func (u *uplink) live(ctx context.Context) error {
 }
 
 // handle takes a frame of the parent. Its errors end the link.
-func (u *uplink) handle(kind byte, body []byte) error {
+func (u *uplink) handle(kind byte, body []byte) (err error) {
+	defer u.node.survive(&err, "a frame of a parent")
 	switch kind {
 	case frameAccepted:
 		a, err := decodeAccepted(body)
@@ -153,7 +154,8 @@ func (u *uplink) acceptGroups(ctx context.Context) error {
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 16<<10) }}
 
 // readGroup reads a group and writes it when its turn has come. Its errors end the link.
-func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) error {
+func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err error) {
+	defer u.node.survive(&err, "a group of a parent")
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(stream)
 	defer func() { r.Reset(nil); readers.Put(r) }()
@@ -414,7 +416,15 @@ func (s *subscription) setPath(path []string) {
 		s.endLocked(fmt.Errorf("%w: it came through %v", ErrLoop, path))
 		return
 	}
-	s.sink.SetPath(append(slices.Clone(path), self))
+	if err := s.tell(append(slices.Clone(path), self)); err != nil {
+		s.endLocked(err)
+	}
+}
+
+func (s *subscription) tell(path []string) (err error) {
+	defer s.link.node.survive(&err, "a sink that is told its path")
+	s.sink.SetPath(path)
+	return nil
 }
 
 // admit checks a group against the newest one that was seen: numbers, offsets and epochs only grow, together.
@@ -444,19 +454,7 @@ func (s *subscription) write(params *media.Params, p media.Packet, repair bool) 
 	if s.over {
 		return false
 	}
-	l := s.sink.Log()
-	current, err := l.Params(), error(nil)
-	switch {
-	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
-		return true // it came before what it repairs; asking again (ResumeOffset) may still bring it
-	case current == nil || params.Epoch > current.Epoch:
-		err = s.sink.Begin(*params)
-	case params.Epoch < current.Epoch && p.Offset >= l.Head():
-		err = fmt.Errorf("%w: it has epoch %d after %d", ErrBehind, params.Epoch, current.Epoch)
-	}
-	if err == nil {
-		err = s.sink.Write(p)
-	}
+	err := s.put(params, p, repair)
 	switch {
 	case errors.Is(err, log.ErrLate):
 		s.link.node.metrics.late.Inc()
@@ -466,6 +464,25 @@ func (s *subscription) write(params *media.Params, p media.Packet, repair bool) 
 		s.endLocked(err)
 	}
 	return !s.over
+}
+
+// put writes to the sink. A sink that panics costs its subscription.
+func (s *subscription) put(params *media.Params, p media.Packet, repair bool) (err error) {
+	defer s.link.node.survive(&err, "a sink that is written to")
+	l := s.sink.Log()
+	current := l.Params()
+	switch {
+	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
+		return nil // it came before what it repairs; asking again (ResumeOffset) may still bring it
+	case current == nil || params.Epoch > current.Epoch:
+		err = s.sink.Begin(*params)
+	case params.Epoch < current.Epoch && p.Offset >= l.Head():
+		err = fmt.Errorf("%w: it has epoch %d after %d", ErrBehind, params.Epoch, current.Epoch)
+	}
+	if err != nil {
+		return err
+	}
+	return s.sink.Write(p)
 }
 
 // resumeSpan is how far back ResumeOffset looks for holes. A group that was held up on a line is mended within that

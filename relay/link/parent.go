@@ -101,7 +101,8 @@ func (d *downlink) serve(ctx context.Context) error {
 }
 
 // handle answers a frame of the child. Its errors end the link.
-func (d *downlink) handle(ctx context.Context, kind byte, body []byte) error {
+func (d *downlink) handle(ctx context.Context, kind byte, body []byte) (err error) {
+	defer d.node.survive(&err, "a frame of a child")
 	switch kind {
 	case frameSubscribe:
 		s, err := decodeSubscribe(body)
@@ -187,11 +188,6 @@ func (d *downlink) refuse(sub uint64, err error) error {
 
 // open asks the source for a track. A source that panics costs one subscription.
 func (d *downlink) open(ctx context.Context, id media.TrackID, below []string) (track Track, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("the node failed to open the track")
-			d.node.config.Logger.Error("opening a track for a child panicked", "track", id, "panic", v)
-		}
-	}()
+	defer d.node.survive(&err, "opening a track for a child")
 	return d.node.config.Source.Open(ctx, id, below)
 }

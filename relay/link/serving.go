@@ -75,14 +75,14 @@ func (s *serving) run(ctx context.Context) {
 		}
 		return
 	}
-	defer track.Close()
+	defer s.closeTrack(track)
 	s.track = track
 	if err := s.accept(); err != nil {
 		_ = s.link.refuse(s.sub, err)
 		return
 	}
 	defer s.endGroup(streamUnwanted)
-	err = s.serve(ctx)
+	err = s.serveTrack(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -90,8 +90,15 @@ func (s *serving) run(ctx context.Context) {
 	_ = s.link.send(frameEnd, verdict{s.sub, c, text, s.groups}.append(nil))
 }
 
+func (s *serving) closeTrack(track Track) {
+	var err error // is in the log
+	defer s.link.node.survive(&err, "closing a track of a child")
+	track.Close()
+}
+
 // accept says that the track is there. It may not have begun.
-func (s *serving) accept() error {
+func (s *serving) accept() (err error) {
+	defer s.link.node.survive(&err, "accepting a child's track")
 	l := s.track.Log()
 	s.path = s.track.Path()
 	if len(s.path) > MaxDepth+1 || slices.Contains(s.path, s.link.peer) {
@@ -102,6 +109,11 @@ func (s *serving) accept() error {
 	s.mu.Unlock()
 	s.buffer = make([]byte, 0, batch+4096)
 	return s.link.send(frameAccepted, accepted{s.sub, l.Head(), s.path}.append(nil))
+}
+
+func (s *serving) serveTrack(ctx context.Context) (err error) {
+	defer s.link.node.survive(&err, "serving a track to a child")
+	return s.serve(ctx)
 }
 
 // serve sends what the log has and gets, until it ends or the link does.

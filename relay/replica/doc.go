@@ -41,5 +41,6 @@
 //
 // A name may be published on two nodes, when a broadcaster reconnects and gets to another one. The later publisher
 // has it, as on one node. Clocks need not agree about which is later: a node whose publisher was there first sees the
-// other's announcement appear, and ends its own.
+// other's announcement appear, and ends its own. Only where two nodes were cut off from each other, and both see the
+// other's appear with its node, do stamps decide.
 package replica
