@@ -192,8 +192,8 @@ func (f *fabric) drain(ctx context.Context) {
 // source serves children what the hub has.
 type source struct{ *fabric }
 
-func (s source) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
-	return s.replica.Open(ctx, id, below)
+func (s source) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+	return s.replica.Open(ctx, id, from, below)
 }
 
 // peers are links to other nodes.
