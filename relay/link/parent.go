@@ -9,7 +9,6 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
-
 )
 
 // What a child may ask for in how short a time: a node that comes up takes all its tracks at once, and a view of the
