@@ -42,7 +42,7 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	meter := newMeter(c.Transcoder.Workers)
+	meter := newMeter(c.Transcoder.Workers, float64(c.Transcoder.Capacity)/1000)
 	self.Capacity = meter.capacity(n.has("transcoder"))
 	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
