@@ -266,6 +266,7 @@ func (j *job) prepare(first *frame.Frame) (plan, error) {
 	if j.writer != nil && sameOutput(&j.params, &p.Out) {
 		p.Out.Sets = j.params.Sets
 		j.params = p.Out
+		j.writer.Break(p.In.Break)
 		return p, nil
 	}
 	if p.Out.Codec == media.AAC {
@@ -277,6 +278,7 @@ func (j *job) prepare(first *frame.Frame) (plan, error) {
 		}
 		p.Out.Sets = [][]byte{config}
 	}
+	p.Out.Break = p.In.Break
 	writer, err := frame.NewWriter(j.out, p.Out)
 	if err != nil {
 		return p, err

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"banyan/edge/director"
 	"banyan/relay"
 	"banyan/relay/auth"
 	"banyan/relay/media"
@@ -49,6 +50,16 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	for _, name := range []media.Name{"cup/cam1", "cup/cam2"} {
 		b.publish(name)
 	}
+	edges, err := director.New(director.Config{Allow: func(r *http.Request, stream media.Name) error {
+		token, err := auth.Bearer(r)
+		if err == nil {
+			_, err = guard.CheckPlay(token, stream)
+		}
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	Register(mux, Config{
 		Hub: b.hub, Guard: guard, Revoke: revoked.Revoke, Log: log,
@@ -60,6 +71,7 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 			return "it is not H.264"
 		},
 		Workers: func() []Worker { return []Worker{} },
+		Edges:   edges.List(),
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {
 				return nil, errors.New("no keyframe yet")
@@ -153,17 +165,17 @@ func TestPlayingByTokenHidesStreams(t *testing.T) {
 	b.ask("GET", "/thumbnails/cup/cam2", one, "", 403)
 }
 
-// Every route but the description is closed to strangers, or is open only because playing is.
+// Every route but the description, and that which answers nothing, is closed to strangers, or is open only because playing is.
 func TestRoutesAreClosedByDefault(t *testing.T) {
 	b := newBench(t, auth.NeedToken)
 	for pattern := range (&api{}).routes() {
 		method, path, _ := strings.Cut(pattern, " ")
-		if path == "/api/v1/openapi.json" {
+		if path == "/api/v1/openapi.json" || path == "/api/v1/ping" {
 			continue
 		}
 		path = strings.NewReplacer("{stream...}", "cup/cam1", "{id}", "ID").Replace(path)
 		b.ask(method, path, "", "", 401)
-		if strings.HasPrefix(path, "/thumbnails/") || method == "GET" && strings.HasPrefix(path, "/api/v1/streams") {
+		if strings.HasPrefix(path, "/thumbnails/") || strings.HasPrefix(path, "/api/v1/edges/") || method == "GET" && strings.HasPrefix(path, "/api/v1/streams") {
 			continue
 		}
 		b.ask(method, path, b.token(auth.Grant{Play: []string{"**"}, Publish: []string{"**"}}), "", 403)
@@ -218,6 +230,27 @@ func TestThumbnail(t *testing.T) {
 	b.ask("GET", "/thumbnails/cup/cam1", "", "", 200)
 	b.ask("GET", "/thumbnails/cup/cam2", "", "", 503)
 	b.ask("GET", "/thumbnails/cup/cam9", "", "", 404)
+}
+
+func TestEdges(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	one := b.token(auth.Grant{Play: []string{"cup/cam1"}})
+	if list := b.ask("GET", "/api/v1/edges/cup/cam1", one, "", 200)["edges"].([]any); len(list) != 0 {
+		t.Errorf("a node that stands alone lists %v", list)
+	}
+	b.ask("GET", "/api/v1/edges/cup/cam2", one, "", 403)
+	b.ask("GET", "/api/v1/edges/cup/c%20m", one, "", 400)
+	b.ask("POST", "/api/v1/edges/cup/cam1", one, "", 405)
+	b.ask("OPTIONS", "/api/v1/edges/cup/cam1", "", "", 204) // a page of another origin asks first
+}
+
+func TestPing(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	w := httptest.NewRecorder()
+	b.http.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/ping", nil))
+	if h := w.Header(); w.Code != 204 || w.Body.Len() != 0 || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d %v %q, want 204 for pages of any origin, and no cache", w.Code, h, w.Body)
+	}
 }
 
 // The description names exactly the routes that are served.

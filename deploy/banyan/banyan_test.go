@@ -72,6 +72,18 @@ func TestTokensThatArePrintedOpenWhatTheySay(t *testing.T) {
 	}
 }
 
+func TestTokensThatCannotBeMakeNoSecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, args := range [][]string{{"--api", "--ttl", "400d"}, {"--api", "--ttl", "0s"}, {}, {"--play", "a//b"}} {
+		if _, err := banyan(t, append([]string{"token", "--data.dir", dir}, args...)...); err == nil {
+			t.Errorf("%q: a token was made", args)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a secret was made for tokens that were not")
+	}
+}
+
 // Whoever makes a token in another directory than the server's must see that another secret signed it.
 func TestTokenTellsWhichSecretSignedIt(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data", "secret")
@@ -126,7 +138,7 @@ func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 		{[]string{"config", "--hls.part", "soon"}, "hls.part"},
 		{[]string{"token", "--data.dir", dir}, "allows nothing"},
 		{[]string{"token", "--data.dir", dir, "--play", "a//b"}, "segment is empty"},
-		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "100000h"}, "8784h"},
+		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "400d"}, "cannot live 400 days: choose at most 366"},
 		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "a week"}, "7d"},
 		{[]string{"token", "--data.dir", dir, "--api", "--auth.secret", "short"}, "auth.secret"},
 		{[]string{"serve", "--ladder.default", "source,48p0"}, "480p-vp8"},
@@ -150,6 +162,7 @@ func TestHelpVersionAndConfig(t *testing.T) {
 		{[]string{"--help"}, []string{"serve", "doctor"}},
 		{[]string{"serve", "--help"}, []string{"--config=FILE", "--rtc.public_ips", "--rtc.loopback", "--roles", "--demo"}},
 		{[]string{"version"}, []string{"banyan ", "go1."}},
+		{[]string{"--version"}, []string{"banyan ", "go1."}},
 		{[]string{"config", "--rtc.loopback", "--log.level=warn"}, []string{"loopback: true", "level: warn", "segment: 2s"}},
 		{[]string{"config", "--rtc.loopback=false"}, []string{"loopback: false"}},
 	} {

@@ -42,6 +42,7 @@ type parts struct {
 	transcoder *transcoder.Transcoder
 
 	director *director.Director // sends viewers to the best edge
+	geoIP    *director.GeoIP    // nil where there is no such file
 	whep     *whep.Server
 	hls      *hls.Server
 }
@@ -72,8 +73,9 @@ func (n *node) addrs() map[string]string {
 // what there is.
 func (n *node) build() error {
 	n.parts.hub = relay.New(relay.Config{
-		Log:    log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
-		Logger: n.log,
+		Log:     log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
+		Segment: n.cfg.HLS.Segment,
+		Logger:  n.log,
 	})
 	if err := n.buildDirector(); err != nil {
 		return err
@@ -239,7 +241,8 @@ func (n *node) authorizePlay(r *http.Request, stream media.Name) (auth.Claims, e
 
 func (n *node) routeAPI() (err error) {
 	config := api.Config{
-		Hub: n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
+		Edges: n.parts.director.List(),
+		Hub:   n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
 			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.roles(),
 			Started: time.Now().UTC().Truncate(time.Second),
@@ -276,7 +279,7 @@ func (n *node) workers() []api.Worker {
 
 // serveParts runs the parts that have a Run until ctx ends, also where there are none, or until one fails.
 func (n *node) serveParts(ctx context.Context) error {
-	p := &n.parts
+	p, log := &n.parts, n.log
 	group, ctx := errgroup.WithContext(ctx)
 	if p.rtsp != nil {
 		group.Go(func() error { return p.rtsp.Run(ctx) })
@@ -286,6 +289,9 @@ func (n *node) serveParts(ctx context.Context) error {
 	}
 	if p.fabric != nil {
 		group.Go(func() error { return p.fabric.run(ctx) })
+	}
+	if p.geoIP != nil {
+		group.Go(func() error { return p.geoIP.Run(ctx, log) })
 	}
 	<-ctx.Done()
 	return group.Wait()

@@ -38,7 +38,7 @@ type Config struct {
 	Node struct {
 		Name   string        `key:"name" default:"" check:"label" doc:"Name of this node, unique in the cluster. Empty: the name of the machine."`
 		Region string        `key:"region" default:"local" check:"label" doc:"Where this node stands. Viewers are sent to edges of their region."`
-		Drain  time.Duration `key:"drain" default:"0s" check:"from=0s,to=60s" doc:"How long a node that is told to stop answers /readyz with 503 and takes no new sessions before it closes its doors, so that balancers notice."`
+		Drain  time.Duration `key:"drain" default:"0s" check:"from=0s,to=50s" doc:"How long a node that is told to stop answers /readyz with 503 and takes no new sessions before it closes its doors: so that balancers notice, and publishers, whom no other node can take over, have that long to end."`
 	} `key:"node"`
 
 	HTTP struct {
@@ -91,7 +91,7 @@ type Config struct {
 	HLS struct {
 		Segment time.Duration `key:"segment" default:"2s" check:"from=1s,to=10s" doc:"Length of an HLS segment in whole seconds, and the distance of keyframes in the formats that are made here."`
 		Part    time.Duration `key:"part" default:"200ms" check:"from=50ms,to=5s" doc:"Length of a part of a segment. Shorter is less delay and more requests. The segment must be a whole number of parts."`
-		Window  time.Duration `key:"window" default:"30s" check:"from=8s,to=1h" doc:"How far back a playlist reaches, at least eight segments."`
+		Window  time.Duration `key:"window" default:"30s" check:"to=1h" doc:"How far back a playlist reaches, at least eight segments."`
 	} `key:"hls"`
 
 	Transcoder struct {
@@ -122,6 +122,7 @@ type Config struct {
 
 	Edge struct {
 		Formats      []media.Format `key:"formats" default:"[]" check:"format" doc:"Formats that this node has for viewers as an edge. Empty: all."`
+		Drain        time.Duration  `key:"drain" default:"15s" check:"from=0s,to=50s" doc:"The longest that a node which is told to stop serves its viewers on while they turn to other edges. It ends as soon as they have, and at once where there is no other edge."`
 		RegionHeader string         `key:"region_header" default:"" check:"header,optional" doc:"Header in which a proxy says the region of a viewer, such as X-Region. It is believed only of http.trusted_proxies. Empty: none."`
 		GeoIP        string         `key:"geoip" default:"" check:"text,optional" doc:"File of countries by address, in the format of MaxMind DB. With edge.regions it says in which region a viewer is. Empty: none."`
 		Regions      []EdgeRegion   `key:"regions" default:"[]" doc:"Which countries and continents a region of nodes serves: a list of {region: eu, countries: [DE, FR], continents: [EU]}. A country counts before a continent."`

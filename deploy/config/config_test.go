@@ -172,6 +172,8 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"parts that do not fit", "hls: {part: 300ms}", "", nil, []string{"hls.part", "whole parts"}},
 		{"segment of half seconds", "hls: {segment: 1500ms, part: 250ms}", "", nil, []string{"hls.segment", "whole number of seconds"}},
 		{"window too short", "hls: {window: 10s}", "", nil, []string{"hls.window", "16s"}},
+		{"window far too short", "hls: {window: 1s}", "", nil, []string{"hls.window", "at least 16s"}},
+		{"window for long segments", "hls: {segment: 10s, window: 1s}", "", nil, []string{"hls.window", "at least 1m20s"}},
 		{"ring shorter than segments", "ring: {seconds: 3}", "", nil, []string{"ring.seconds", "4s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,6 +204,17 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 	_, err := config.Load(config.Sources{File: inFile(t, "http: {addr: x}\nlog: {level: loud}\nhls: {part: never}\n")})
 	if got := strings.Count(err.Error(), "\n") + 1; got != 3 {
 		t.Errorf("got %d lines, want 3:\n%v", got, err)
+	}
+	// What only several keys together show, too, unless one of them is wrong by itself.
+	_, err = config.Load(config.Sources{File: inFile(t, "http: {addr: x}\nhls: {part: never, window: 9s}\nring: {seconds: 3}\nladder: {default: []}\n")})
+	for _, key := range []string{"http.addr", "hls.part", "hls.window", "ring.seconds", "ladder.default"} {
+		if strings.Count(err.Error(), key+":") != 1 {
+			t.Errorf("%s is not told of once:\n%v", key, err)
+		}
+	}
+	_, err = config.Load(config.Sources{File: inFile(t, "hls: {segment: 1h, part: 70ms, window: 9s}\n")})
+	if got := strings.Count(err.Error(), "\n") + 1; got != 1 {
+		t.Errorf("got %d lines, want that of the segment alone, on which the others depend:\n%v", got, err)
 	}
 }
 

@@ -118,7 +118,7 @@ func describe(t *testing.T, n *Node, stream string) string {
 // them at once.
 func TestDrainTurnsAway(t *testing.T) {
 	c := NewCluster(t)
-	ingest := c.Start("ingest1", "ingest,edge", "eu", append([]string{"--node.drain", "60s"}, small...)...)
+	ingest := c.Start("ingest1", "ingest,edge", "eu", append([]string{"--node.drain", "50s"}, small...)...)
 	c.Start("relay1", "relay", "eu", small...)
 	camera(t, ingest, "cup/cam1")
 	ingest.WaitLive(t, "cup/cam1")

@@ -76,7 +76,8 @@ import (
 //
 //	params    uvarint epoch, string codec, uvarint clock rate, uvarint width, uvarint height, 8 bytes FPS (IEEE 754,
 //	          big endian), byte flags (1 reordered, 2 aligned), uvarint channels, uvarint sample rate,
-//	          uvarint bitrate, strings sets
+//	          uvarint bitrate, strings sets, uvarint number of the stream's newest break, varint its media time;
+//	          the last two may be missing
 //
 // A stream that is reset with the code STALE was given up because the line was too slow and a newer keyframe had
 // come: the group ends where it was cut.
@@ -276,7 +277,8 @@ func appendParams(b []byte, p *media.Params) []byte {
 		b = binary.AppendUvarint(b, uint64(len(set)))
 		b = append(b, set...)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(p.Break.Number))
+	return binary.AppendVarint(b, int64(p.Break.At))
 }
 
 // groupState is what both ends of a group count on from packet to packet.

@@ -40,6 +40,7 @@ func TestGroupComesBack(t *testing.T) {
 	want := header{sub: 3, number: 1 << 40, first: 1 << 61, ticks: -5, sent: 77, params: media.Params{
 		Epoch: math.MaxUint32, Codec: media.AAC, ClockRate: 48000, Width: 1, Height: 2, FPS: 59.94, Reordered: true,
 		Channels: 2, SampleRate: 44100, Sets: [][]byte{{1}, {2, 3}}, Aligned: true, Bitrate: 128_000,
+		Break: media.Break{Number: math.MaxUint32, At: -5},
 	}}
 	packets := []record{
 		{packet: media.Packet{Offset: 1 << 61, Ticks: -5, Flags: 7, Payload: []byte("a")}, age: -1, sent: 77},

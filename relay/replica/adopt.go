@@ -90,7 +90,10 @@ func (a *adopter) adopt(name media.Name, c claim) {
 		return
 	}
 	same := func(x, y relay.Elsewhere) bool {
-		return x.Format == y.Format && x.Kind == y.Kind && (x.Params == y.Params || x.Params != nil && y.Params != nil && x.Params.Equal(y.Params))
+		if x.Format != y.Format || x.Kind != y.Kind || x.Params == nil || y.Params == nil {
+			return x.Format == y.Format && x.Kind == y.Kind && x.Params == y.Params
+		}
+		return x.Params.Equal(y.Params) && x.Params.Break == y.Params.Break
 	}
 	if !slices.EqualFunc(known.tracks, c.tracks, same) {
 		known.tracks = c.tracks

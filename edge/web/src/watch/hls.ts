@@ -8,16 +8,18 @@ import type Hls from "hls.js";
 import type { ErrorData, FragBufferedData, HlsConfig, LevelDetails } from "hls.js";
 import type { Format } from "../shared/api.ts";
 import { nativeHls } from "../shared/formats.ts";
+import { pause } from "../shared/backoff.ts";
 import { parseProblem, retryAfter } from "../shared/problem.ts";
 import { authorization } from "../shared/token.ts";
 import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay.ts";
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
-import { formatOfLevel, levelFor } from "./levels.ts";
+import { formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { Follower } from "./follow.ts";
 import { measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
+import { listsThere, rebased, Route } from "./route.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
@@ -52,6 +54,9 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
 /** How often the playhead's place is looked at. */
 const followMs = 100;
 
+/** How long a playlist is waited for before the player moves. */
+const listMs = 3000;
+
 /** With less than this in the buffer, in seconds, playback is about to halt. */
 const shortOf = 0.25;
 
@@ -60,7 +65,7 @@ function rootOf(stream: string): string {
   return `/hls/${stream}/`;
 }
 
-function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
+function configuration(library: typeof Hls, token: string, route: Route): Partial<HlsConfig> {
   const headers = Object.entries(authorization(token));
   return {
     lowLatencyMode: true,
@@ -92,11 +97,12 @@ function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
         errorRetry: { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000, backoff: "exponential" },
       },
     },
-    xhrSetup: (request) => {
+    xhrSetup: (request, url) => {
+      request.open("GET", route.of(url), true);
       for (const [name, value] of headers) request.setRequestHeader(name, value);
     },
     fetchSetup: (context, init: RequestInit) =>
-      new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
+      new Request(route.of(context.url), { ...init, headers: [...new Headers(init.headers), ...headers] }),
   };
 }
 
@@ -142,12 +148,16 @@ class HlsPlayback implements Playback {
   private readonly hls: Hls;
   private readonly root: string;
   private readonly window = new RateWindow();
+  private readonly route: Route;
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
+  /** There was a picture. Until then hls.js chooses the level. */
+  private begun = false;
   /** The level to load from the next segment on; null for the one that is loaded. */
   private wanted: number | null = null;
-  private auto: boolean;
+  /** The format that was asked for, or "auto". */
+  private wish: string;
   private readonly throughput = new Throughput();
   private readonly chooser = new Chooser();
   private readonly follower = new Follower(performance.now());
@@ -159,9 +169,10 @@ class HlsPlayback implements Playback {
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
-    this.auto = options.format === "auto";
+    this.wish = options.format;
+    this.route = new Route(options.address(this.root));
     this.hls = new library({
-      ...configuration(library, options.token),
+      ...configuration(library, options.token, this.route),
       fLoader: measuringLoader(library, this.throughput),
     });
     const { Events } = library;
@@ -174,6 +185,7 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
+      if (data.frag.type === "main") this.begun = true;
       if (this.hls.autoLevelEnabled && data.frag.type === "main") this.hls.loadLevel = data.frag.level;
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
@@ -207,9 +219,29 @@ class HlsPlayback implements Playback {
   select(format: string): Promise<boolean> {
     const level = this.indexOf(format);
     if (format !== "auto" && level < 0) return Promise.resolve(false);
-    this.auto = format === "auto";
-    this.wanted = this.auto ? null : level;
+    this.wish = format;
+    this.wanted = format === "auto" ? null : level;
     return Promise.resolve(true);
+  }
+
+  async move(base: string, _: string, signal: AbortSignal): Promise<boolean> {
+    const { hls, route } = this;
+    const to = this.options.address(this.root, base);
+    for (let waited = 0; hls.latestLevelDetails === null && waited < listMs && !signal.aborted; waited += followMs)
+      await pause(followMs, signal);
+    const details = hls.latestLevelDetails;
+    // What plays from elsewhere already, as hls.js turned there by itself, needs no help.
+    if (details === null || !route.covers(details.url)) return details !== null;
+    const { lastPartSn, lastPartIndex, endSN, partList } = details;
+    const newest = partList === null ? `_HLS_msn=${endSN}` : `_HLS_msn=${lastPartSn}&_HLS_part=${lastPartIndex}`;
+    const lists = [details.url, hls.audioTracks[hls.audioTrack]?.url].filter((url) => url !== undefined);
+    const headers = authorization(this.options.token);
+    const there = await Promise.all(
+      lists.map((url) => listsThere(`${rebased(url, to).split("?")[0]}?${newest}&via=1`, headers, signal)),
+    );
+    if (signal.aborted || !there.every(Boolean)) return false;
+    route.lead(to);
+    return true;
   }
 
   toLive(): void {
@@ -283,14 +315,39 @@ class HlsPlayback implements Playback {
   /** Looks whether the line carries another format better. */
   private choose(now: number): void {
     const { hls } = this;
-    if (hls.autoLevelEnabled) return;
-    if (this.auto) {
-      const rungs = hls.levels.map(({ maxBitrate, averageBitrate }) => ({ peak: maxBitrate, mean: averageBitrate }));
-      const level = this.chooser.choose(now, rungs, this.wanted ?? hls.loadLevel, this.throughput.bps(now));
-      this.wanted = level === hls.loadLevel ? null : level;
-    }
+    if (!this.begun) return;
+    // hls.js takes the choice back after an error, such as a gap.
+    if (hls.autoLevelEnabled) hls.loadLevel = hls.loadLevel;
+    const level = this.wish === "auto" ? this.best(now) : this.indexOf(this.wish);
+    this.wanted = level === hls.loadLevel || level < 0 ? null : level;
     // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
     if (this.wanted !== null && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
+  }
+
+  /** The level that the line carries best. */
+  private best(now: number): number {
+    const { levels, loadLevel } = this.hls;
+    const available = this.available();
+    const current = standIn(levels, available, this.wanted ?? loadLevel);
+    const rungs = available.map((index) => ({
+      peak: levels[index]?.maxBitrate ?? 0,
+      mean: levels[index]?.averageBitrate ?? 0,
+    }));
+    const rung = this.chooser.choose(now, rungs, available.indexOf(current), this.throughput.bps(now));
+    return available[rung] ?? current;
+  }
+
+  /**
+   * The levels that the server still offers. A source whose keyframes stand where segments begin is one of them; its
+   * publisher may return with others, and then it has holes, which the rung of its size has not.
+   */
+  private available(): number[] {
+    const formats = this.options.formats();
+    return this.hls.levels.flatMap((level, index) => {
+      const name = formatOfLevel(level, this.root);
+      const format = formats.find((format) => format.kind === "video" && format.name === name);
+      return format?.hls === false ? [] : [index];
+    });
   }
 
   private switchTo(level: number): void {
@@ -300,7 +357,7 @@ class HlsPlayback implements Playback {
 
   private startAt(format: string): void {
     const level = this.indexOf(format);
-    this.auto = level < 0; // what is not on HLS cannot be pinned
+    if (level < 0) this.wish = "auto"; // what is not on HLS cannot be pinned
     if (level < 0) return;
     this.hls.startLevel = level;
     this.hls.loadLevel = level;
@@ -308,12 +365,10 @@ class HlsPlayback implements Playback {
 
   private indexOf(format: string): number {
     if (format === "auto") return -1;
-    return levelFor(
-      this.hls.levels,
-      this.root,
-      format,
-      this.options.formats().find(({ name }) => name === format)?.height,
-    );
+    const { levels } = this.hls;
+    const height = this.options.formats().find(({ name }) => name === format)?.height;
+    const level = levelFor(levels, this.root, format, height);
+    return level < 0 ? level : standIn(levels, this.available(), level);
   }
 
   private onError(data: ErrorData): void {
@@ -377,6 +432,10 @@ class NativePlayback implements Playback {
       });
     });
     video.src = url;
+  }
+
+  move(): Promise<boolean> {
+    return Promise.resolve(false); // the element would begin anew
   }
 
   select(): Promise<boolean> {

@@ -62,6 +62,8 @@ export class Player {
   readonly frames = signal(0);
   readonly sample = signal<Sample | null>(null);
   readonly notice = signal<Notice | null>(null);
+  /** The base of the edge that plays; empty for the page's own origin. */
+  readonly edge = signal("");
   /** Why HLS plays though WebRTC is first; empty otherwise. */
   readonly fallbackReason = signal("");
   readonly info = signal<Stream | null>(null);
@@ -98,6 +100,7 @@ export class Player {
   /** When the API last did not say that nobody publishes. */
   private liveAt = performance.now();
   private running: Promise<unknown> | null = null;
+  private measuring: Promise<void> | null = null;
 
   constructor(
     readonly stream: string,
@@ -115,7 +118,7 @@ export class Player {
     this.running ??= Promise.all([
       poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
       this.run(),
-      poll((signal) => this.edges.ask(this.token, signal), edgesMs, this.stopping.signal),
+      this.watchEdges(),
     ]);
   }
 
@@ -169,6 +172,7 @@ export class Player {
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
+      console.info(`Playing by ${transport} ended: ${ended.cause}. ${ended.detail}`);
       if (await this.moved(ended, signal)) {
         this.next = transport;
         continue;
@@ -187,6 +191,28 @@ export class Player {
       await this.rest(step, ended, signal);
       if (!signal.aborted) this.next = step.transport;
     }
+  }
+
+  /** Keeps the list of edges, also while the tab is hidden: sound plays on there, and its edge may drain. */
+  private async watchEdges(): Promise<void> {
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      await this.edges.ask(this.token, signal);
+      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal);
+    }
+  }
+
+  /** Goes on from a better edge, if there is one, while the one in use still serves. */
+  private async move(playback: Playback, signal: AbortSignal): Promise<void> {
+    const { format } = this.wish.value;
+    const to = this.edges.better();
+    if (to === null) return;
+    const moved = await playback.move(to, format, signal);
+    if (signal.aborted || this.playback !== playback) return;
+    if (!moved) return this.edges.spurn(to);
+    this.edges.settle(to);
+    this.edge.value = to;
+    if (this.wish.value.format !== format) await playback.select(this.wish.value.format).catch(() => false);
   }
 
   /** Turns to the next edge where the one in use is at fault for a failure. */
@@ -211,6 +237,7 @@ export class Player {
       playback = await this.open(transport, signal);
       if (signal.aborted) return null;
       this.playback = playback;
+      this.edge.value = this.edges.base;
       batch(() => {
         this.transport.value = transport;
         if (transport === "webrtc") this.fallbackReason.value = "";
@@ -236,7 +263,7 @@ export class Player {
 
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
-    const common = { video, stream, token, format: this.wish.value.format, address: (path: string) => this.edges.at(path) };
+    const common = { video, stream, token, format: this.wish.value.format, address: (path: string, base?: string) => this.edges.at(path, base) };
     if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
     const iceServers = this.iceServers;
     return openWebrtc(
@@ -261,7 +288,11 @@ export class Player {
     const since = performance.now();
     let framesHere = 0;
     let progress = { value: 0, at: since, doubted: false };
+    let moving: Promise<void> | null = null;
     while (!signal.aborted) {
+      if (moving === null && this.edges.better() !== null) {
+        moving = this.move(playback, signal).finally(() => (moving = null));
+      }
       const sample = await playback.sample();
       if (signal.aborted) break;
       if (ended !== null) return ended;
@@ -290,12 +321,10 @@ export class Player {
       if (playback.soundOnly && this.pictureByHls()) {
         return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
       }
-      const renditions = playback.renditions();
-      if (
-        renditions !== null &&
-        this.live.value === true &&
-        this.renewal.due(now, renditions, offered(this.info.value?.formats ?? [], this.able))
-      ) {
+      const had = playback.renditions();
+      const has = offered(this.info.value?.formats ?? [], this.able);
+      if (had !== null && this.live.value === true && this.renewal.due(now, had, has)) {
+        console.info(`Opening anew for other formats: ${[...has].join(", ")}; before: ${[...had].join(", ")}.`);
         this.next = playback.transport;
         return null;
       }
@@ -322,6 +351,8 @@ export class Player {
     this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
+    // Not before the first picture, which it would make wait.
+    this.measuring ??= this.edges.measure(this.token, this.stopping.signal);
   }
 
   private wait(notice: Notice | null): void {
