@@ -42,7 +42,7 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	meter := newMeter(c.Transcoder.Workers)
+	meter := newMeter(c.Transcoder.Workers, float64(c.Transcoder.Capacity)/1000)
 	self.Capacity = meter.capacity(n.has("transcoder"))
 	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
@@ -192,8 +192,8 @@ func (f *fabric) drain(ctx context.Context) {
 // source serves children what the hub has.
 type source struct{ *fabric }
 
-func (s source) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
-	return s.replica.Open(ctx, id, below)
+func (s source) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+	return s.replica.Open(ctx, id, from, below)
 }
 
 // peers are links to other nodes.

@@ -177,7 +177,7 @@ func (n *node) buildTranscoder() (err error) {
 	n.parts.transcoder, err = transcoder.New(transcoder.Config{
 		FFmpeg: n.cfg.Transcoder.FFmpeg, Encoder: n.cfg.Transcoder.Encoder, Preset: n.cfg.Transcoder.Preset,
 		Segment: n.cfg.HLS.Segment, Ladders: rules, Linger: n.cfg.Transcoder.Linger,
-		MaxProcesses: n.cfg.Transcoder.Workers, Here: n.makes, Metrics: n.metrics, Logger: n.log,
+		MaxProcesses: n.cfg.Transcoder.Workers, Capacity: float64(n.cfg.Transcoder.Capacity) / 1000, Here: n.makes, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err

@@ -95,11 +95,12 @@ type Config struct {
 	} `key:"hls"`
 
 	Transcoder struct {
-		FFmpeg  string        `key:"ffmpeg" default:"ffmpeg" check:"text" doc:"The FFmpeg program, by name or path."`
-		Encoder string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
-		Preset  string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
-		Linger  time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
-		Workers int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
+		FFmpeg   string        `key:"ffmpeg" default:"ffmpeg" check:"text" doc:"The FFmpeg program, by name or path."`
+		Encoder  string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
+		Preset   string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
+		Linger   time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
+		Workers  int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
+		Capacity int           `key:"capacity" default:"0" check:"from=0,to=1000000" doc:"How much processor FFmpeg may take for all formats together, by estimate, in thousandths of a core (2000: two cores). Where it is short, the formats whose viewers lose least are not made. 0: all cores."`
 	} `key:"transcoder"`
 
 	Cluster struct {

@@ -273,7 +273,8 @@ type ending struct {
 }
 
 // Follow takes a track from the peer, from the first offset that the sink lacks (ResumeOffset), or, where from is 0,
-// from where a new reader begins. It writes to w until the track ends there, ctx ends, or the peer can no
+// from where a new reader begins. A sink that is empty gets what precedes from as well, beginning at a keyframe, as others
+// may want to begin there. It writes to w until the track ends there, ctx ends, or the peer can no
 // longer be relied on, and says why; it never returns nil, and never writes after it has returned. below are
 // the nodes that get the track through this one.
 //
@@ -337,12 +338,14 @@ func (u *uplink) subscribe(id media.TrackID, from int64, below []string, w Sink)
 		link: u, id: u.last, sink: w, turns: newTurns(), ended: make(chan struct{}), last: make(chan struct{}),
 	}
 	u.subs[s.id] = s
-	if err := u.send(frameSubscribe, subscribe{s.id, id, max(from, 0), below}.append(nil)); err != nil {
+	if err := u.send(frameSubscribe, subscribe{s.id, id, max(from, 0), below, from > 0 && empty(w.Log())}.append(nil)); err != nil {
 		delete(u.subs, s.id)
 		return nil, err
 	}
 	return s, nil
 }
+
+func empty(l *log.Log) bool { return l.Head() == l.Tail() }
 
 // unsubscribe forgets s. Groups of it that are still under way are not read.
 func (u *uplink) unsubscribe(s *subscription) {
@@ -494,7 +497,7 @@ const resumeSpan = 2 * time.Second
 // empty log. What it has already comes again and is dropped.
 func ResumeOffset(l *log.Log) int64 {
 	head := l.Head()
-	if head == l.Tail() {
+	if empty(l) {
 		return 0
 	}
 	start := l.Cursor(log.KeyframeBefore(l.NewestTime().Add(-resumeSpan))).Offset()

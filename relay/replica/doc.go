@@ -35,7 +35,8 @@
 // # What a node passes on
 //
 // A child on another node is a reader like any other: Node.Open subscribes for it, which starts the replica where
-// there is none. So demand travels up the tree, and a track crosses a link once, however many are below it.
+// there is none, from where the child needs the track on: children who have lost their parent come to one that may not
+// have had it before. So demand travels up the tree, and a track crosses a link once, however many are below it.
 //
 // # One publisher for a name
 //

@@ -41,6 +41,7 @@ type Node struct {
 	makers []relay.Supplier
 
 	children children
+	wishes   wishes
 
 	mu       sync.Mutex
 	replicas map[media.TrackID]*replica // those that run

@@ -86,6 +86,21 @@ func TestParentKilled(t *testing.T) {
 	r.wantWhole()
 }
 
+// TestNothingIsLostAcrossAKeyframe kills a parent and lets groups of pictures go by before its child gets to the other
+// one, which has nothing of the track yet: it is to begin where the child needs it.
+func TestNothingIsLostAcrossAKeyframe(t *testing.T) {
+	_, c, relays, edge := threeTiers(t)
+	c.shoot(gop)
+	r := edge.read(edge.subscribe(media.Source))
+	r.reach(c.next)
+	c.shoot(gop / 2)
+	r.reach(c.next)
+	relays[edge.parent(media.Source)].stop()
+	c.shoot(3 * gop)
+	r.reach(c.next)
+	r.wantWhole()
+}
+
 func TestAllParentsKilled(t *testing.T) {
 	w, c, relays, edge := threeTiers(t)
 	defer c.run()()
@@ -349,7 +364,7 @@ func TestDrainRefusesChildren(t *testing.T) {
 	between := w.start("relay", tree.Relay)
 	eventually(t, "the relay knows the stream", func() bool { _, err := between.hub.Stream(cup); return err == nil })
 	between.children.drain()
-	if _, err := between.Open(t.Context(), pictureID, []string{"edge"}); !errors.Is(err, link.ErrDraining) {
+	if _, err := between.Open(t.Context(), pictureID, 0, []string{"edge"}); !errors.Is(err, link.ErrDraining) {
 		t.Errorf("a new child of a draining node: %v, want ErrDraining", err)
 	}
 }

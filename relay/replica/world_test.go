@@ -201,8 +201,8 @@ func carrying(formats ...media.Format) option {
 
 type sourceOf struct{ node *Node }
 
-func (s sourceOf) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
-	return s.node.Open(ctx, id, below)
+func (s sourceOf) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+	return s.node.Open(ctx, id, from, below)
 }
 
 type linksOf struct{ node *link.Node }
@@ -223,7 +223,9 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 	source := &sourceOf{}
 	s.link, err = link.New(link.Config{
 		Node: name, Identity: identity, Source: source, Addr: "127.0.0.1:0", Logger: logger, Metrics: prometheus.NewRegistry(),
-		Limits: link.Limits{Silence: 5 * time.Second, Dial: 5 * time.Second}, // the machine may be busy with other things
+		Limits: link.Limits{ // the machine may be busy with other things
+			Silence: 5 * time.Second, Dial: 5 * time.Second, Patience: 5 * time.Second, Stale: 5 * time.Second,
+		},
 	})
 	if err != nil {
 		w.t.Fatal(err)
