@@ -214,11 +214,17 @@ export class Player {
     if (this.wish.value.format !== format) await playback.select(this.wish.value.format).catch(() => false);
   }
 
+  /** Whether the edge that plays has been found dead, and left for what is opened next, by who asked it for the list. */
+  private isLeft(): boolean {
+    return this.edge.peek() !== this.edges.base;
+  }
+
   /** Turns to the next edge where the one in use is at fault for a failure. */
   private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
     switch (ended.cause) {
       case "lost":
       case "stalled":
+        if (this.isLeft()) return true;
         return !(await this.edges.alive(signal)) && this.edges.leave();
       case "unreachable":
       case "busy":
@@ -301,7 +307,7 @@ export class Player {
       if (excused || sample.progress !== progress.value) progress = { value: sample.progress, at: now, doubted: false };
       if (playback.transport === "webrtc" && now - progress.at > doubtMs && !progress.doubted) {
         progress.doubted = true; // the watchdog does the rest, if it lives
-        if (!(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
+        if (this.isLeft() || !(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
       }
       const decoded = sample.counters.framesDecoded ?? 0;
       this.framesBefore += Math.max(0, decoded - framesHere);
