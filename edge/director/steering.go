@@ -26,7 +26,7 @@ const (
 	// holdParameter says that the player is moved by the page around it, which does so without a break: it is to stay on its
 	// pathway as long as that edge lives, also if it drains.
 	holdParameter = "hold"
-	steeringType     = "application/json"
+	steeringType  = "application/json"
 )
 
 // manifest is a steering manifest (section 7.2).
