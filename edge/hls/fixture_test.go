@@ -240,7 +240,10 @@ type stage struct {
 func newStage(t testing.TB, change func(*Config)) *stage {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour})}
+	// Media is written here a thousand times faster than it plays: a window as long as a node's would pass readers by
+	// within milliseconds.
+	window := log.Config{Window: time.Minute}
+	s := &stage{t: t, registry: prometheus.NewRegistry(), hub: relay.New(relay.Config{Logger: quiet, Linger: time.Hour, Log: window})}
 	config := Config{Hub: s.hub, Logger: quiet, Registerer: s.registry}
 	if change != nil {
 		change(&config)
@@ -314,7 +317,7 @@ func (s *stage) want(status int, path string, header ...string) reply {
 // eventually polls until ok is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
 		}

@@ -433,16 +433,17 @@ func TestFormatThatGivesNothing(t *testing.T) {
 // A ladder stays as a whole while any of its renditions is asked for. One that nobody asks for any more is
 // let go, and can be had again.
 func TestLadderLingers(t *testing.T) {
-	const linger = 200 * time.Millisecond
+	const linger = time.Hour
 	var told journal
 	s, studio := live(t, 8.5, func(c *Config) { c.Linger, c.Logger = linger, slog.New(slog.NewTextHandler(&told, nil)) })
 	s.hub.AddSupplier(&onDemand{t: t, clip: record(t, "320x180"), from: second(0), asked: make(chan struct{}, 9)})
 	audio, rung := renditionID{"aac", media.Audio}, renditionID{"180p", media.Video}
 	s.want(200, "cup/cam1/index.m3u8")
 	others := []*packager{s.server.running("cup/cam1", audio), s.server.running("cup/cam1", rung)}
-	for end := time.Now().Add(4 * linger); time.Now().Before(end); time.Sleep(linger / 20) {
+	for range 4 {
+		s.server.unasked("cup/cam1", linger)
 		s.want(200, video+"index.m3u8")
-		s.server.sweep(time.Now())
+		s.server.sweep(time.Now().Add(linger / 2))
 	}
 	for i, id := range []renditionID{audio, rung} {
 		if p := s.server.running("cup/cam1", id); p == nil || p != others[i] {
@@ -470,6 +471,14 @@ func TestLadderLingers(t *testing.T) {
 	if s.server.running("cup/cam1", audio) == nil {
 		t.Error("a request for one rendition starts it alone")
 	}
+}
+
+// unasked makes a ladder one that was asked for so much earlier.
+func (s *Server) unasked(stream media.Name, ago time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.ladders[stream]
+	l.used = l.used.Add(-ago)
 }
 
 // What a stream gets later joins its ladder without being asked for.
