@@ -275,6 +275,12 @@ func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
 	if n := c.Nodes["eu2"].Metric(t, "banyan_whep_sessions"); n != 1 {
 		t.Errorf("the other edge has %v sessions by WebRTC, want the page's", n)
 	}
+
+	// Nothing is waited for at an edge without viewers, nor at the last one, as its viewers have nowhere to go.
+	for _, name := range []string{"us1", "eu2"} {
+		drain(t, c.Nodes[name])
+		c.Nodes[name].Wait(t, 12*time.Second) // edge.drain is longer
+	}
 }
 
 // TestAPageFindsTheNearestEdge opens pages at an edge far away, in a cluster that knows nothing of where viewers are.

@@ -201,11 +201,9 @@ export class Player {
     }
   }
 
-  /** Goes on from a better edge, if there is one, while the one in use still serves. */
-  private async move(playback: Playback, signal: AbortSignal): Promise<void> {
+  /** Goes on from another edge while the one in use still serves. */
+  private async move(playback: Playback, to: string, signal: AbortSignal): Promise<void> {
     const { format } = this.wish.value;
-    const to = this.edges.better();
-    if (to === null) return;
     const moved = await playback.move(to, format, signal);
     if (signal.aborted || this.playback !== playback) return;
     if (!moved) return this.edges.spurn(to);
@@ -295,8 +293,13 @@ export class Player {
     let progress = { value: 0, at: since, doubted: false };
     let moving: Promise<void> | null = null;
     while (!signal.aborted) {
-      if (moving === null && this.edges.better() !== null) {
-        moving = this.move(playback, signal).finally(() => (moving = null));
+      const better: string | null = moving === null ? this.edges.better() : null;
+      if (better !== null && playback.moves) {
+        moving = this.move(playback, better, signal).finally(() => (moving = null));
+      } else if (better !== null) {
+        this.edges.settle(better);
+        this.next = playback.transport;
+        return null;
       }
       const sample = await playback.sample();
       if (signal.aborted) break;
