@@ -142,6 +142,7 @@ function endsSegment({ latestLevelDetails }: Hls, { frag, part }: FragBufferedDa
 
 class HlsPlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = true;
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
@@ -418,6 +419,7 @@ class HlsPlayback implements Playback {
 /** Safari without Media Source Extensions: the element does everything and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = false; // the element would begin anew
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private readonly window = new RateWindow();
@@ -435,7 +437,7 @@ class NativePlayback implements Playback {
   }
 
   move(): Promise<boolean> {
-    return Promise.resolve(false); // the element would begin anew
+    return Promise.resolve(false);
   }
 
   select(): Promise<boolean> {
