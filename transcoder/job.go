@@ -203,7 +203,7 @@ func (j *job) step() int64 {
 func (j *job) attempt(ctx context.Context, first *frame.Frame) error {
 	asked := time.Now()
 	j.account.enter(Queued)
-	slot, err := j.t.slots.take(ctx, worthOf(j.target))
+	slot, err := j.t.slots.take(ctx, j.claim(*first.Params), j.readers)
 	if err != nil {
 		return err
 	}

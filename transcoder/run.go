@@ -31,6 +31,9 @@ const (
 	endFailed ending = "failed"     // it could not be started
 )
 
+// endings lists all of them.
+var endings = []ending{endChange, endJump, endIdle, endAge, endRate, endShed, endSource, endExit, endHang, endFailed}
+
 func (e ending) crash() bool { return e == endExit || e == endHang || e == endFailed }
 
 // drains tells whether what the process still holds is worth waiting for.

@@ -26,7 +26,7 @@ import (
 //go:embed openapi.json
 var openapi []byte
 
-// Config says what the interface speaks of. Hub and Guard are required.
+// Config says what the interface speaks of. Hub, Guard and Edges are required.
 type Config struct {
 	Hub   *relay.Hub
 	Guard *auth.Guard
@@ -36,10 +36,12 @@ type Config struct {
 	Node   Node
 	// WithoutWebRTC says why a track cannot be offered by WebRTC, nothing where it can; nil on a node without WHEP.
 	WithoutWebRTC func(relay.Track) string
-	// HLS tells whether a track can be offered by HLS; nil on a node without it.
-	HLS func(relay.Track) bool
+	// WithoutHLS says the same of HLS; nil on a node without it.
+	WithoutHLS func(relay.Track) string
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
 	Workers func() []Worker
+	// Edges answers for /api/v1/edges/{stream}, preflight requests included. Required.
+	Edges http.Handler
 	// Cluster tells of other nodes; nil on a node that stands alone.
 	Cluster func() Cluster
 	// Peers makes and checks the tokens by which nodes ask each other for accounts of themselves; nil on a node that
@@ -81,6 +83,7 @@ func Register(mux *http.ServeMux, c Config) {
 		w.Header().Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
 	})
+	inner.Handle("OPTIONS /api/v1/edges/{stream...}", c.Edges)
 	for _, root := range []string{"/api/", "/thumbnails/"} {
 		mux.Handle(root, problem.Mux(inner))
 	}
@@ -99,6 +102,8 @@ func (a *api) routes() map[string]http.HandlerFunc {
 		"GET /api/v1/streams":                anyOrigin(a.list),
 		"GET /api/v1/streams/{stream...}":    anyOrigin(a.one),
 		"DELETE /api/v1/streams/{stream...}": a.admin(a.kick),
+		"GET /api/v1/edges/{stream...}":      a.edges,
+		"GET /api/v1/ping":                   anyOrigin(ping),
 		"GET /thumbnails/{stream...}":        a.thumbnail,
 	}
 }
@@ -243,6 +248,14 @@ func (a *api) find(w http.ResponseWriter, r *http.Request) *relay.Stream {
 		return nil
 	}
 	return s
+}
+
+func (a *api) edges(w http.ResponseWriter, r *http.Request) { a.Edges.ServeHTTP(w, r) }
+
+// ping is the shortest of answers, by which pages measure the way to an edge.
+func ping(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // kick ends the publisher's session. Its readers stay, and it may come back.

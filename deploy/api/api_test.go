@@ -15,8 +15,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"banyan/edge/director"
 	"banyan/relay"
 	"banyan/relay/auth"
+	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/problem"
 )
@@ -49,6 +51,16 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 	for _, name := range []media.Name{"cup/cam1", "cup/cam2"} {
 		b.publish(name)
 	}
+	edges, err := director.New(director.Config{Allow: func(r *http.Request, stream media.Name) error {
+		token, err := auth.Bearer(r)
+		if err == nil {
+			_, err = guard.CheckPlay(token, stream)
+		}
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	Register(mux, Config{
 		Hub: b.hub, Guard: guard, Revoke: revoked.Revoke, Log: log,
@@ -59,7 +71,9 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 			}
 			return "it is not H.264"
 		},
-		Workers: func() []Worker { return []Worker{} },
+		WithoutHLS: func(t relay.Track) string { return "HLS does not carry it" },
+		Workers:    func() []Worker { return []Worker{} },
+		Edges:      edges.List(),
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {
 				return nil, errors.New("no keyframe yet")
@@ -132,6 +146,9 @@ func TestStreams(t *testing.T) {
 		format["webrtc"] != true || format["hls"] != false || format["running"] != true {
 		t.Errorf("described as %v", one)
 	}
+	if format["no_hls"] != "HLS does not carry it" || format["no_webrtc"] != nil {
+		t.Errorf("described as %v, want why there is no HLS, and nothing of WebRTC", format)
+	}
 	if text, _ := json.Marshal(one); strings.Contains(string(text), "192.0.2.7") {
 		t.Error("the publisher's address is told to strangers")
 	}
@@ -139,6 +156,56 @@ func TestStreams(t *testing.T) {
 	b.ask("GET", "/api/v1/streams/cup/c%20m", "", "", 400)
 	b.ask("PUT", "/api/v1/streams/cup/cam1", "", "", 405)
 	b.ask("GET", "/api/v2/streams", "", "", 404)
+}
+
+// TestTracksOfEarlierPublishersAreNotListed: one with sound was there before, and sound, and what could be made of it, would
+// be listed for good.
+func TestTracksOfEarlierPublishersAreNotListed(t *testing.T) {
+	b := newBench(t, auth.Open)
+	p, err := b.hub.Publish("cup/cam1", "whip 192.0.2.7:4000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.hub.AddSupplier(soundMaker{})
+	kinds := func() (list []string) {
+		for _, f := range b.ask("GET", "/api/v1/streams/cup/cam1", "", "", 200)["formats"].([]any) {
+			format := f.(map[string]any)
+			list = append(list, format["name"].(string)+" "+format["kind"].(string))
+		}
+		return list
+	}
+	for _, kind := range media.Kinds {
+		w, err := p.Source(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		params := media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}
+		if kind == media.Audio {
+			params = media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2}
+		}
+		if err := w.Begin(params); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := kinds(), []string{"source video", "source audio", "aac audio"}; !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+	b.publish("cup/cam1") // without sound
+	if got, want := kinds(), []string{"source video"}; !slices.Equal(got, want) {
+		t.Errorf("with a publisher without sound: listed %v, want %v", got, want)
+	}
+}
+
+// soundMaker offers sound of whatever there was.
+type soundMaker struct{}
+
+func (soundMaker) Offers(*relay.Stream) []relay.Offer {
+	return []relay.Offer{{Format: "aac", Kind: media.Audio, Params: media.Params{Codec: media.AAC, ClockRate: 48000}}}
+}
+
+func (soundMaker) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, _ *log.Writer) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestPlayingByTokenHidesStreams(t *testing.T) {
@@ -153,17 +220,17 @@ func TestPlayingByTokenHidesStreams(t *testing.T) {
 	b.ask("GET", "/thumbnails/cup/cam2", one, "", 403)
 }
 
-// Every route but the description is closed to strangers, or is open only because playing is.
+// Every route but the description, and that which answers nothing, is closed to strangers, or is open only because playing is.
 func TestRoutesAreClosedByDefault(t *testing.T) {
 	b := newBench(t, auth.NeedToken)
 	for pattern := range (&api{}).routes() {
 		method, path, _ := strings.Cut(pattern, " ")
-		if path == "/api/v1/openapi.json" {
+		if path == "/api/v1/openapi.json" || path == "/api/v1/ping" {
 			continue
 		}
 		path = strings.NewReplacer("{stream...}", "cup/cam1", "{id}", "ID").Replace(path)
 		b.ask(method, path, "", "", 401)
-		if strings.HasPrefix(path, "/thumbnails/") || method == "GET" && strings.HasPrefix(path, "/api/v1/streams") {
+		if strings.HasPrefix(path, "/thumbnails/") || strings.HasPrefix(path, "/api/v1/edges/") || method == "GET" && strings.HasPrefix(path, "/api/v1/streams") {
 			continue
 		}
 		b.ask(method, path, b.token(auth.Grant{Play: []string{"**"}, Publish: []string{"**"}}), "", 403)
@@ -218,6 +285,27 @@ func TestThumbnail(t *testing.T) {
 	b.ask("GET", "/thumbnails/cup/cam1", "", "", 200)
 	b.ask("GET", "/thumbnails/cup/cam2", "", "", 503)
 	b.ask("GET", "/thumbnails/cup/cam9", "", "", 404)
+}
+
+func TestEdges(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	one := b.token(auth.Grant{Play: []string{"cup/cam1"}})
+	if list := b.ask("GET", "/api/v1/edges/cup/cam1", one, "", 200)["edges"].([]any); len(list) != 0 {
+		t.Errorf("a node that stands alone lists %v", list)
+	}
+	b.ask("GET", "/api/v1/edges/cup/cam2", one, "", 403)
+	b.ask("GET", "/api/v1/edges/cup/c%20m", one, "", 400)
+	b.ask("POST", "/api/v1/edges/cup/cam1", one, "", 405)
+	b.ask("OPTIONS", "/api/v1/edges/cup/cam1", "", "", 204) // a page of another origin asks first
+}
+
+func TestPing(t *testing.T) {
+	b := newBench(t, auth.NeedToken)
+	w := httptest.NewRecorder()
+	b.http.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/ping", nil))
+	if h := w.Header(); w.Code != 204 || w.Body.Len() != 0 || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d %v %q, want 204 for pages of any origin, and no cache", w.Code, h, w.Body)
+	}
 }
 
 // The description names exactly the routes that are served.

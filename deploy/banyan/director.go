@@ -24,8 +24,9 @@ func (n *node) buildDirector() (err error) {
 			return fmt.Errorf("edge.geoip: %w", err)
 		}
 	}
+	n.parts.geoIP = locator.GeoIP
 	config := director.Config{
-		Self: c.Node.Name, Locator: locator,
+		Self: c.Node.Name, Locator: locator, Metrics: n.metrics,
 		Allow: func(r *http.Request, stream media.Name) error {
 			_, err := n.authorizePlay(r, stream)
 			return err
@@ -37,7 +38,6 @@ func (n *node) buildDirector() (err error) {
 	if n.parts.director, err = director.New(config); err != nil {
 		return err
 	}
-	n.public.Handle(director.ListRoot, n.parts.director.List())
 	if c.Clustered() && !n.has("edge") {
 		n.public.Handle("/whep/", n.parts.director.WHEP(nil))
 		n.public.Handle("/hls/", n.parts.director.HLS(nil))

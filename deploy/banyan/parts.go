@@ -42,6 +42,7 @@ type parts struct {
 	transcoder *transcoder.Transcoder
 
 	director *director.Director // sends viewers to the best edge
+	geoIP    *director.GeoIP    // nil where there is no such file
 	whep     *whep.Server
 	hls      *hls.Server
 }
@@ -176,7 +177,7 @@ func (n *node) buildTranscoder() (err error) {
 	n.parts.transcoder, err = transcoder.New(transcoder.Config{
 		FFmpeg: n.cfg.Transcoder.FFmpeg, Encoder: n.cfg.Transcoder.Encoder, Preset: n.cfg.Transcoder.Preset,
 		Segment: n.cfg.HLS.Segment, Ladders: rules, Linger: n.cfg.Transcoder.Linger,
-		MaxProcesses: n.cfg.Transcoder.Workers, Here: n.makes, Metrics: n.metrics, Logger: n.log,
+		MaxProcesses: n.cfg.Transcoder.Workers, Capacity: float64(n.cfg.Transcoder.Capacity) / 1000, Here: n.makes, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -240,14 +241,15 @@ func (n *node) authorizePlay(r *http.Request, stream media.Name) (auth.Claims, e
 
 func (n *node) routeAPI() (err error) {
 	config := api.Config{
-		Hub: n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
+		Edges: n.parts.director.List(),
+		Hub:   n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
 			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.roles(),
 			Started: time.Now().UTC().Truncate(time.Second),
 		},
 	}
 	if n.parts.whep != nil {
-		config.WithoutWebRTC, config.HLS = withoutWebRTC, n.parts.hls.Carries
+		config.WithoutWebRTC, config.WithoutHLS = withoutWebRTC, n.parts.hls.Without
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
@@ -255,7 +257,7 @@ func (n *node) routeAPI() (err error) {
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe
 		config.Links = (&hops{metrics: n.metrics}).links
-		if config.Peers, err = newPeerGuard(n.cfg.Cluster.Key); err != nil {
+		if config.Peers, err = newPeerGuard(n.cfg.ClusterKeys()); err != nil {
 			return err
 		}
 	}
@@ -277,7 +279,7 @@ func (n *node) workers() []api.Worker {
 
 // serveParts runs the parts that have a Run until ctx ends, also where there are none, or until one fails.
 func (n *node) serveParts(ctx context.Context) error {
-	p := &n.parts
+	p, log := &n.parts, n.log
 	group, ctx := errgroup.WithContext(ctx)
 	if p.rtsp != nil {
 		group.Go(func() error { return p.rtsp.Run(ctx) })
@@ -287,6 +289,9 @@ func (n *node) serveParts(ctx context.Context) error {
 	}
 	if p.fabric != nil {
 		group.Go(func() error { return p.fabric.run(ctx) })
+	}
+	if p.geoIP != nil {
+		group.Go(func() error { return p.geoIP.Run(ctx, log) })
 	}
 	<-ctx.Done()
 	return group.Wait()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,7 +70,13 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	n.routeHealth()
 	n.routeAdmin()
 	err = n.build()
-	defer func() { err = errors.Join(err, n.parts.close()) }()
+	ran := false
+	defer func() {
+		err = errors.Join(err, n.parts.close())
+		if ran {
+			n.log.Info("stopped") // the last line: all that have something to say of their end have ended
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -79,13 +86,15 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	if err != nil {
 		return err
 	}
+	ran = true
 	return n.run(ctx, doors)
 }
 
 // run starts what was built and ends it in an order that viewers feel least:
 //
 //  1. /readyz turns to 503 and WHIP, WHEP and RTSP take no new sessions; the cluster is told, and other nodes take over
-//     what they have from this one, for at most handOverTime; and after node.drain, in which balancers notice,
+//     what they have from this one, for at most handOverTime; viewers turn to other edges, for at most edge.drain; and
+//     after node.drain, in which balancers notice and publishers may end,
 //  2. RTSP and HLS end, which answers the requests that wait for media; the demo cameras stop;
 //  3. the public doors stop accepting, and requests that run may finish within drainTime; what is left is cut;
 //  4. the admin door goes, so that all of this can be watched;
@@ -129,9 +138,7 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	n.log.Info("stopping", "within", (drainTime + cutTime).String())
 	err := parts.Wait()
 	closeAdmin()
-	err = errors.Join(err, admin.Wait())
-	n.log.Info("stopped")
-	return err
+	return errors.Join(err, admin.Wait())
 }
 
 // awaitRTSP waits until the RTSP doors are open, if the node has any: a port that is taken must stop the start.
@@ -162,19 +169,54 @@ func (n *node) drain(parts context.Context) {
 	}
 	began := time.Now()
 	if n.parts.fabric != nil {
-		n.log.Info("draining", "until", "other nodes have taken over", "within", handOverTime.String())
-		ctx, cancel := context.WithTimeout(parts, handOverTime)
-		n.parts.fabric.drain(ctx)
-		if ctx.Err() != nil && parts.Err() == nil {
-			n.log.Warn("other nodes still read what they could have elsewhere", "after", handOverTime.String())
-		}
-		cancel()
+		n.handOver(parts)
 	}
 	if left := n.cfg.Node.Drain - time.Since(began); left > 0 {
 		n.log.Info("draining", "for", left.Round(time.Millisecond).String())
 		select {
 		case <-time.After(left):
 		case <-parts.Done():
+		}
+	}
+}
+
+// handOver waits until other nodes have from others what they have from this one, and viewers have gone to other edges.
+func (n *node) handOver(parts context.Context) {
+	n.log.Info("draining", "until", "other nodes have taken over", "within", handOverTime.String())
+	ctx, cancel := context.WithTimeout(parts, handOverTime)
+	defer cancel()
+	var viewers sync.WaitGroup
+	viewers.Go(func() { n.seeOff(ctx) })
+	n.parts.fabric.drain(ctx)
+	if ctx.Err() != nil && parts.Err() == nil {
+		n.log.Warn("other nodes still read what they could have elsewhere", "after", handOverTime.String())
+	}
+	viewers.Wait()
+}
+
+// seeOff waits until this edge's viewers have gone to others, for at most edge.drain. Our page and players of HLS go by
+// themselves once they hear that this node drains (see director); viewers by plain WHEP cannot be told, and stay.
+func (n *node) seeOff(ctx context.Context) {
+	const look = 200 * time.Millisecond
+	bound := time.Now().Add(n.cfg.Edge.Drain)
+	count := func() int {
+		if n.parts.whep == nil {
+			return 0
+		}
+		return n.parts.whep.Viewers() + n.parts.hls.Players()
+	}
+	if count() > 0 && n.parts.director.Elsewhere() {
+		n.log.Info("draining", "until", "viewers have gone to other edges", "viewers", count(), "within", n.cfg.Edge.Drain.String())
+	}
+	for count() > 0 && n.parts.director.Elsewhere() {
+		if !time.Now().Before(bound) {
+			n.log.Info("some viewers have not gone to other edges", "viewers", count(), "after", n.cfg.Edge.Drain.String())
+			return
+		}
+		select {
+		case <-time.After(look):
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -37,21 +36,9 @@ func twoRegions(t *testing.T, flags ...string) *Cluster {
 		n.WaitLive(t, "cup/cam1")
 	}
 	for _, n := range c.Nodes {
-		c.waitSees(t, n, len(c.Nodes))
+		c.WaitSees(t, n, len(c.Nodes))
 	}
 	return c
-}
-
-// waitSees waits until a node knows of so many.
-func (c *Cluster) waitSees(t testing.TB, n *Node, count int) {
-	t.Helper()
-	Eventually(t, 20*time.Second, fmt.Sprintf("a node knows of %d", count), func() error {
-		view, err := n.Cluster(t)
-		if err == nil && len(view.Nodes) != count {
-			err = fmt.Errorf("it knows of %d", len(view.Nodes))
-		}
-		return err
-	})
 }
 
 // at is the name of the node that an address leads to; empty for none.
@@ -147,11 +134,11 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	hls.WatchGaps()
 	c.Nodes["eu1"].Kill()
 
-	const bound = 8000 // ms; CHECKLISTS asks for 2 s, which the benchmark measures
+	const bound = 5000 // ms; CHECKLISTS F2 asks for 2 s, which the benchmark measures
 	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
-	t.Logf("an edge killed -9: largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	Record("edge killed -9", "WebRTC ≤ 2 s, HLS no stall", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
 	if byWebRTC > bound || byHLS > bound {
 		t.Errorf("a viewer had no picture for longer than %d ms", bound)
 	}
@@ -163,18 +150,70 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	}
 }
 
-func TestADrainedEdgeGetsNoNewViewersAndPlayersLeaveIt(t *testing.T) {
-	const drain = "12s" // longer than players keep a steering manifest
-	c := twoRegions(t, "--node.drain", drain)
+// edgeOf is the base of the edge that a watch page plays from; empty for that of the page itself.
+func edgeOf(b *Browser) (base string) {
+	b.t.Helper()
+	b.Eval(&base, `document.documentElement.dataset.edge ?? ""`)
+	return base
+}
+
+// waitAt waits until a page plays from a node.
+func (c *Cluster) waitAt(t *testing.T, what string, b *Browser, node string) {
+	t.Helper()
+	Eventually(t, 25*time.Second, what+" plays from "+node, func() error {
+		if at := c.at(edgeOf(b)); at != node {
+			return fmt.Errorf("it plays from %q", at)
+		}
+		return nil
+	})
+}
+
+// watchTurns begins to note changes of the transport that a page shows.
+func watchTurns(b *Browser) {
+	b.t.Helper()
+	b.Eval(nil, `(() => {
+		const root = document.documentElement;
+		window.turns = [];
+		let before = root.dataset.transport;
+		new MutationObserver(() => {
+			if (root.dataset.transport !== before) window.turns.push(before = root.dataset.transport);
+		}).observe(root, { attributeFilter: ["data-transport"] });
+	})()`)
+}
+
+// turns are the transports that a page has shown since, one after the other; none where it just played on.
+func turns(b *Browser) (list []string) {
+	b.t.Helper()
+	b.Eval(&list, `window.turns`)
+	return list
+}
+
+func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
+	c := twoRegions(t)
 	leaving := c.Nodes["eu1"]
-	hls := OpenBrowser(t, 800, 600)
-	hls.Open(leaving.URL("/watch/cup/cam1?transport=hls"))
-	hls.WaitPlaying("hls", 50, 60*time.Second)
-	hls.WatchBreaks()
-	hls.WatchGaps()
-	leaving.Signal(syscall.SIGTERM)
 	const offer, playlist = "/whep/cup/cam1", "/hls/cup/cam1/index.m3u8"
-	Eventually(t, 5*time.Second, "viewers are sent to the other edge of the region", func() error {
+	webrtc, hls := OpenBrowser(t, 800, 600), OpenBrowser(t, 800, 600)
+	webrtc.Open(leaving.URL("/watch/cup/cam1?transport=webrtc"))
+	hls.Open(leaving.URL("/watch/cup/cam1?transport=hls"))
+	webrtc.WaitPlaying("webrtc", 50, 60*time.Second)
+	hls.WaitPlaying("hls", 50, 60*time.Second)
+	plain := Watch(t, leaving.URL(offer), 1) // who does not know of other edges
+	left := false
+	defer func() {
+		if !left {
+			plain.Leave()
+		}
+	}()
+	hls.WatchBreaks()
+	for _, b := range []*Browser{webrtc, hls} {
+		watchTurns(b)
+		b.WatchGaps()
+	}
+	plain.WatchGaps()
+	began := time.Now()
+	drain(t, leaving)
+
+	Eventually(t, 5*time.Second, "new viewers are sent to the other edge of the region", func() error {
 		for _, node := range []string{"ingest1", "us1", "eu1"} {
 			for range 5 {
 				if status, to := c.directed(t, http.MethodPost, c.Nodes[node], offer, "eu"); to != "eu2" {
@@ -187,11 +226,104 @@ func TestADrainedEdgeGetsNoNewViewersAndPlayersLeaveIt(t *testing.T) {
 	if _, to := c.directed(t, http.MethodGet, leaving, playlist, "eu"); to != "eu2" {
 		t.Errorf("a new player is sent to %q, want eu2", to)
 	}
+	c.waitAt(t, "the WebRTC page", webrtc, "eu2")
+	c.waitAt(t, "the HLS page", hls, "eu2")
+	moved := time.Since(began)
+	Eventually(t, 5*time.Second, "the page's old session is closed, and the plain viewer still there", func() error {
+		if n := leaving.Metric(t, "banyan_whep_sessions"); n != 1 {
+			return fmt.Errorf("there are %v sessions", n)
+		}
+		return nil
+	})
+	gaps, lost := plain.LargestGaps()
+	plain.Leave()
+	left = true
 	leaving.Wait(t, 60*time.Second)
+	ended := time.Since(began)
+	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
-	gap := hls.LargestGap()
-	t.Logf("an edge drained: largest gap between pictures %.0f ms by HLS", gap)
-	if what := hls.Breaks(); what != "" || gap > 8000 {
-		t.Errorf("the HLS viewer did not just go on: %.0f ms, %s", gap, what)
+
+	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
+	t.Logf("an edge is drained\n  largest gap between pictures, WebRTC page  %5.0f ms\n  largest gap between pictures, HLS page     %5.0f ms\n"+
+		"  largest gap, plain WHEP until it left      %5.0f ms\n  all pages at the other edge after          %5.1f s\n  the process ended after                    %5.1f s",
+		byWebRTC, byHLS, float64(gaps[0].Milliseconds()), moved.Seconds(), ended.Seconds())
+	Record("edge drained", "no frozen frame", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	const bound = 4000 // CHECKLISTS F21 asks for no frozen frame, which the benchmark measures; what takes longer is no slow machine
+	if byWebRTC > bound || byHLS > bound {
+		t.Errorf("a viewer had no picture for longer than %d ms", bound)
+	}
+	if lost > 0 {
+		t.Error("the plain viewer was sent away before the end")
+	}
+	if again := turns(webrtc); len(again) > 0 {
+		t.Errorf("the WebRTC page connected anew: %q", again)
+	}
+	if what := hls.Breaks(); what != "" || len(turns(hls)) > 0 {
+		t.Errorf("the HLS page did not just go on: %s %q", what, turns(hls))
+	}
+	if n := c.Nodes["eu2"].Metric(t, "banyan_whep_sessions"); n != 1 {
+		t.Errorf("the other edge has %v sessions by WebRTC, want the page's", n)
+	}
+
+	// Nothing is waited for at an edge without viewers, nor at the last one, as its viewers have nowhere to go.
+	for _, name := range []string{"us1", "eu2"} {
+		drain(t, c.Nodes[name])
+		c.Nodes[name].Wait(t, 12*time.Second) // edge.drain is longer
+	}
+}
+
+// TestAPageFindsTheNearestEdge opens pages at an edge far away, in a cluster that knows nothing of where viewers are.
+func TestAPageFindsTheNearestEdge(t *testing.T) {
+	c := NewCluster(t)
+	flags := []string{"--transcoder.preset", "ultrafast", "--ladder.default", "source,opus,aac"}
+	ingest := c.Start("ingest1", "ingest,transcoder", "eu", flags...)
+	way := NewDetour(t, 60*time.Millisecond)
+	far := c.Start("far1", "edge", "us", append([]string{"--http.url", "http://" + way.Addr}, flags...)...)
+	way.Lead(far.HTTP)
+	near := c.Start("near1", "edge", "eu", flags...)
+	camera(t, ingest, "cup/cam1")
+	for _, n := range c.Nodes {
+		n.WaitLive(t, "cup/cam1")
+		c.WaitSees(t, n, len(c.Nodes))
+	}
+
+	gaps := map[string]float64{}
+	for _, transport := range []string{"webrtc", "hls"} {
+		page := OpenBrowser(t, 800, 600)
+		page.Open("http://" + way.Addr + "/watch/cup/cam1?transport=" + transport)
+		page.WaitPlaying(transport, 5, 60*time.Second)
+		watchTurns(page)
+		page.WatchGaps()
+		c.waitAt(t, "the page by "+transport, page, "near1")
+		page.WaitPlaying(transport, 50, 30*time.Second)
+		gaps[transport] = page.LargestGap()
+		if again := turns(page); len(again) > 0 {
+			t.Errorf("the page by %s connected anew: %q", transport, again)
+		}
+		page.Open("about:blank")
+	}
+	t.Logf("a page finds the nearest edge\n  largest gap between pictures, WebRTC  %5.0f ms\n  largest gap between pictures, HLS     %5.0f ms", gaps["webrtc"], gaps["hls"])
+	Eventually(t, 10*time.Second, "nobody watches at the edge that is far", func() error {
+		if n := far.Metric(t, "banyan_whep_sessions"); n != 0 {
+			return fmt.Errorf("there are %v sessions", n)
+		}
+		return nil
+	})
+
+	home := OpenBrowser(t, 800, 600)
+	home.Open(near.URL("/watch/cup/cam1?transport=webrtc"))
+	home.WaitPlaying("webrtc", 5, 60*time.Second)
+	told := func() float64 {
+		return near.Metric(t, "banyan_director_answers_total", `door="edges"`, `region="page"`)
+	}
+	before := told()
+	Eventually(t, 20*time.Second, "a page at the nearest edge has found that it is", func() error {
+		if n := told(); n <= before {
+			return fmt.Errorf("it asked for its region %v times", n-before)
+		}
+		return nil
+	})
+	if at := edgeOf(home); at != "" {
+		t.Errorf("a page at the nearest edge went to %s", at)
 	}
 }

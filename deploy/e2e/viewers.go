@@ -1,12 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +24,7 @@ type Viewers struct {
 type viewer struct {
 	pc      *webrtc.PeerConnection
 	mu      sync.Mutex
+	first   time.Time     // picture; zero before
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
 	ended   bool          // disconnected
@@ -76,17 +77,57 @@ func (v *Viewers) LargestGaps() (gaps []time.Duration, lost int) {
 	return gaps, lost
 }
 
+// since is how many had a picture after a time.
+func (v *Viewers) since(at time.Time) (n int) {
+	for _, one := range v.all {
+		one.mu.Lock()
+		if one.last.After(at) {
+			n++
+		}
+		one.mu.Unlock()
+	}
+	return n
+}
+
+// WaitFlowing waits until all of them get a picture that is not there yet.
+func (v *Viewers) WaitFlowing(t testing.TB, who string) {
+	t.Helper()
+	began := time.Now()
+	Eventually(t, 30*time.Second, "pictures flow to "+who, func() error {
+		if n := v.since(began); n < len(v.all) {
+			return fmt.Errorf("to %d of %d", n, len(v.all))
+		}
+		return nil
+	})
+}
+
 func (v *viewer) picture(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.first.IsZero() {
+		v.first = now
+	}
 	if !v.last.IsZero() {
 		v.largest = max(v.largest, now.Sub(v.last))
 	}
 	v.last = now
 }
 
-// watch connects one viewer.
-func (v *Viewers) watch(url string) (one *viewer, err error) {
+// watch lets one more viewer connect.
+func (v *Viewers) watch(url string) (*viewer, error) {
+	one, err := v.prepare()
+	if err != nil {
+		return nil, err
+	}
+	if err := one.connect(http.DefaultClient, url, nil); err != nil {
+		_ = one.pc.Close()
+		return nil, err
+	}
+	return one, nil
+}
+
+// prepare makes a viewer that has only to be let in.
+func (v *Viewers) prepare() (one *viewer, err error) {
 	pc, err := newPeer()
 	if err != nil {
 		return nil, err
@@ -101,7 +142,21 @@ func (v *Viewers) watch(url string) (one *viewer, err error) {
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		v.readers.Go(func() { one.read(track) })
 	})
-	return one, one.connect(url)
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+		if _, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+			return nil, err
+		}
+	}
+	gathered := webrtc.GatheringCompletePromise(pc)
+	offer, err := pc.CreateOffer(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := pc.SetLocalDescription(offer); err != nil {
+		return nil, err
+	}
+	<-gathered
+	return one, nil
 }
 
 // newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's cost.
@@ -126,7 +181,7 @@ func (v *viewer) note(s webrtc.PeerConnectionState) {
 	v.ended = true
 }
 
-// read takes what comes of a track until it ends, and notes the pictures.
+// read notes when pictures come, until the track ends.
 func (v *viewer) read(track *webrtc.TrackRemote) {
 	buffer := make([]byte, 1500)
 	newest := uint32(0)
@@ -145,45 +200,26 @@ func (v *viewer) read(track *webrtc.TrackRemote) {
 	}
 }
 
-// connect offers to receive picture and sound, and takes the answer.
-func (v *viewer) connect(url string) error {
-	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		if _, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-			return err
-		}
-	}
-	gathered := webrtc.GatheringCompletePromise(v.pc)
-	offer, err := v.pc.CreateOffer(nil)
-	if err != nil {
-		return err
-	}
-	if err := v.pc.SetLocalDescription(offer); err != nil {
-		return err
-	}
-	<-gathered
-	answer, err := postOffer(url, v.pc.LocalDescription().SDP)
-	if err != nil {
-		return err
-	}
-	return v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
-}
-
-// postOffer posts an offer, again for a while where the server asks for patience.
-func postOffer(url, offer string) (answer string, err error) {
+// connect posts the viewer's offer, again for a while where the server asks for patience. refused hears of each time
+// that it does, if it is not nil.
+func (v *viewer) connect(client *http.Client, url string, refused func(*http.Response)) error {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		r, err := http.Post(url, "application/sdp", bytes.NewBufferString(offer))
+		r, err := client.Post(url, "application/sdp", strings.NewReader(v.pc.LocalDescription().SDP))
 		if err != nil {
-			return "", err
+			return err
 		}
 		body, err := io.ReadAll(r.Body)
 		r.Body.Close()
 		switch busy := r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable; {
 		case err != nil:
-			return "", err
+			return err
 		case r.StatusCode == http.StatusCreated:
-			return string(body), nil
+			return v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(body)})
 		case !busy || time.Now().After(deadline):
-			return "", fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
+			return fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
+		}
+		if refused != nil {
+			refused(r)
 		}
 	}
 }

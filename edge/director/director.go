@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"banyan/relay/media"
 	"banyan/relay/tree"
 )
@@ -25,14 +27,18 @@ type Config struct {
 	// Allow tells whether a request may learn which edges have a stream; the answer to one that may not is written from the
 	// error as relay/problem does. If nil, everyone may.
 	Allow func(r *http.Request, stream media.Name) error
+	// Metrics gets the counters. If nil, they are counted for nobody.
+	Metrics prometheus.Registerer
 }
 
 // Director chooses edges for viewers. It is safe for concurrent use.
 type Director struct {
-	config Config
+	config  Config
+	metrics *metrics
 
-	mu   sync.Mutex
-	plan *tree.Plan // of the newest view that was asked about
+	mu      sync.Mutex // guards the fields below, which are of the newest view that was asked about
+	plan    *tree.Plan
+	regions []string // to probe, see spread; nil until asked for
 }
 
 // New makes a director.
@@ -46,12 +52,17 @@ func New(config Config) (*Director, error) {
 	if config.Allow == nil {
 		config.Allow = func(*http.Request, media.Name) error { return nil }
 	}
-	return &Director{config: config}, nil
+	m, err := newMetrics(config.Metrics, config.Locator.GeoIP)
+	if err != nil {
+		return nil, err
+	}
+	return &Director{config: config, metrics: m}, nil
 }
 
 // Viewer is who asks.
 type Viewer struct {
 	Region string // empty where it is unknown
+	By     Source // who told the region
 	Key    string // tells viewers apart, so that they spread over equal edges
 }
 
@@ -62,15 +73,35 @@ type Edge struct {
 	Base   *url.URL // without a slash at its end
 }
 
+// Verdict is what becomes of a viewer who asked this node. The zero Verdict is that it is served here.
+type Verdict struct {
+	Better  *Edge  // where it had better go; nil where it stays
+	Why     Reason // it goes
+	Nowhere bool   // this node cannot serve it, nor can any other
+}
+
+// Reason is why a viewer is sent on, as metrics name it.
+type Reason string
+
+// The reasons to leave a node.
+const (
+	NoEdge   Reason = "no-edge"  // it does not have the role
+	Draining Reason = "draining" // it is about to stop
+	Hidden   Reason = "hidden"   // it has no address for viewers
+	Format   Reason = "format"   // it does not carry what is asked for
+	Full     Reason = "full"
+	Region   Reason = "region" // another is nearer
+)
+
 // Serve decides about a viewer who came to this node for a stream: it is served here, or had better go to another edge.
 // format is what it wants; empty where anything will do.
 //
 // It stays where this node is a good edge in its region, or in a region as near as any other; also where no other is better.
-// A node that cannot serve names another edge if there is any; ok is false where there is none either.
-func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) (better *Edge, ok bool) {
+// A node that cannot serve names another edge if there is any.
+func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) Verdict {
 	plan := d.current()
 	if plan == nil {
-		return nil, true
+		return Verdict{}
 	}
 	formats := wanted(plan.View(), stream, format)
 	self := plan.View().Node(d.config.Self)
@@ -79,15 +110,33 @@ func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) (bett
 	good := here && self.HTTP != "" && plan.Serves(d.config.Self, formats...)
 	for _, e := range d.list(plan, v, formats) {
 		if e.Name == d.config.Self {
-			return nil, true // nothing comes before this node
+			return Verdict{} // nothing comes before this node
 		}
 		other := plan.View().Node(e.Name)
 		if good && !improves(other, self, v.Region) || here && other.Draining {
-			return nil, true
+			return Verdict{}
 		}
-		return &e, true
+		return Verdict{Better: &e, Why: why(self, good)}
 	}
-	return nil, here
+	return Verdict{Nowhere: !here}
+}
+
+// why is the reason for which a viewer leaves self, which is nil where the view does not have this node. good tells whether it
+// could serve.
+func why(self *tree.Node, good bool) Reason {
+	switch {
+	case self == nil || !self.Has(tree.Edge):
+		return NoEdge
+	case self.Draining:
+		return Draining
+	case self.HTTP == "":
+		return Hidden
+	case !good:
+		return Format
+	case self.Load >= tree.Full:
+		return Full
+	}
+	return Region
 }
 
 // near supposes that a viewer of whom nothing is known came to an edge because it is near.
@@ -116,7 +165,7 @@ func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edg
 	self := plan.View().Node(d.config.Self)
 	v = near(v, self)
 	list := d.list(plan, v, wanted(plan.View(), stream, format))
-	if better, ok := d.Serve(v, stream, format); better != nil || !ok || self == nil {
+	if verdict := d.Serve(v, stream, format); verdict.Better != nil || verdict.Nowhere || self == nil {
 		return list
 	}
 	mine, ok := edgeOf(self)
@@ -127,24 +176,13 @@ func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edg
 	return append([]Edge{mine}, list[:min(len(list), mostEdges-1)]...)
 }
 
-// Origins lists the origins of edges that viewers may be sent to, in the order of the edges' names, and at most so many that
-// they fit into a header.
-func (d *Director) Origins() (origins []string) {
-	const most = 48
+// Elsewhere tells whether viewers of this node have another edge to go to.
+func (d *Director) Elsewhere() bool {
 	plan := d.current()
-	if plan == nil {
-		return nil
-	}
-	for _, n := range plan.View().With(tree.Edge) {
-		e, ok := edgeOf(n)
-		if !ok || n.Name == d.config.Self {
-			continue
-		}
-		if origin := e.Base.Scheme + "://" + e.Base.Host; !slices.Contains(origins, origin) && len(origins) < most {
-			origins = append(origins, origin)
-		}
-	}
-	return origins
+	return plan != nil && slices.ContainsFunc(plan.View().With(tree.Edge), func(n *tree.Node) bool {
+		_, reachable := edgeOf(n)
+		return reachable && !n.Draining && n.Name != d.config.Self
+	})
 }
 
 const mostEdges = 4 // as many as tree.Plan.Edges lists
@@ -167,7 +205,7 @@ func (d *Director) current() *tree.Plan {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.plan == nil || d.plan.View() != view {
-		d.plan = tree.NewPlan(view)
+		d.plan, d.regions = tree.NewPlan(view), nil
 	}
 	return d.plan
 }

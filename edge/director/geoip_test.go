@@ -2,12 +2,16 @@ package director
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
@@ -98,12 +102,89 @@ func TestGeoIPRefusesOtherFiles(t *testing.T) {
 	}
 }
 
+func TestGeoIPTakesUpANewFile(t *testing.T) {
+	addr := netip.MustParseAddr("81.2.69.1")
+	path := filepath.Join(t.TempDir(), "countries.mmdb")
+	replace := func(data []byte) {
+		t.Helper()
+		beside := path + ".new"
+		if err := os.WriteFile(beside, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(beside, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(countries(t))
+	g, err := OpenGeoIP(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	step := func(what, country, word string) {
+		t.Helper()
+		said.Reset()
+		g.look(log)
+		if got := g.Lookup(addr).Country; got != country {
+			t.Errorf("%s: the address is in %q, want %q", what, got, country)
+		}
+		if lines := strings.Count(said.String(), "\n"); word == "" && lines != 0 || word != "" && (lines != 1 || !strings.Contains(said.String(), word)) {
+			t.Errorf("%s: the log has %q, want one line with %q", what, said.String(), word)
+		}
+	}
+	step("the same file", "FR", "")
+	replace(write(t, map[string]mmdbtype.Map{"81.2.69.0/24": record("BE", "EU")}))
+	step("another file", "BE", "new file")
+	replace([]byte("<html>Payment required"))
+	step("a bad file", "BE", "rename it")
+	step("the same bad file", "BE", "")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	step("no file", "BE", "put it back")
+	step("still no file", "BE", "")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	step("a folder", "BE", "is no file")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	replace(countries(t))
+	step("a good file again", "FR", "new file")
+}
+
+func TestGeoIPLooksByItself(t *testing.T) {
+	g := database(t)
+	data := write(t, map[string]mmdbtype.Map{"81.2.69.0/24": record("BE", "EU")})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- g.Run(ctx, slog.New(slog.DiscardHandler)) }()
+		if err := os.WriteFile(g.path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(geoIPInterval)
+		synctest.Wait()
+		if got := g.Lookup(netip.MustParseAddr("81.2.69.1")).Country; got != "BE" {
+			t.Errorf("after %v the address is in %q, want what the new file says", geoIPInterval, got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func FuzzGeoIP(f *testing.F) {
 	good := countries(f)
 	f.Add(good)
 	f.Add(good[:len(good)-10])
 	f.Fuzz(func(_ *testing.T, data []byte) {
-		if g, err := parseGeoIP("file", data); err == nil {
+		if reader, err := parseGeoIP("file", data); err == nil {
+			g := &GeoIP{}
+			g.reader.Store(reader)
 			g.Lookup(netip.MustParseAddr("81.2.69.1"))
 		}
 	})

@@ -30,7 +30,7 @@ func (d *Director) WHEP(next http.Handler) http.Handler {
 			d.pass(w, r, next, "OPTIONS, POST")
 			return
 		}
-		d.direct(w, r, next, stream)
+		d.direct(w, r, next, stream, whepDoor)
 	})
 }
 
@@ -51,7 +51,7 @@ func (d *Director) HLS(next http.Handler) http.Handler {
 			d.pass(w, r, next, "GET, HEAD, OPTIONS")
 			return
 		}
-		d.direct(w, r, next, stream)
+		d.direct(w, r, next, stream, hlsDoor)
 	})
 }
 
@@ -103,23 +103,25 @@ func (d *Director) pass(w http.ResponseWriter, r *http.Request, next http.Handle
 	}
 }
 
-// direct serves a viewer here or sends it to a better edge.
-func (d *Director) direct(w http.ResponseWriter, r *http.Request, next http.Handler, stream media.Name) {
+// direct serves a viewer who came to a door here or sends it to a better edge.
+func (d *Director) direct(w http.ResponseWriter, r *http.Request, next http.Handler, stream media.Name, door string) {
 	query := r.URL.Query()
-	format := formatOf(query)
-	better, ok := d.Serve(d.config.Locator.Viewer(r), stream, format)
+	verdict := d.Serve(d.config.Locator.Viewer(r), stream, formatOf(query))
 	isMarked := query.Has(mark)
 	switch {
-	case better != nil && !isMarked:
-		redirect(w, r, better)
+	case verdict.Better != nil && !isMarked:
+		d.metrics.redirects.WithLabelValues(door, string(verdict.Why)).Inc()
+		redirect(w, r, verdict.Better)
 	case next != nil:
 		next.ServeHTTP(w, r)
-	case ok: // it has come a long way already
-		allowOrigins(w.Header())
-		problem.Unavailable(w, "The edge that the stream was to be watched at has changed. Ask again at the first address.", time.Second)
-	default:
+	case verdict.Nowhere:
+		d.metrics.refuse(door, refusedNowhere)
 		allowOrigins(w.Header())
 		problem.Unavailable(w, "No edge of this cluster has the stream now. Try again in a moment.", 2*time.Second)
+	default: // it has come a long way already
+		d.metrics.refuse(door, refusedMoved)
+		allowOrigins(w.Header())
+		problem.Unavailable(w, "The edge that the stream was to be watched at has changed. Ask again at the first address.", time.Second)
 	}
 }
 
@@ -156,32 +158,58 @@ func formatOf(query url.Values) media.Format {
 	return format
 }
 
-// List answers GET /api/v1/edges/{stream}: base URLs of the edges that a viewer may turn to, best first, as
-// {"region": …, "edges": [{"url": …, "name": …, "region": …, "self": …}]}. Region is the viewer's, empty where it is unknown; self marks
-// the node that answers, which the viewer may reach by another address. The list is empty where the node stands alone.
+// List answers GET /api/v1/edges/{stream}, see list.
 func (d *Director) List() http.Handler {
-	type edge struct {
-		URL    string `json:"url"`
-		Name   string `json:"name"`
-		Region string `json:"region"`
-		Self   bool   `json:"self,omitempty"`
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stream, ok := d.admit(w, r, strings.TrimPrefix(r.URL.Path, ListRoot))
+		stream, ok := d.admit(w, r, strings.TrimPrefix(r.URL.Path, ListRoot), edgesDoor)
 		if !ok {
 			return
 		}
-		viewer := d.config.Locator.Viewer(r)
-		list := []edge{}
-		for _, e := range d.Edges(viewer, stream, formatOf(r.URL.Query())) {
-			list = append(list, edge{e.Base.String(), e.Name, e.Region, e.Name == d.config.Self})
-		}
-		reply(w, "application/json", map[string]any{"region": viewer.Region, "edges": list})
+		v := d.config.Locator.Viewer(r)
+		d.metrics.answers.WithLabelValues(edgesDoor, string(v.By)).Inc()
+		reply(w, "application/json", d.listFor(v, stream, formatOf(r.URL.Query())))
 	})
 }
 
+// list is what viewers are told of edges. That of a node that stands alone is empty.
+type list struct {
+	// Region is the viewer's; empty where it is unknown.
+	Region string `json:"region"`
+	// Leave tells who plays from this node that it is about to stop, and that the first edge takes viewers.
+	Leave bool `json:"leave,omitempty"`
+	// Edges are where the viewer may turn to, best first.
+	Edges []listed `json:"edges"`
+	// Probes are edges of different regions. A viewer whose region is unknown may measure which is nearest, and then ask
+	// again with ?region=. Empty where the region is known, or there is nothing to choose.
+	Probes []listed `json:"probes,omitempty"`
+}
+
+type listed struct {
+	URL    string `json:"url"`
+	Name   string `json:"name"`
+	Region string `json:"region"`
+	Self   bool   `json:"self,omitempty"` // the node that answers, which the viewer may reach by another address
+}
+
+func (d *Director) listFor(v Viewer, stream media.Name, format media.Format) list {
+	verdict := d.Serve(v, stream, format)
+	l := list{Region: v.Region, Leave: verdict.Better != nil && verdict.Why == Draining, Edges: d.listed(d.Edges(v, stream, format))}
+	if v.By == ByNobody {
+		l.Probes = d.listed(d.Probes(v, stream, format))
+	}
+	return l
+}
+
+func (d *Director) listed(edges []Edge) []listed {
+	all := []listed{}
+	for _, e := range edges {
+		all = append(all, listed{e.Base.String(), e.Name, e.Region, e.Name == d.config.Self})
+	}
+	return all
+}
+
 // admit checks a request for what is told of a stream, and answers it where it is not to be told.
-func (d *Director) admit(w http.ResponseWriter, r *http.Request, name string) (media.Name, bool) {
+func (d *Director) admit(w http.ResponseWriter, r *http.Request, name, door string) (media.Name, bool) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:
@@ -194,10 +222,12 @@ func (d *Director) admit(w http.ResponseWriter, r *http.Request, name string) (m
 	allowOrigins(w.Header())
 	stream, err := media.ParseName(name)
 	if err != nil {
+		d.metrics.refuse(door, refusedName)
 		problem.BadRequest(w, err.Error())
 		return "", false
 	}
 	if err := d.config.Allow(r, stream); err != nil {
+		d.metrics.refuse(door, refusedToken)
 		problem.WriteError(w, err)
 		return "", false
 	}

@@ -3,6 +3,7 @@ package director
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"banyan/relay/media"
+	"banyan/relay/tree"
 )
 
 // served stands for the handlers of an edge.
@@ -124,6 +128,28 @@ func TestRegionOfAViewer(t *testing.T) {
 	}
 }
 
+func TestAViewerSaysItsRegionWhereNobodyElseKnows(t *testing.T) {
+	l := &Locator{Header: "X-Region", Trusted: byHeader().Trusted, GeoIP: database(t), Rules: []Rule{{"eu", nil, []string{"EU"}}}}
+	for _, c := range []struct {
+		name, peer, header, query, want string
+		by                              Source
+	}{
+		{"nobody", "192.0.2.200:1", "", "", "", ByNobody},
+		{"the page", "192.0.2.200:1", "", "us", "us", ByPage},
+		{"the page says what cannot be", "192.0.2.200:1", "", "a%00b", "", ByNobody},
+		{"the page says too much", "192.0.2.200:1", "", strings.Repeat("a", 65), "", ByNobody},
+		{"GeoIP and the page", "81.2.69.1:1", "", "us", "eu", ByGeoIP},
+		{"a proxy and the page", "10.0.0.1:1", "ap", "us", "ap", ByHeader},
+	} {
+		r := httptest.NewRequest("GET", "/?region="+c.query, nil)
+		r.RemoteAddr = c.peer
+		r.Header.Set("X-Region", c.header)
+		if v := l.Viewer(r); v.Region != c.want || v.By != c.by {
+			t.Errorf("%s knows: got region %q by %q, want %q by %q", c.name, v.Region, v.By, c.want, c.by)
+		}
+	}
+}
+
 func TestViewersOfOneNetworkAreOneViewer(t *testing.T) {
 	for _, c := range []struct{ a, b string }{{"2001:db8::1", "2001:db8::ffff:2"}, {"192.0.2.1", "192.0.2.1"}} {
 		if key(netip.MustParseAddr(c.a), "") != key(netip.MustParseAddr(c.b), "") {
@@ -145,12 +171,12 @@ func TestList(t *testing.T) {
 		return nil
 	}
 	r := ask(d.List(), "GET", ListRoot+"cup/cam1", "us")
-	var got struct {
-		Region string
-		Edges  []struct{ URL, Name, Region string }
-	}
+	var got list
 	if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
 		t.Fatal(err)
+	}
+	if len(got.Probes) != 0 || got.Leave {
+		t.Errorf("a viewer whose region is known gets %+v", got)
 	}
 	if got.Region != "us" || len(got.Edges) != 3 || got.Edges[0].URL != "http://us1.example.org" || got.Edges[0].Region != "us" {
 		t.Errorf("the list is %+v, want three edges, that of the viewer's region first", got)
@@ -165,6 +191,100 @@ func TestList(t *testing.T) {
 	}
 	if r := ask(d.List(), "OPTIONS", ListRoot+"cup/cam1", ""); r.StatusCode != 204 || !strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "Authorization") {
 		t.Errorf("a page of another origin cannot ask with a token: %d %v", r.StatusCode, r.Header)
+	}
+}
+
+// edgesFor asks a node for the list.
+func edgesFor(t *testing.T, d *Director, query string) (l list) {
+	t.Helper()
+	if err := json.NewDecoder(ask(d.List(), "GET", ListRoot+"cup/cam1"+query, "").Body).Decode(&l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestListForAViewerOfNoKnownRegion(t *testing.T) {
+	d := directorOn(t, "eu1", edge("eu1", "eu"), edge("eu2", "eu"), edge("us1", "us"))
+	l := edgesFor(t, d, "")
+	if l.Region != "" || len(l.Probes) != 2 || !l.Probes[0].Self || l.Probes[1].URL != "http://us1.example.org" || l.Edges[0].Name != "eu1" {
+		t.Errorf("the list is %+v, want this node and us1 to probe", l)
+	}
+	if l = edgesFor(t, d, "?region=us"); l.Region != "us" || len(l.Probes) != 0 || l.Edges[0].Name != "us1" {
+		t.Errorf("after probing the list is %+v, want us1 and nothing to probe", l)
+	}
+}
+
+func TestListOfAnEdgeThatDrains(t *testing.T) {
+	d := directorOn(t, "eu1", edge("eu1", "eu", draining), edge("eu2", "eu"))
+	if l := edgesFor(t, d, ""); !l.Leave || l.Edges[0].Name != "eu2" {
+		t.Errorf("the list is %+v, want to leave for eu2", l)
+	}
+	for _, d := range []*Director{
+		directorOn(t, "eu1", edge("eu1", "eu", draining), edge("eu2", "eu", draining)), // nowhere to go
+		directorOn(t, "eu1", edge("eu1", "eu", isFull), edge("eu2", "eu")),             // who is there has a place
+	} {
+		if l := edgesFor(t, d, ""); l.Leave {
+			t.Errorf("viewers are to leave for %+v", l)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	view := tree.NewView([]tree.Node{edge("eu1", "eu"), edge("us1", "us")}, nil)
+	d, err := New(Config{
+		Self: "eu1", View: func() *tree.View { return view }, Metrics: registry,
+		Locator: &Locator{Header: "X-Region", Trusted: byHeader().Trusted, GeoIP: database(t)},
+		Allow: func(_ *http.Request, stream media.Name) error {
+			if stream != cam {
+				return errors.New("it is secret")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(d.WHEP(served), "POST", "/whep/cup/cam1", "us")
+	ask(d.WHEP(served), "POST", "/whep/cup/cam1", "eu") // served here: no matter for the director
+	ask(d.HLS(served), "GET", "/hls/cup/cam1/index.m3u8", "us")
+	ask(d.HLS(served), "GET", "/hls/cup/cam1/steering.json", "us")
+	ask(d.List(), "GET", ListRoot+"cup/cam1", "")
+	ask(d.List(), "GET", ListRoot+"cup/cam1?region=us", "")
+	ask(d.List(), "GET", ListRoot+"cup/cam2", "")
+	ask(d.List(), "GET", ListRoot+"..", "")
+	view = tree.NewView([]tree.Node{edge("eu1", "eu", noEdge)}, nil)
+	ask(d.WHEP(nil), "POST", "/whep/cup/cam1", "us")
+	view = tree.NewView([]tree.Node{edge("eu1", "eu", noEdge), edge("us1", "us")}, nil)
+	ask(d.WHEP(nil), "POST", "/whep/cup/cam1?via=1", "us")
+	got := map[string]float64{}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := strings.TrimPrefix(family.GetName(), "banyan_director_")
+			for _, label := range m.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	if got["geoip_built_seconds"] == 0 {
+		t.Error("the age of the database is not told")
+	}
+	delete(got, "geoip_built_seconds")
+	want := map[string]float64{
+		"redirects_total whep region": 1, "redirects_total hls region": 1,
+		"answers_total steering header": 1, "answers_total edges nobody": 1, "answers_total edges page": 1,
+		"refused_total edges token": 1, "refused_total edges name": 1, "refused_total whep no-edge": 1, "refused_total whep moved": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the metrics are %v, want %v", got, want)
+	}
+	if _, err := New(Config{Metrics: registry}); err == nil {
+		t.Error("two directors count into the same metrics")
 	}
 }
 
@@ -212,6 +332,15 @@ func TestSteering(t *testing.T) {
 	leaving.config.Locator = byHeader()
 	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=."); !slices.Equal(m.Priority, []string{"eu2", "us1"}) {
 		t.Errorf("a player on an edge that drains gets %v, want the others", m.Priority)
+	}
+	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=.&hold=1"); m.Priority[0] != "." {
+		t.Errorf("a player on an edge that drains, which its page moves, gets %v, want that it stays", m.Priority)
+	}
+	if m := steering(t, leaving, "?base=us1&_HLS_pathway=%22eu1%22&hold=1"); m.Priority[0] != "eu2" {
+		t.Errorf("a player that turned by itself to an edge that drains gets %v, want another edge", m.Priority)
+	}
+	if m := steering(t, leaving, "?base=dead&_HLS_pathway=.&hold=1"); slices.Contains(m.Priority, ".") {
+		t.Errorf("a player whose edge died, and which its page moves, gets %v, want the others", m.Priority)
 	}
 	mixed := directorOn(t, "eu1", edge("eu1", "eu"), edge("eu2", "eu", atPort8443))
 	if m := steering(t, mixed, "?base=eu1"); !slices.Equal(m.Priority, []string{"."}) {

@@ -8,7 +8,22 @@ import (
 	"strings"
 )
 
-// Locator says in which region viewers are. The zero Locator never knows.
+// Source is who told a viewer's region, as metrics name it.
+type Source string
+
+// The sources, the first that tells counts.
+const (
+	ByHeader Source = "header"
+	ByGeoIP  Source = "geoip"
+	ByPage   Source = "page" // its own word, which it has by probing: nobody else knows
+	ByNobody Source = "nobody"
+)
+
+// regionParameter is the query parameter in which a viewer says what it found out by probing. It may say what it likes: a
+// viewer may go to any edge.
+const regionParameter = "region"
+
+// Locator says in which region viewers are. The zero Locator knows what they say themselves.
 type Locator struct {
 	// Header is the name of the header in which a proxy in front of this node says the viewer's region. If empty, none does.
 	Header string
@@ -34,19 +49,26 @@ const maxRegion = 64
 // Viewer is who made a request.
 func (l *Locator) Viewer(r *http.Request) Viewer {
 	addr := addrOf(r)
-	return Viewer{Region: l.region(r, addr), Key: key(addr, r.RemoteAddr)}
+	v := Viewer{Key: key(addr, r.RemoteAddr)}
+	v.Region, v.By = l.region(r, addr)
+	return v
 }
 
-func (l *Locator) region(r *http.Request, addr netip.Addr) string {
+func (l *Locator) region(r *http.Request, addr netip.Addr) (string, Source) {
 	if l.Header != "" && l.Trusted != nil && l.Trusted(r) {
 		if region := r.Header.Get(l.Header); region != "" && isRegion(region) {
-			return region
+			return region, ByHeader
 		}
 	}
-	if l.GeoIP == nil || !addr.IsValid() {
-		return ""
+	if l.GeoIP != nil && addr.IsValid() {
+		if region := match(l.Rules, l.GeoIP.Lookup(addr)); region != "" {
+			return region, ByGeoIP
+		}
 	}
-	return match(l.Rules, l.GeoIP.Lookup(addr))
+	if region := r.URL.Query().Get(regionParameter); region != "" && isRegion(region) {
+		return region, ByPage
+	}
+	return "", ByNobody
 }
 
 // match is the region of a place; empty where no rule speaks of it.

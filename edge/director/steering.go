@@ -23,7 +23,11 @@ const (
 	baseParameter = "base"
 	// pathwayParameter is what a player plays from (section 7.3).
 	pathwayParameter = "_HLS_pathway"
-	steeringType     = "application/json"
+	// holdParameter says that the player is moved by the page around it, which does so without a break: it is to stay on the
+	// default pathway as long as that edge lives, also if it drains. A player that turned to another pathway, as it met an
+	// error, is beyond its page's reach.
+	holdParameter = "hold"
+	steeringType  = "application/json"
 )
 
 // manifest is a steering manifest (section 7.2).
@@ -55,7 +59,7 @@ func (d *Director) SteeringLines(media.Name) []string {
 }
 
 func (d *Director) serveSteering(w http.ResponseWriter, r *http.Request, stream media.Name) {
-	if _, ok := d.admit(w, r, string(stream)); !ok {
+	if _, ok := d.admit(w, r, string(stream), steeringDoor); !ok {
 		return
 	}
 	query := r.URL.Query()
@@ -63,17 +67,20 @@ func (d *Director) serveSteering(w http.ResponseWriter, r *http.Request, stream 
 	if base == "" {
 		base = d.config.Self
 	}
-	plays := strings.Trim(query.Get(pathwayParameter), `"`)
+	plays, hold := strings.Trim(query.Get(pathwayParameter), `"`), false
 	if plays == defaultPathway || plays == "" {
-		plays = base
+		plays, hold = base, query.Has(holdParameter)
 	}
-	reply(w, steeringType, d.steer(d.config.Locator.Viewer(r), stream, base, plays))
+	v := d.config.Locator.Viewer(r)
+	d.metrics.answers.WithLabelValues(steeringDoor, string(v.By)).Inc()
+	reply(w, steeringType, d.steer(v, stream, base, plays, hold))
 }
 
-// steer writes the manifest of a viewer whose default pathway is the edge base and who plays from the edge plays.
-func (d *Director) steer(v Viewer, stream media.Name, base, plays string) manifest {
+// steer writes the manifest of a viewer whose default pathway is the edge base and who plays from the edge plays, where it is
+// to stay as long as that serves, or with hold as long as it lives.
+func (d *Director) steer(v Viewer, stream media.Name, base, plays string, hold bool) manifest {
 	m := manifest{Version: 1, TTL: steeringTTL, Priority: []string{}}
-	edges := d.pathways(v, stream, base, plays)
+	edges := d.pathways(v, stream, base, plays, hold)
 	for _, e := range edges {
 		if e.Name == base {
 			m.Priority = append(m.Priority, defaultPathway)
@@ -93,17 +100,17 @@ func (d *Director) steer(v Viewer, stream media.Name, base, plays string) manife
 	return m
 }
 
-// pathways are the edges that a player can be steered to, best first: it stays where it plays as long as that edge serves.
+// pathways are the edges that a player can be steered to, best first, that which it stays at before all.
 // A pathway differs from another by the name of its host alone: scheme, port and path are the same (section 7.2: HOST).
-func (d *Director) pathways(v Viewer, stream media.Name, base, plays string) []Edge {
+func (d *Director) pathways(v Viewer, stream media.Name, base, plays string, hold bool) []Edge {
 	plan := d.current()
 	if plan == nil {
 		return nil
 	}
 	formats := wanted(plan.View(), stream, "")
 	edges := d.Edges(v, stream, "")
-	if plan.Serves(plays, formats...) {
-		edges = d.first(edges, plan.View().Node(plays))
+	if n := plan.View().Node(plays); plan.Serves(plays, formats...) || hold && n != nil {
+		edges = d.first(edges, n)
 	}
 	if n := plan.View().Node(base); n != nil {
 		if from, ok := edgeOf(n); ok {

@@ -134,6 +134,9 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// Players is how many players there are that still ask: one that has not within two segments has gone.
+func (s *Server) Players() int { return s.viewers.since(time.Now().Add(-2 * s.config.Segment)) }
+
 // Run lets go of ladders that nobody asks for any more and completes the others, until ctx ends; then it
 // ends all packaging, fails the requests that wait, and returns when everything that the server started has.
 func (s *Server) Run(ctx context.Context) error {

@@ -61,6 +61,18 @@ func (v *viewers) sweep(now time.Time) int {
 	return len(v.all)
 }
 
+// since tells how many have been seen since a time.
+func (v *viewers) since(t time.Time) (count int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, visit := range v.all {
+		if visit.seen.After(t) {
+			count++
+		}
+	}
+	return count
+}
+
 // clear lets go of everyone.
 func (v *viewers) clear() {
 	v.mu.Lock()

@@ -81,6 +81,13 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
+// Viewers is how many sessions there are, those that connect included.
+func (s *Server) Viewers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
 // Close ends all viewers' sessions and waits until nothing is left of them.
 func (s *Server) Close() {
 	s.mu.Lock()

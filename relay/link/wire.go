@@ -33,7 +33,7 @@ import (
 //
 //	0x81 HELLO        both, first       uvarint least version, uvarint newest version, string node
 //	0x82 SUBSCRIBE    child to parent   uvarint sub, string stream, string format, byte kind, uvarint from,
-//	                                    strings below
+//	                                    strings below; since version 2: uvarint flags (1 whole)
 //	0x83 UNSUBSCRIBE  child to parent   uvarint sub
 //	0x84 ACCEPTED     parent to child   uvarint sub, uvarint head, strings path
 //	0x85 REFUSED      parent to child   uvarint sub, uvarint code, string text
@@ -44,7 +44,8 @@ import (
 //	0x04 GOING_AWAY   parent to child   nothing
 //
 // sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
-// offset that the child lacks, 0 for "where a new reader begins". below are the nodes that will get the track
+// offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
+// is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that will get the track
 // through the child, without the child itself, nearest first. path are the nodes that the track came through,
 // its birthplace first, the parent last. groups is the number of groups that the parent began.
 //
@@ -83,7 +84,7 @@ import (
 const (
 	protocolName = "banyan-link"
 	leastVersion = 1
-	lastVersion  = 1
+	lastVersion  = 2
 
 	critical = 0x80
 
@@ -97,6 +98,8 @@ const (
 	frameKeyframe    = 0x02
 	framePath        = 0x03
 	frameGoingAway   = 0x04
+
+	flagWhole = 1 // of SUBSCRIBE
 
 	streamGroup  = 0x81
 	streamRepair = 0x82
@@ -150,6 +153,7 @@ type subscribe struct {
 	id    media.TrackID
 	from  int64
 	below []string
+	whole bool
 }
 
 type accepted struct {
@@ -217,7 +221,11 @@ func (s subscribe) append(b []byte) []byte {
 	b = appendString(b, string(s.id.Format))
 	b = append(b, byte(s.id.Kind))
 	b = binary.AppendUvarint(b, uint64(s.from))
-	return appendStrings(b, s.below)
+	b = appendStrings(b, s.below)
+	if s.whole {
+		b = binary.AppendUvarint(b, flagWhole)
+	}
+	return b
 }
 
 func (a accepted) append(b []byte) []byte {
@@ -420,6 +428,9 @@ func decodeHello(body []byte) (hello, error) {
 func decodeSubscribe(body []byte) (subscribe, error) {
 	d := decoder{rest: body}
 	s := subscribe{sub: d.uvarint(), id: d.track(), from: d.offset(), below: d.nodes()}
+	if len(d.rest) > 0 { // since version 2
+		s.whole = d.uvarint()&flagWhole != 0
+	}
 	return s, d.err
 }
 

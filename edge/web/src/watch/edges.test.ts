@@ -75,9 +75,96 @@ describe("the edge in use", () => {
   });
 
   it("ignores what is no list", async () => {
-    const { edges } = edgesWith({ edges: "no" }, list({ url: "javascript:1" }, { url: 7 }), 5);
-    for (let i = 0; i < 3; i++) await edges.ask("", never);
+    const { edges } = edgesWith({ edges: "no" }, list({ url: "javascript:1" }, { url: 7 }), { edges: [null, 3] }, 5);
+    for (let i = 0; i < 4; i++) await edges.ask("", never);
     edges.begin();
     expect(edges.base).toBe("");
+  });
+});
+
+describe("an edge that drains", () => {
+  const leaving = (...edges: object[]) => ({ ...list(...edges), leave: true });
+
+  it("is left for the best that is there", async () => {
+    const { edges, pass } = edgesWith(list(own, second, third), leaving(second, third));
+    await edges.ask("", never);
+    expect(edges.better()).toBe(null);
+    await edges.ask("", never);
+    expect(edges.better()).toBe("http://eu2");
+    edges.spurn("http://eu2"); // it did not take the page
+    expect(edges.better()).toBe("http://us1");
+    edges.spurn("http://us1");
+    expect(edges.better()).toBe(null);
+    pass(5000);
+    expect(edges.better()).toBe("http://eu2");
+    edges.spurn("http://eu2");
+    edges.settle("http://us1");
+    expect(edges.base).toBe("http://us1");
+    expect(edges.better()).toBe(null);
+  });
+
+  it("is kept where there is no other, and where it does not drain after all", async () => {
+    const { edges } = edgesWith(leaving(own), leaving(second), list(own, second));
+    await edges.ask("", never);
+    expect(edges.better()).toBe(null);
+    await edges.ask("", never);
+    expect(edges.better()).toBe("http://eu2");
+    await edges.ask("", never);
+    expect(edges.better()).toBe(null);
+  });
+});
+
+describe("a page in no known region", () => {
+  const eu = { url: "http://eu1", self: true, region: "eu" };
+  const us = { url: "http://us1", region: "us" };
+
+  /** A page at eu1 that is so many milliseconds from it, and from us1. */
+  function pageAt(far: { eu: number; us: number }) {
+    let now = 0;
+    const asked: string[] = [];
+    const edges = new Edges(
+      "cup/cam1",
+      (input) => {
+        if (input.endsWith("/ping")) {
+          now += input.startsWith("http://us1") ? far.us : far.eu;
+          return Promise.resolve(new Response(null, { status: 204 }));
+        }
+        asked.push(input);
+        const [list, probes] = input.includes("region=us") ? [[us, eu], []] : [[eu, us], [eu, us]];
+        return Promise.resolve(new Response(JSON.stringify({ region: "", edges: list, probes })));
+      },
+      () => now,
+    );
+    return { edges, asked };
+  }
+
+  it("goes to the region that is nearest, and stays there", async () => {
+    const { edges, asked } = pageAt({ eu: 90, us: 5 });
+    await edges.ask("", never);
+    edges.begin();
+    expect(edges.base).toBe("");
+    await edges.measure("", never);
+    expect(asked.at(-1)).toBe("/api/v1/edges/cup/cam1?region=us");
+    expect(edges.better()).toBe("http://us1");
+    edges.settle("http://us1");
+    expect(edges.better()).toBe(null);
+    const before = asked.length;
+    await edges.measure("", never); // once is enough
+    expect(asked.length).toBe(before);
+  });
+
+  it("stays where it is nearest", async () => {
+    const { edges } = pageAt({ eu: 5, us: 90 });
+    await edges.ask("", never);
+    await edges.measure("", never);
+    expect(edges.better()).toBe(null);
+  });
+
+  it("stays where the nearest would not take it", async () => {
+    const { edges } = pageAt({ eu: 90, us: 5 });
+    await edges.ask("", never);
+    await edges.measure("", never);
+    edges.spurn("http://us1");
+    expect(edges.better()).toBe(null);
   });
 });

@@ -8,6 +8,7 @@ import type Hls from "hls.js";
 import type { ErrorData, FragBufferedData, HlsConfig, LevelDetails } from "hls.js";
 import type { Format } from "../shared/api.ts";
 import { nativeHls } from "../shared/formats.ts";
+import { pause } from "../shared/backoff.ts";
 import { parseProblem, retryAfter } from "../shared/problem.ts";
 import { authorization } from "../shared/token.ts";
 import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay.ts";
@@ -18,6 +19,7 @@ import { measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
+import { listsThere, rebased, Route } from "./route.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
@@ -52,6 +54,9 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
 /** How often the playhead's place is looked at. */
 const followMs = 100;
 
+/** How long a playlist is waited for before the player moves. */
+const listMs = 3000;
+
 /** With less than this in the buffer, in seconds, playback is about to halt. */
 const shortOf = 0.25;
 
@@ -60,7 +65,7 @@ function rootOf(stream: string): string {
   return `/hls/${stream}/`;
 }
 
-function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
+function configuration(library: typeof Hls, token: string, route: Route): Partial<HlsConfig> {
   const headers = Object.entries(authorization(token));
   return {
     lowLatencyMode: true,
@@ -92,11 +97,12 @@ function configuration(library: typeof Hls, token: string): Partial<HlsConfig> {
         errorRetry: { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000, backoff: "exponential" },
       },
     },
-    xhrSetup: (request) => {
+    xhrSetup: (request, url) => {
+      request.open("GET", route.of(url), true);
       for (const [name, value] of headers) request.setRequestHeader(name, value);
     },
     fetchSetup: (context, init: RequestInit) =>
-      new Request(context.url, { ...init, headers: [...new Headers(init.headers), ...headers] }),
+      new Request(route.of(context.url), { ...init, headers: [...new Headers(init.headers), ...headers] }),
   };
 }
 
@@ -136,12 +142,14 @@ function endsSegment({ latestLevelDetails }: Hls, { frag, part }: FragBufferedDa
 
 class HlsPlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = true;
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
   private readonly hls: Hls;
   private readonly root: string;
   private readonly window = new RateWindow();
+  private readonly route: Route;
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
@@ -163,8 +171,9 @@ class HlsPlayback implements Playback {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
     this.wish = options.format;
+    this.route = new Route(options.address(this.root));
     this.hls = new library({
-      ...configuration(library, options.token),
+      ...configuration(library, options.token, this.route),
       fLoader: measuringLoader(library, this.throughput),
     });
     const { Events } = library;
@@ -213,6 +222,26 @@ class HlsPlayback implements Playback {
     this.wish = format;
     this.wanted = format === "auto" ? null : level;
     return Promise.resolve(true);
+  }
+
+  async move(base: string, _: string, signal: AbortSignal): Promise<boolean> {
+    const { hls, route } = this;
+    const to = this.options.address(this.root, base);
+    for (let waited = 0; hls.latestLevelDetails === null && waited < listMs && !signal.aborted; waited += followMs)
+      await pause(followMs, signal);
+    const details = hls.latestLevelDetails;
+    // What plays from elsewhere already, as hls.js turned there by itself, needs no help.
+    if (details === null || !route.covers(details.url)) return details !== null;
+    const { lastPartSn, lastPartIndex, endSN, partList } = details;
+    const newest = partList === null ? `_HLS_msn=${endSN}` : `_HLS_msn=${lastPartSn}&_HLS_part=${lastPartIndex}`;
+    const lists = [details.url, hls.audioTracks[hls.audioTrack]?.url].filter((url) => url !== undefined);
+    const headers = authorization(this.options.token);
+    const there = await Promise.all(
+      lists.map((url) => listsThere(`${rebased(url, to).split("?")[0]}?${newest}&via=1`, headers, signal)),
+    );
+    if (signal.aborted || !there.every(Boolean)) return false;
+    route.lead(to);
+    return true;
   }
 
   toLive(): void {
@@ -390,6 +419,7 @@ class HlsPlayback implements Playback {
 /** Safari without Media Source Extensions: the element does everything and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = false; // the element would begin anew
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private readonly window = new RateWindow();
@@ -404,6 +434,10 @@ class NativePlayback implements Playback {
       });
     });
     video.src = url;
+  }
+
+  move(): Promise<boolean> {
+    return Promise.resolve(false);
   }
 
   select(): Promise<boolean> {

@@ -22,6 +22,8 @@ export interface WatchHook {
   readonly delayMs: number | null;
   /** `data-frames`: frames decoded since the page opened, over all sessions; renewed every 250 ms. */
   readonly frames: number;
+  /** `data-edge`: base of the addresses that it plays from; empty for the page's own origin. */
+  readonly edge: string;
   /** The overlay's words; empty when nothing is wrong. */
   readonly notice: string;
   /** Does what the menu does. */
@@ -54,6 +56,9 @@ export function publishHook(player: Player): () => void {
     get frames() {
       return player.frames.peek();
     },
+    get edge() {
+      return player.edge.peek();
+    },
     get notice() {
       const notice = player.notice.peek();
       return notice === null ? "" : `${notice.title}. ${notice.detail}`;
@@ -66,6 +71,7 @@ export function publishHook(player: Player): () => void {
     dataset["state"] = player.state.value;
     dataset["format"] = player.format.value;
     dataset["delayMs"] = String(player.delayMs.value ?? "");
+    dataset["edge"] = player.edge.value;
     dataset["frames"] = String(player.frames.value);
   });
 }

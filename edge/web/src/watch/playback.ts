@@ -31,6 +31,13 @@ export interface Playback {
   /** Plays another format, or "auto". Resolves to false if that takes a new try. */
   select(format: string): Promise<boolean>;
   sample(): Promise<Sample>;
+  /** Whether move works at all. */
+  readonly moves: boolean;
+  /**
+   * Goes on from another edge without a break: plays from there before it lets go of this one. Resolves to false where that
+   * edge does not take it, and goes on here; it does not reject.
+   */
+  move(base: string, format: string, signal: AbortSignal): Promise<boolean>;
   /** What it can play without a new try, where it was told that when it began; null for a session that adapts. */
   renditions(): Renditions | null;
   /** Returns to the live edge, after a pause. */
@@ -44,6 +51,6 @@ export interface PlaybackOptions {
   /** A format's name, or "auto". */
   format: string;
   token: string;
-  /** Where a path of the server is: at the edge that plays. */
-  address(path: string): string;
+  /** Where a path of the server is: at the edge that plays, or at the one of the given base. */
+  address(path: string, base?: string): string;
 }

@@ -62,6 +62,8 @@ export class Player {
   readonly frames = signal(0);
   readonly sample = signal<Sample | null>(null);
   readonly notice = signal<Notice | null>(null);
+  /** The base of the edge that plays; empty for the page's own origin. */
+  readonly edge = signal("");
   /** Why HLS plays though WebRTC is first; empty otherwise. */
   readonly fallbackReason = signal("");
   readonly info = signal<Stream | null>(null);
@@ -98,6 +100,7 @@ export class Player {
   /** When the API last did not say that nobody publishes. */
   private liveAt = performance.now();
   private running: Promise<unknown> | null = null;
+  private measuring: Promise<void> | null = null;
 
   constructor(
     readonly stream: string,
@@ -115,7 +118,7 @@ export class Player {
     this.running ??= Promise.all([
       poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
       this.run(),
-      poll((signal) => this.edges.ask(this.token, signal), edgesMs, this.stopping.signal),
+      this.watchEdges(),
     ]);
   }
 
@@ -190,11 +193,37 @@ export class Player {
     }
   }
 
+  /** Keeps the list of edges, also while the tab is hidden: sound plays on there, and its edge may drain. */
+  private async watchEdges(): Promise<void> {
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      await this.edges.ask(this.token, signal);
+      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal);
+    }
+  }
+
+  /** Goes on from another edge while the one in use still serves. */
+  private async move(playback: Playback, to: string, signal: AbortSignal): Promise<void> {
+    const { format } = this.wish.value;
+    const moved = await playback.move(to, format, signal);
+    if (signal.aborted || this.playback !== playback) return;
+    if (!moved) return this.edges.spurn(to);
+    this.edges.settle(to);
+    this.edge.value = to;
+    if (this.wish.value.format !== format) await playback.select(this.wish.value.format).catch(() => false);
+  }
+
+  /** Whether the edge that plays has been found dead, and left for what is opened next, by who asked it for the list. */
+  private isLeft(): boolean {
+    return this.edge.peek() !== this.edges.base;
+  }
+
   /** Turns to the next edge where the one in use is at fault for a failure. */
   private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
     switch (ended.cause) {
       case "lost":
       case "stalled":
+        if (this.isLeft()) return true;
         return !(await this.edges.alive(signal)) && this.edges.leave();
       case "unreachable":
       case "busy":
@@ -212,6 +241,7 @@ export class Player {
       playback = await this.open(transport, signal);
       if (signal.aborted) return null;
       this.playback = playback;
+      this.edge.value = this.edges.base;
       batch(() => {
         this.transport.value = transport;
         if (transport === "webrtc") this.fallbackReason.value = "";
@@ -237,7 +267,7 @@ export class Player {
 
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
-    const common = { video, stream, token, format: this.wish.value.format, address: (path: string) => this.edges.at(path) };
+    const common = { video, stream, token, format: this.wish.value.format, address: (path: string, base?: string) => this.edges.at(path, base) };
     if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
     const iceServers = this.iceServers;
     return openWebrtc(
@@ -262,7 +292,16 @@ export class Player {
     const since = performance.now();
     let framesHere = 0;
     let progress = { value: 0, at: since, doubted: false };
+    let moving: Promise<void> | null = null;
     while (!signal.aborted) {
+      const better: string | null = moving === null ? this.edges.better() : null;
+      if (better !== null && playback.moves) {
+        moving = this.move(playback, better, signal).finally(() => (moving = null));
+      } else if (better !== null) {
+        this.edges.settle(better);
+        this.next = playback.transport;
+        return null;
+      }
       const sample = await playback.sample();
       if (signal.aborted) break;
       if (ended !== null) return ended;
@@ -272,7 +311,7 @@ export class Player {
       if (excused || sample.progress !== progress.value) progress = { value: sample.progress, at: now, doubted: false };
       if (playback.transport === "webrtc" && now - progress.at > doubtMs && !progress.doubted) {
         progress.doubted = true; // the watchdog does the rest, if it lives
-        if (!(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
+        if (this.isLeft() || !(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
       }
       const decoded = sample.counters.framesDecoded ?? 0;
       this.framesBefore += Math.max(0, decoded - framesHere);
@@ -321,6 +360,8 @@ export class Player {
     this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
+    // Not before the first picture, which it would make wait.
+    this.measuring ??= this.edges.measure(this.token, this.stopping.signal);
   }
 
   private wait(notice: Notice | null): void {

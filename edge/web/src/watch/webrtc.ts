@@ -2,15 +2,18 @@
 
 import { type Counters, delayLabel, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
 import { answersWith } from "../shared/sdp.ts";
-import { failure, PlaybackError } from "./failure.ts";
+import { pause } from "../shared/backoff.ts";
+import { type Failure, failure, PlaybackError } from "./failure.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { WhepSession } from "./whep.ts";
 
+export interface WebrtcOptions extends PlaybackOptions {
+  iceServers: RTCIceServer[];
+  onIceServers(servers: RTCIceServer[]): void;
+}
+
 /** Rejects with PlaybackError when no media path comes about. */
-export async function openWebrtc(
-  options: PlaybackOptions & { iceServers: RTCIceServer[]; onIceServers(servers: RTCIceServer[]): void },
-  signal: AbortSignal,
-): Promise<Playback> {
+export async function openWebrtc(options: WebrtcOptions, signal: AbortSignal): Promise<Playback> {
   if (typeof RTCPeerConnection === "undefined") {
     throw new PlaybackError(failure("unsupported", "This browser has no WebRTC, or a setting turns it off."));
   }
@@ -22,33 +25,91 @@ export async function openWebrtc(
     if (session.session !== null) options.onIceServers(session.session.iceServers);
   }
   options.video.srcObject = media;
-  return new WebrtcPlayback(session, options.video);
+  return new WebrtcPlayback(session, media, options);
 }
 
 /** Video that comes later than this after the connection does is not there: sound alone counts as playing. */
 const videoMs = 1500;
+/** Another edge that shows nothing within this time does not take over. */
+const takeOverMs = 6000;
+const lookMs = 50;
 
 class WebrtcPlayback implements Playback {
   readonly transport = "webrtc";
+  readonly moves = true;
   readonly soundOnly: boolean;
-  readonly ended;
+  readonly ended: Promise<Failure>;
+  private end!: (reason: Failure) => void;
   private readonly window = new RateWindow();
   private bufferMs = 0;
   private freezes = 0;
   private readonly opened = performance.now();
   private calmSince = this.opened;
+  private closed = false;
+  /** What sessions have counted that this one took over from. */
+  private past: Counters = {};
 
   constructor(
-    private readonly session: WhepSession,
-    private readonly video: HTMLVideoElement,
+    private session: WhepSession,
+    private readonly media: MediaStream,
+    private readonly options: WebrtcOptions,
   ) {
-    this.ended = session.ended;
+    this.ended = new Promise((resolve) => (this.end = resolve));
     this.soundOnly = !answersWith(session.session?.answer ?? "", "video");
+    this.use(session);
+  }
+
+  private use(session: WhepSession): void {
+    this.session = session;
+    void session.ended.then((reason) => {
+      if (session === this.session) this.end(reason);
+    });
     this.ask(this.bufferMs);
   }
 
   select(format: string): Promise<boolean> {
     return this.session.select(format);
+  }
+
+  async move(base: string, format: string, signal: AbortSignal): Promise<boolean> {
+    const { options } = this;
+    const tracks: MediaStreamTrack[] = [];
+    const next = new WhepSession({
+      ...options,
+      format,
+      address: (path) => options.address(path, base),
+      onTrack: (track) => tracks.push(track),
+    });
+    try {
+      await next.open(signal);
+      if (!(await this.shows(next, signal))) throw new Error("it shows nothing");
+      const before = await this.session.peer.getStats();
+      if (this.closed || signal.aborted) throw new Error("the page has let go");
+      this.past = add(this.past, readReport(before).counters);
+    } catch {
+      next.close();
+      return false;
+    }
+    const previous = this.session;
+    this.use(next);
+    // In one stroke: the element takes the new tracks up within the same stream, and is not emptied.
+    const old = this.media.getTracks();
+    for (const track of tracks) this.media.addTrack(track);
+    for (const track of old) this.media.removeTrack(track);
+    previous.close();
+    return true;
+  }
+
+  /** Whether a session brings what this one has: the picture, or sound where there is no picture. */
+  private async shows(session: WhepSession, signal: AbortSignal): Promise<boolean> {
+    const { videoPackets } = readReport(await this.session.peer.getStats());
+    for (let waited = 0; waited < takeOverMs && !signal.aborted; waited += lookMs) {
+      const { counters } = readReport(await session.peer.getStats());
+      const came = videoPackets > 0 ? counters.framesDecoded : counters.packetsReceived;
+      if ((came ?? 0) > 0) return true;
+      await pause(lookMs, signal);
+    }
+    return false;
   }
 
   toLive(): void {
@@ -60,13 +121,17 @@ class WebrtcPlayback implements Playback {
   }
 
   close(): void {
+    this.closed = true;
     this.session.close();
-    this.video.srcObject = null;
+    this.options.video.srcObject = null;
   }
 
   async sample(): Promise<Sample> {
-    const report = readReport(await this.session.peer.getStats());
+    const { session } = this;
+    const report = readReport(await session.peer.getStats());
+    if (session !== this.session) return this.sample(); // another took over meanwhile
     const now = performance.now();
+    report.counters = add(this.past, report.counters);
     this.smoothen(report.counters.freezes ?? 0, now);
     const rates = this.window.add(now, report.counters);
     const soundOnly = report.videoPackets === 0 && now - this.opened > videoMs;
@@ -168,6 +233,16 @@ function readReport(stats: RTCStatsReport): Report {
         ? "–"
         : `${local["candidateType"]} over ${local["relayProtocol"] ?? local["protocol"]}`,
   };
+}
+
+/** Adds up what two sessions have counted. What is no count is that of the second. */
+function add(past: Counters, counters: Counters): Counters {
+  const sum: Counters = { ...past, ...counters };
+  for (const key of ["bytes", "framesDecoded", "framesDropped", "packetsReceived", "packetsLost", "freezes", "jitterBufferDelay", "jitterBufferEmitted", "decodeTime"] as const) {
+    const value = (past[key] ?? 0) + (counters[key] ?? 0);
+    if (sum[key] !== undefined) sum[key] = value;
+  }
+  return sum;
 }
 
 function defined(counters: { [K in keyof Counters]: number | undefined }): Counters {
