@@ -27,7 +27,7 @@ type viewer struct {
 	first   time.Time     // picture; zero before
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
-	ended   bool          // disconnected
+	ended   bool          // it has lost its connection
 }
 
 // Watch lets n viewers connect to a WHEP address. Call Leave to let them go.
@@ -146,9 +146,10 @@ func (v *Viewers) prepare() (one *viewer, err error) {
 		}
 	}()
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateDisconnected || s == webrtc.PeerConnectionStateFailed {
+		// One that heard nothing for a while because this machine is busy may be back by itself.
+		if s != webrtc.PeerConnectionStateConnecting {
 			one.mu.Lock()
-			one.ended = true
+			one.ended = s != webrtc.PeerConnectionStateConnected
 			one.mu.Unlock()
 		}
 	})
