@@ -221,7 +221,9 @@ func (r *run) watch(done chan<- struct{}) {
 		case <-r.proc.exited:
 			return
 		case now := <-ticker.C:
-			r.progress.used(processorTime(r.proc.pid()), now)
+			if r.progress.owes() { // else nobody asks; it is a file to read for each process
+				r.progress.used(processorTime(r.proc.pid()), now)
+			}
 			if r.progress.stalled(now) {
 				r.hung.Store(true)
 				r.proc.kill()

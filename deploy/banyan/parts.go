@@ -249,7 +249,7 @@ func (n *node) routeAPI() (err error) {
 		},
 	}
 	if n.parts.whep != nil {
-		config.WithoutWebRTC, config.HLS = withoutWebRTC, n.parts.hls.Carries
+		config.WithoutWebRTC, config.WithoutHLS = withoutWebRTC, n.parts.hls.Without
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail

@@ -134,7 +134,7 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	hls.WatchGaps()
 	c.Nodes["eu1"].Kill()
 
-	const bound = 8000 // ms; CHECKLISTS asks for 2 s, which the benchmark measures
+	const bound = 5000 // ms; CHECKLISTS F2 asks for 2 s, which the benchmark measures
 	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
@@ -263,6 +263,12 @@ func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
 	}
 	if n := c.Nodes["eu2"].Metric(t, "banyan_whep_sessions"); n != 1 {
 		t.Errorf("the other edge has %v sessions by WebRTC, want the page's", n)
+	}
+
+	// Nothing is waited for at an edge without viewers, nor at the last one, as its viewers have nowhere to go.
+	for _, name := range []string{"us1", "eu2"} {
+		drain(t, c.Nodes[name])
+		c.Nodes[name].Wait(t, 12*time.Second) // edge.drain is longer
 	}
 }
 

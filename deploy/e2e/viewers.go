@@ -128,31 +128,17 @@ func (v *Viewers) watch(url string) (*viewer, error) {
 
 // prepare makes a viewer that has only to be let in.
 func (v *Viewers) prepare() (one *viewer, err error) {
-	engine := &webrtc.MediaEngine{}
-	if err := engine.RegisterDefaultCodecs(); err != nil {
-		return nil, err
-	}
-	settings := webrtc.SettingEngine{}
-	settings.SetIncludeLoopbackCandidate(true)
-	// Without interceptors: reports and repairs of so many viewers would be the load generator's cost.
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	pc, err := newPeer()
 	if err != nil {
 		return nil, err
 	}
-	one = &viewer{pc: pc}
 	defer func() {
 		if err != nil {
 			_ = pc.Close()
 		}
 	}()
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		// One that heard nothing for a while because this machine is busy may be back by itself.
-		if s != webrtc.PeerConnectionStateConnecting {
-			one.mu.Lock()
-			one.ended = s != webrtc.PeerConnectionStateConnected
-			one.mu.Unlock()
-		}
-	})
+	one = &viewer{pc: pc}
+	pc.OnConnectionStateChange(one.note)
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		v.readers.Go(func() { one.read(track) })
 	})
@@ -171,6 +157,29 @@ func (v *Viewers) prepare() (one *viewer, err error) {
 	}
 	<-gathered
 	return one, nil
+}
+
+// newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's cost.
+func newPeer() (*webrtc.PeerConnection, error) {
+	engine := &webrtc.MediaEngine{}
+	if err := engine.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	settings := webrtc.SettingEngine{}
+	settings.SetIncludeLoopbackCandidate(true)
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings))
+	return api.NewPeerConnection(webrtc.Configuration{})
+}
+
+// note notes when the connection is lost. One that heard nothing for a while because this machine is busy may be back
+// by itself.
+func (v *viewer) note(s webrtc.PeerConnectionState) {
+	if s == webrtc.PeerConnectionStateConnecting {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = s != webrtc.PeerConnectionStateConnected
 }
 
 // read notes when pictures come, until the track ends.

@@ -185,26 +185,6 @@ func (d *Director) Elsewhere() bool {
 	})
 }
 
-// Origins lists the origins of edges that viewers may be sent to, in the order of the edges' names, and at most so many that
-// they fit into a header.
-func (d *Director) Origins() (origins []string) {
-	const most = 48
-	plan := d.current()
-	if plan == nil {
-		return nil
-	}
-	for _, n := range plan.View().With(tree.Edge) {
-		e, ok := edgeOf(n)
-		if !ok || n.Name == d.config.Self {
-			continue
-		}
-		if origin := e.Base.Scheme + "://" + e.Base.Host; !slices.Contains(origins, origin) && len(origins) < most {
-			origins = append(origins, origin)
-		}
-	}
-	return origins
-}
-
 const mostEdges = 4 // as many as tree.Plan.Edges lists
 
 func (d *Director) list(plan *tree.Plan, v Viewer, formats []media.Format) (edges []Edge) {

@@ -336,6 +336,9 @@ func TestSteering(t *testing.T) {
 	if m := steering(t, leaving, "?base=eu1&_HLS_pathway=.&hold=1"); m.Priority[0] != "." {
 		t.Errorf("a player on an edge that drains, which its page moves, gets %v, want that it stays", m.Priority)
 	}
+	if m := steering(t, leaving, "?base=us1&_HLS_pathway=%22eu1%22&hold=1"); m.Priority[0] != "eu2" {
+		t.Errorf("a player that turned by itself to an edge that drains gets %v, want another edge", m.Priority)
+	}
 	if m := steering(t, leaving, "?base=dead&_HLS_pathway=.&hold=1"); slices.Contains(m.Priority, ".") {
 		t.Errorf("a player whose edge died, and which its page moves, gets %v, want the others", m.Priority)
 	}

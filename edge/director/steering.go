@@ -23,8 +23,9 @@ const (
 	baseParameter = "base"
 	// pathwayParameter is what a player plays from (section 7.3).
 	pathwayParameter = "_HLS_pathway"
-	// holdParameter says that the player is moved by the page around it, which does so without a break: it is to stay on its
-	// pathway as long as that edge lives, also if it drains.
+	// holdParameter says that the player is moved by the page around it, which does so without a break: it is to stay on the
+	// default pathway as long as that edge lives, also if it drains. A player that turned to another pathway, as it met an
+	// error, is beyond its page's reach.
 	holdParameter = "hold"
 	steeringType  = "application/json"
 )
@@ -66,13 +67,13 @@ func (d *Director) serveSteering(w http.ResponseWriter, r *http.Request, stream 
 	if base == "" {
 		base = d.config.Self
 	}
-	plays := strings.Trim(query.Get(pathwayParameter), `"`)
+	plays, hold := strings.Trim(query.Get(pathwayParameter), `"`), false
 	if plays == defaultPathway || plays == "" {
-		plays = base
+		plays, hold = base, query.Has(holdParameter)
 	}
 	v := d.config.Locator.Viewer(r)
 	d.metrics.answers.WithLabelValues(steeringDoor, string(v.By)).Inc()
-	reply(w, steeringType, d.steer(v, stream, base, plays, query.Has(holdParameter)))
+	reply(w, steeringType, d.steer(v, stream, base, plays, hold))
 }
 
 // steer writes the manifest of a viewer whose default pathway is the edge base and who plays from the edge plays, where it is

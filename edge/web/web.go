@@ -26,11 +26,12 @@
 // signalling, SDP, delay figures), and each page has its folder. The watch page
 // is the large one: player.ts is its loop, which opens a Playback (webrtc.ts
 // over whep.ts, or hls.ts), judges it with watchdog.ts and asks policy.ts what
-// comes after a failure. policy, watchdog, delay and the two session types know
-// no page, so their tests need no browser. hook.ts is what tests of the whole
-// may rely on. The ops page asks for the tree of the cluster once a second;
-// history.ts remembers who has just gone, layout.ts says where everything
-// stands, and both are pure.
+// comes after a failure. Which edge of a cluster plays is for edges.ts to say; a
+// Playback moves to another one without a break. policy, watchdog, delay, edges
+// and the two session types know no page, so their tests need no browser. hook.ts
+// is what tests of the whole may rely on. The ops page asks for the tree of the
+// cluster once a second; history.ts remembers who has just gone, layout.ts says
+// where everything stands, and both are pure.
 //
 // A page is added as NAME.html beside the others, listed in vite.config.ts,
 // with its address in the table in New.

@@ -20,7 +20,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ viewport: { width, height }, permissions: ["camera", "microphone"] });
 const page = await context.newPage();
-page.on("console", (message) => console.error(`[${message.type()}] ${message.text()}`));
+page.on("console", (message) => console.error(`[${message.type()}] ${message.text()} ${message.type() === "error" ? message.location().url : ""}`));
 page.on("pageerror", (error) => console.error(`[uncaught] ${error.stack ?? error}`));
 
 /** Runs in the page: what a watch page shows and plays. */

@@ -86,13 +86,18 @@ describe("an edge that drains", () => {
   const leaving = (...edges: object[]) => ({ ...list(...edges), leave: true });
 
   it("is left for the best that is there", async () => {
-    const { edges } = edgesWith(list(own, second, third), leaving(second, third));
+    const { edges, pass } = edgesWith(list(own, second, third), leaving(second, third));
     await edges.ask("", never);
     expect(edges.better()).toBe(null);
     await edges.ask("", never);
     expect(edges.better()).toBe("http://eu2");
     edges.spurn("http://eu2"); // it did not take the page
     expect(edges.better()).toBe("http://us1");
+    edges.spurn("http://us1");
+    expect(edges.better()).toBe(null);
+    pass(5000);
+    expect(edges.better()).toBe("http://eu2");
+    edges.spurn("http://eu2");
     edges.settle("http://us1");
     expect(edges.base).toBe("http://us1");
     expect(edges.better()).toBe(null);

@@ -14,6 +14,8 @@ import { nearest, type Probe, roundTrips } from "./nearest.ts";
 
 /** How long an edge that failed is not gone back to while there are others. */
 const penaltyMs = 30_000;
+/** The same for one that did not take over what plays: it may be busy, as others move at the same time. */
+const spurnedMs = 4_000;
 /** An edge that lives answers within that. */
 const answerMs = 1000;
 
@@ -26,7 +28,8 @@ export class Edges {
   private region = "";
   /** Why the page had better play from the best of the list, though it plays. */
   private restless: "drained" | "far" | null = null;
-  private readonly failed = new Map<string, number>();
+  /** Until when edges are not gone to. */
+  private readonly shunned = new Map<string, number>();
 
   constructor(
     private readonly stream: string,
@@ -85,7 +88,7 @@ export class Edges {
 
   /** An edge that is not in use would not take what plays. */
   spurn(base: string): void {
-    this.failed.set(base, this.now());
+    this.shunned.set(base, this.now() + spurnedMs);
     if (this.restless === "far") this.restless = null; // it was a wish, no need
   }
 
@@ -105,7 +108,7 @@ export class Edges {
 
   /** Leaves the edge in use for the next one. False where all have failed lately. */
   leave(): boolean {
-    this.failed.set(this.base, this.now());
+    this.shunned.set(this.base, this.now() + penaltyMs);
     const next = this.best();
     if (next === null) return false;
     this.settle(next);
@@ -114,7 +117,7 @@ export class Edges {
 
   /** The edge in use plays. */
   praise(): void {
-    this.failed.delete(this.base);
+    this.shunned.delete(this.base);
   }
 
   /** An address at the edge in use, or at another; marked, so that it does not send the page on. */
@@ -127,8 +130,7 @@ export class Edges {
   }
 
   private isGood(base: string): boolean {
-    const since = this.failed.get(base);
-    return since === undefined || this.now() - since > penaltyMs;
+    return this.now() >= (this.shunned.get(base) ?? -Infinity);
   }
 
   private learn(asked: string, body: unknown): void {

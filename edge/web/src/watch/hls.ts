@@ -142,6 +142,7 @@ function endsSegment({ latestLevelDetails }: Hls, { frag, part }: FragBufferedDa
 
 class HlsPlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = true;
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
@@ -152,8 +153,8 @@ class HlsPlayback implements Playback {
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
-  /** There was a picture. Until then hls.js chooses the level. */
-  private begun = false;
+  /** The level that is loaded; -1 until there is a picture, while hls.js chooses. */
+  private level = -1;
   /** The level to load from the next segment on; null for the one that is loaded. */
   private wanted: number | null = null;
   /** The format that was asked for, or "auto". */
@@ -185,8 +186,7 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
-      if (data.frag.type === "main") this.begun = true;
-      if (this.hls.autoLevelEnabled && data.frag.type === "main") this.hls.loadLevel = data.frag.level;
+      if (data.frag.type === "main" && this.level < 0) this.switchTo(data.frag.level);
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
         // the picture freeze for as long as it takes to decode up to the playhead again.
@@ -315,20 +315,20 @@ class HlsPlayback implements Playback {
   /** Looks whether the line carries another format better. */
   private choose(now: number): void {
     const { hls } = this;
-    if (!this.begun) return;
-    // hls.js takes the choice back after an error, such as a gap.
-    if (hls.autoLevelEnabled) hls.loadLevel = hls.loadLevel;
+    if (this.level < 0) return;
+    // hls.js takes the choice back, and another level, after an error such as a gap.
+    if (hls.autoLevelEnabled) hls.loadLevel = this.level;
     const level = this.wish === "auto" ? this.best(now) : this.indexOf(this.wish);
-    this.wanted = level === hls.loadLevel || level < 0 ? null : level;
+    this.wanted = level === this.level || level < 0 ? null : level;
     // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
     if (this.wanted !== null && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
   }
 
   /** The level that the line carries best. */
   private best(now: number): number {
-    const { levels, loadLevel } = this.hls;
+    const { levels } = this.hls;
     const available = this.available();
-    const current = standIn(levels, available, this.wanted ?? loadLevel);
+    const current = standIn(levels, available, this.wanted ?? this.level);
     const rungs = available.map((index) => ({
       peak: levels[index]?.maxBitrate ?? 0,
       mean: levels[index]?.averageBitrate ?? 0,
@@ -352,6 +352,7 @@ class HlsPlayback implements Playback {
 
   private switchTo(level: number): void {
     this.hls.loadLevel = level;
+    this.level = level;
     this.wanted = null;
   }
 
@@ -418,6 +419,7 @@ class HlsPlayback implements Playback {
 /** Safari without Media Source Extensions: the element does everything and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
+  readonly moves = false; // the element would begin anew
   readonly soundOnly = false; // a playlist makes no such promise
   readonly ended: Promise<Failure>;
   private readonly window = new RateWindow();
@@ -435,7 +437,7 @@ class NativePlayback implements Playback {
   }
 
   move(): Promise<boolean> {
-    return Promise.resolve(false); // the element would begin anew
+    return Promise.resolve(false);
   }
 
   select(): Promise<boolean> {

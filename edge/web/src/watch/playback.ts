@@ -31,6 +31,8 @@ export interface Playback {
   /** Plays another format, or "auto". Resolves to false if that takes a new try. */
   select(format: string): Promise<boolean>;
   sample(): Promise<Sample>;
+  /** Whether move works at all. */
+  readonly moves: boolean;
   /**
    * Goes on from another edge without a break: plays from there before it lets go of this one. Resolves to false where that
    * edge does not take it, and goes on here; it does not reject.

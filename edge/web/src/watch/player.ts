@@ -202,11 +202,9 @@ export class Player {
     }
   }
 
-  /** Goes on from a better edge, if there is one, while the one in use still serves. */
-  private async move(playback: Playback, signal: AbortSignal): Promise<void> {
+  /** Goes on from another edge while the one in use still serves. */
+  private async move(playback: Playback, to: string, signal: AbortSignal): Promise<void> {
     const { format } = this.wish.value;
-    const to = this.edges.better();
-    if (to === null) return;
     const moved = await playback.move(to, format, signal);
     if (signal.aborted || this.playback !== playback) return;
     if (!moved) return this.edges.spurn(to);
@@ -215,11 +213,17 @@ export class Player {
     if (this.wish.value.format !== format) await playback.select(this.wish.value.format).catch(() => false);
   }
 
+  /** Whether the edge that plays has been found dead, and left for what is opened next, by who asked it for the list. */
+  private isLeft(): boolean {
+    return this.edge.peek() !== this.edges.base;
+  }
+
   /** Turns to the next edge where the one in use is at fault for a failure. */
   private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
     switch (ended.cause) {
       case "lost":
       case "stalled":
+        if (this.isLeft()) return true;
         return !(await this.edges.alive(signal)) && this.edges.leave();
       case "unreachable":
       case "busy":
@@ -290,8 +294,13 @@ export class Player {
     let progress = { value: 0, at: since, doubted: false };
     let moving: Promise<void> | null = null;
     while (!signal.aborted) {
-      if (moving === null && this.edges.better() !== null) {
-        moving = this.move(playback, signal).finally(() => (moving = null));
+      const better: string | null = moving === null ? this.edges.better() : null;
+      if (better !== null && playback.moves) {
+        moving = this.move(playback, better, signal).finally(() => (moving = null));
+      } else if (better !== null) {
+        this.edges.settle(better);
+        this.next = playback.transport;
+        return null;
       }
       const sample = await playback.sample();
       if (signal.aborted) break;
@@ -302,7 +311,7 @@ export class Player {
       if (excused || sample.progress !== progress.value) progress = { value: sample.progress, at: now, doubted: false };
       if (playback.transport === "webrtc" && now - progress.at > doubtMs && !progress.doubted) {
         progress.doubted = true; // the watchdog does the rest, if it lives
-        if (!(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
+        if (this.isLeft() || !(await this.edges.alive(signal))) return failure("lost", "The server does not answer any more.");
       }
       const decoded = sample.counters.framesDecoded ?? 0;
       this.framesBefore += Math.max(0, decoded - framesHere);

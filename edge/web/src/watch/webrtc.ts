@@ -36,6 +36,7 @@ const lookMs = 50;
 
 class WebrtcPlayback implements Playback {
   readonly transport = "webrtc";
+  readonly moves = true;
   readonly soundOnly: boolean;
   readonly ended: Promise<Failure>;
   private end!: (reason: Failure) => void;
