@@ -6,6 +6,8 @@ BENCH   ?= .
 # What is stamped into the binary. A tree without git history is no mistake.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+# What viewers see of faults, as the end-to-end tests measured it.
+FAULTS  := $(CURDIR)/bin/faults.txt
 LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: help run test build bench lint fuzz web web-test setup-run setup-test
@@ -27,7 +29,9 @@ test: setup-test web-test
 	$(GO) vet ./...
 	@unformatted=$$(git ls-files -z '*.go' 2>/dev/null | xargs -0r gofmt -l); \
 	  if [ -n "$$unformatted" ]; then printf 'Run gofmt -w on:\n%s\n' "$$unformatted"; exit 1; fi
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./...
+	@mkdir -p bin && rm -f $(FAULTS)
+	CGO_ENABLED=1 E2E_TABLE=$(FAULTS) $(GO) test -race -count=1 -timeout 20m ./...
+	@cat $(FAULTS)
 
 build: web
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/banyan ./deploy/banyan

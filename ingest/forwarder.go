@@ -50,6 +50,7 @@ type ForwarderStats struct {
 	Inserted  uint64 // packets of parameter sets put in front of keyframes
 	Keyframes uint64
 	Epochs    uint64
+	Forgotten uint64 // parameter sets that were not kept, see frame.Inspector
 	Dropped   [dropReasons]uint64
 }
 
@@ -128,6 +129,7 @@ func NewForwarder(config ForwarderConfig) *Forwarder {
 // Stats reads the accounts.
 func (f *Forwarder) Stats() ForwarderStats {
 	f.stats.Reorder = f.reorder.Stats()
+	f.stats.Forgotten = uint64(f.inspector.ForgottenSets())
 	return f.stats
 }
 

@@ -38,6 +38,9 @@ const (
 	skewStep = 100 * time.Millisecond
 	skewSlew = time.Millisecond
 	skewMost = 5 * time.Second
+	// Sound is moved by so much at once, or by half a packet where that is less, and in between not at all: a step
+	// of a sample tears sound as much as one of ten milliseconds, and a working clock needs one in minutes.
+	soundStep = 10 * time.Millisecond
 	// Two sender reports are compared only if they are that recent and their clocks agree that well
 	// with their arrivals: a publisher whose clock is set between them is believed next time.
 	reportAge, reportJitter = 30 * time.Second, time.Second
@@ -60,6 +63,10 @@ const (
 //     seconds shows it, and all tracks are slewed alike, slowly;
 //   - a leap of the timestamps. The track is anchored anew at arrival, and jumped tells the caller to
 //     begin a new epoch.
+//
+// Pictures follow such a correction frame by frame, by less than anybody sees. Sound cannot: its packets are played
+// back to back, and a player takes each that begins a sample early or late for a fault, and makes up sound. So a track
+// of sound stays on its samples until it is soundStep off, and is then put right by that at once.
 //
 // Between corrections the steps of media time equal the steps of the timestamps. What was handed out
 // as newest is never followed by something older, beyond the order in which the publisher sends frames.
@@ -131,8 +138,9 @@ type Clock struct {
 	spacing  int64 // least step between frames lately, in ticks
 
 	anchor int64         // media ticks at unwrapped timestamp zero, before corrections
-	skew   time.Duration // added so far to this track alone
-	astray time.Duration // still to be added
+	skew   time.Duration // to be added to this track alone
+	astray time.Duration // still to be added to skew
+	moved  time.Duration // added so far: the timeline's shift and skew, or for sound what that was at its last step
 
 	delays   delays
 	segments []segment // corrections, oldest first; the last is current
@@ -242,14 +250,15 @@ func (c *Clock) place(ext int64, arrived time.Time) {
 func (c *Clock) anchorAt(ext, ticks int64) {
 	c.ext, c.newest, c.anchored = ext, ext, true
 	c.skew, c.astray, c.spacing, c.delays = 0, 0, 0, delays{}
-	c.anchor = ticks - ext - c.shifted()
+	c.moved = c.timeline.shift
+	c.anchor = ticks - ext - c.inTicks(c.moved)
 	c.segments = append(c.segments[:0], segment{from: ext - int64(c.rate), offset: ticks - ext})
 }
 
-// shifted is all that was added to the anchor, in ticks.
-func (c *Clock) shifted() int64 {
-	return media.TicksOf(media.Time(c.timeline.shift), c.rate) + media.TicksOf(media.Time(c.skew), c.rate)
-}
+func (c *Clock) inTicks(d time.Duration) int64 { return media.TicksOf(media.Time(d), c.rate) }
+
+// unmoved is the part of the corrections that a track of sound has not followed yet.
+func (c *Clock) unmoved() time.Duration { return c.timeline.shift + c.skew - c.moved }
 
 // settle ends the first packet after anchoring.
 func (c *Clock) settle(arrived time.Time) int64 {
@@ -281,9 +290,10 @@ func (c *Clock) advance(ext int64, arrived time.Time) {
 		t.slew(media.DurationOf(ext-c.newest, c.rate))
 	}
 	c.align()
+	c.follow()
 	c.hold(ext, arrived)
 	c.newest = ext
-	offset := c.anchor + c.shifted()
+	offset := c.anchor + c.inTicks(c.moved)
 	last := &c.segments[len(c.segments)-1]
 	if offset == last.offset {
 		return
@@ -312,13 +322,27 @@ func (c *Clock) align() {
 	c.astray -= d
 }
 
+// follow moves the track to where the corrections want it. Never is sound moved back by more than half a packet, so
+// that no two packets have the same time.
+func (c *Clock) follow() {
+	d := c.unmoved()
+	if c.audio() && d <= skewStep {
+		step := min(soundStep, media.DurationOf(c.spacing, c.rate)/2)
+		if d.Abs() < step {
+			return
+		}
+		d = min(max(d, -step), step)
+	}
+	c.moved += d
+}
+
 // hold keeps a track that is far ahead of the clock from getting further ahead. It lets time go on as it passes, so
 // that a track that is ahead for another reason (what was published before it was, our clock was set back) goes on as usual.
 func (c *Clock) hold(ext int64, arrived time.Time) {
 	before := c.newest + c.segments[len(c.segments)-1].offset
-	most := max(before+1, before+media.TicksOf(media.Time(arrived.Sub(c.arrived)), c.rate),
+	most := max(before+1, before+c.inTicks(arrived.Sub(c.arrived)),
 		media.TicksOf(media.TimeOf(arrived).Add(aheadMost), c.rate))
-	c.anchor -= max(0, ext+c.anchor+c.shifted()-most)
+	c.anchor -= max(0, ext+c.anchor+c.inTicks(c.moved)-most)
 }
 
 // offsetAt is the offset that was current when the frame at ext was the newest.

@@ -33,7 +33,8 @@ func (t *Timeline) measure(c *Clock, ticks int64, arrived time.Time) {
 	if t.lead == nil || c.outranks(t.lead) || c != t.lead && arrived.Sub(t.lead.arrived) >= driftWindow {
 		t.lead, t.owed = c, 0
 	}
-	least, done := c.delays.add(media.TimeOf(arrived).Sub(media.TimeAt(ticks, c.rate)), arrived)
+	due := media.TimeAt(ticks, c.rate).Add(c.unmoved()) // also if it is sound, and only about to be moved
+	least, done := c.delays.add(media.TimeOf(arrived).Sub(due), arrived)
 	switch {
 	case !done:
 	case least >= lagging:
@@ -125,7 +126,7 @@ func (c *Clock) aheadOf(other *Clock) (d time.Duration, ok bool) {
 	return d, d.Abs() <= skewMost
 }
 
-// mediaAt is the media time of a timestamp by the current offset.
+// mediaAt is the media time of a timestamp by all corrections. Pictures keep to that, not to the steps of sound.
 func (c *Clock) mediaAt(ext int64) media.Time {
-	return media.TimeAt(ext+c.segments[len(c.segments)-1].offset, c.rate)
+	return media.TimeAt(ext+c.segments[len(c.segments)-1].offset, c.rate).Add(c.unmoved())
 }

@@ -42,6 +42,7 @@ func (h *Hub) adopt(name media.Name, origin string, since time.Time, tracks []El
 	}
 	a := &Adoption{stream: s, origin: origin, since: since, tracks: tracks}
 	s.adoption = a
+	s.breaks.hear(tracks)
 	s.forgetLocalLocked()
 	s.lingerLocked()
 	s.ringLocked()
@@ -53,6 +54,7 @@ func (h *Hub) adopt(name media.Name, origin string, since time.Time, tracks []El
 func (a *Adoption) Update(tracks []Elsewhere) {
 	a.stream.hub.mu.Lock()
 	a.tracks = tracks
+	a.stream.breaks.hear(tracks)
 	a.stream.ringLocked()
 	a.stream.hub.mu.Unlock()
 	a.stream.keepAlways()

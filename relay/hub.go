@@ -29,6 +29,8 @@ type Config struct {
 	Log log.Config
 	// Linger is how long a stream is kept that has neither publisher nor readers. If zero, 60 s.
 	Linger time.Duration
+	// Segment is the length of a segment of HLS, on which the breaks of streams show (media.Break). If zero, 2 s.
+	Segment time.Duration
 	// MaxStreams bounds the streams on this node. If zero, 10000.
 	MaxStreams int
 	// Logger gets a line when a stream or a supply starts, ends or turns bad. If nil, slog.Default().
@@ -38,6 +40,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Linger <= 0 {
 		c.Linger = time.Minute
+	}
+	if c.Segment <= 0 {
+		c.Segment = 2 * time.Second
 	}
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = 10000

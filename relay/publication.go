@@ -67,7 +67,9 @@ func (p *Publication) Track(format media.Format, kind media.Kind) (*log.Writer, 
 	}
 	if t == nil {
 		id := media.TrackID{Stream: s.name, Format: format, Kind: kind}
-		t = &track{log: log.New(id, log.FirstOffset(time.Now()), s.hub.config.Log)}
+		config := s.hub.config.Log
+		config.Break = s.breaks.begin
+		t = &track{log: log.New(id, log.FirstOffset(time.Now()), config)}
 		s.tracks[key] = t
 	}
 	t.by = p

@@ -14,8 +14,9 @@ import (
 
 // Stream is a named live thing on this node. Methods are safe for concurrent use.
 type Stream struct {
-	hub  *Hub
-	name media.Name
+	hub    *Hub
+	name   media.Name
+	breaks *breaks
 
 	// Guarded by hub.mu.
 	publication *Publication // nil while there is no publisher on this node
@@ -62,7 +63,10 @@ type Track struct {
 }
 
 func newStream(h *Hub, name media.Name) *Stream {
-	return &Stream{hub: h, name: name, tracks: map[trackKey]*track{}, viewers: map[string]int{}, changed: make(chan struct{})}
+	return &Stream{
+		hub: h, name: name, breaks: newBreaks(h.config.Segment),
+		tracks: map[trackKey]*track{}, viewers: map[string]int{}, changed: make(chan struct{}),
+	}
 }
 
 // Name is the name of the stream.

@@ -29,16 +29,17 @@ func value(t *testing.T, r prometheus.Gatherer, name string) float64 {
 	return -1
 }
 
-// With room for one process the smaller picture displaces the larger, which comes back when there is room.
+// With room for one picture, that which more watch displaces the other, which comes back when there is room.
 func TestCapacityIsShort(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	fx := newFixture(t, Config{Ladders: onlySmall, MaxProcesses: 1, Metrics: registry})
+	fx := newFixture(t, Config{Ladders: onlySmall, Capacity: 0.001, Metrics: registry})
 	fx.play(small(t, "4").repeat(8).from(fx.epoch), 1)
 	fx.offered("48p")
 	large := fx.watch("48p", media.Video)
 	fx.worker("48p", func(w Worker) bool { return w.Out > 10 })
 	cheap := fx.watch("32p", media.Video)
+	more := []*viewer{fx.watch("32p", media.Video), fx.watch("32p", media.Video)}
 	fx.worker("32p", func(w Worker) bool { return w.Out > 10 })
 	if w := fx.worker("48p", func(w Worker) bool { return w.State == Queued }); w.PID != 0 || w.Trouble != "" {
 		t.Errorf("the format that had to go says %+v, want no process and no trouble", w)
@@ -58,6 +59,9 @@ func TestCapacityIsShort(t *testing.T) {
 		t.Errorf("frames %v and lag %v; want at least 40 and one", in, lag)
 	}
 	cheap.sub.Close()
+	for _, other := range more {
+		other.sub.Close()
+	}
 	back := fx.worker("48p", func(w Worker) bool { return w.State == Running && w.Out > 30 })
 	frames := large.until(large.sub.Log().NewestTime())
 	for i := 1; i < len(frames); i++ {

@@ -32,6 +32,9 @@ type Config struct {
 	// MaxProcesses bounds the FFmpeg processes that run at once, thumbnails apart. Where more are
 	// wanted, the dearest formats wait. If zero, 8 for each processor.
 	MaxProcesses int
+	// Capacity is how many processors formats may take together, by estimate. Where that is too little for all that are
+	// read, those whose viewers lose least are not made (tree.Keep). If zero, all that the machine has.
+	Capacity float64
 	// Memory bounds the address space of a process with a software encoder, in bytes. If zero, 4 GiB.
 	Memory uint64
 	// Here tells whether a format of a stream is to be made on this node. One that is already being made goes on
@@ -91,6 +94,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxProcesses == 0 {
 		c.MaxProcesses = perProcessor * runtime.NumCPU()
 	}
+	if c.Capacity == 0 {
+		c.Capacity = float64(runtime.NumCPU())
+	}
 	if c.Memory == 0 {
 		c.Memory = defaultMemory
 	}
@@ -122,6 +128,8 @@ func (c Config) check() ([]ladder, error) {
 		return nil, fmt.Errorf("transcoder: preset is %q: use one of %v", c.Preset, presets)
 	case c.Encoder != autoEncoder && !knownEncoder(c.Encoder):
 		return nil, fmt.Errorf("transcoder: encoder is %q: use auto, libx264, h264_nvenc, h264_qsv or h264_vaapi", c.Encoder)
+	case c.Capacity < 0:
+		return nil, fmt.Errorf("transcoder: capacity is %v processors: use more than none", c.Capacity)
 	case c.MaxProcesses < 1:
 		return nil, fmt.Errorf("transcoder: max processes is %d: use 1 or more", c.MaxProcesses)
 	}

@@ -39,7 +39,8 @@
 // leaps, the process drains and another takes over; when it crashes or hangs, another continues after
 // the last frame written, with a keyframe and without repeating any. Between crashes the wait grows,
 // and five in a minute suspend the format for half a minute (breaker); other formats go on. How many
-// processes run at once is bounded, and the dearest formats wait first (slots).
+// processes run at once is bounded, and how much processor they may take by estimate: where that is too little, the
+// formats whose viewers lose least wait, until there is room or more read them (slots, tree.Keep).
 //
 // # What a process may do
 //

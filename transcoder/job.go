@@ -203,7 +203,7 @@ func (j *job) step() int64 {
 func (j *job) attempt(ctx context.Context, first *frame.Frame) error {
 	asked := time.Now()
 	j.account.enter(Queued)
-	slot, err := j.t.slots.take(ctx, worthOf(j.target))
+	slot, err := j.t.slots.take(ctx, j.claim(*first.Params), j.readers)
 	if err != nil {
 		return err
 	}
@@ -266,6 +266,7 @@ func (j *job) prepare(first *frame.Frame) (plan, error) {
 	if j.writer != nil && sameOutput(&j.params, &p.Out) {
 		p.Out.Sets = j.params.Sets
 		j.params = p.Out
+		j.writer.Break(p.In.Break)
 		return p, nil
 	}
 	if p.Out.Codec == media.AAC {
@@ -277,6 +278,7 @@ func (j *job) prepare(first *frame.Frame) (plan, error) {
 		}
 		p.Out.Sets = [][]byte{config}
 	}
+	p.Out.Break = p.In.Break
 	writer, err := frame.NewWriter(j.out, p.Out)
 	if err != nil {
 		return p, err

@@ -17,6 +17,8 @@ const (
 	dropUnwritable    = "unwritable"     // output that cannot be packetised
 )
 
+var dropReasons = []string{dropAwaitKeyframe, dropDamaged, dropTooLarge, dropUnusable, dropFilled, dropRepeated, dropUnwritable}
+
 // metrics are the counters of a transcoder.
 type metrics struct {
 	restarts *prometheus.CounterVec // by reason
@@ -29,13 +31,21 @@ func newMetrics() metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "banyan", Subsystem: "transcoder", Name: name, Help: help}, labels)
 	}
-	return metrics{
+	m := metrics{
 		restarts: counter("process_ends_total", "FFmpeg processes that ended while their format was wanted, by reason.", "reason"),
 		frames:   counter("frames_total", "Frames fed to FFmpeg (in) and made by it (out).", "direction", "kind"),
 		dropped:  counter("dropped_frames_total", "Frames left out, by reason.", "reason"),
 		silence: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "banyan", Subsystem: "transcoder",
 			Name: "silence_frames_total", Help: "Frames of silence fed to FFmpeg where the source's sound had stopped."}),
 	}
+	// All are there from the start, at zero: a rate over a series that begins with its first event misses that one.
+	for _, end := range endings {
+		m.restarts.WithLabelValues(string(end))
+	}
+	for _, reason := range dropReasons {
+		m.dropped.WithLabelValues(reason)
+	}
+	return m
 }
 
 func (m *metrics) fed(k media.Kind)  { m.frames.WithLabelValues("in", k.String()).Inc() }

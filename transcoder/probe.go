@@ -40,7 +40,12 @@ func probe(c Config, wanted []media.Codec) (map[media.Codec]encoder, error) {
 			failures = append(failures, fmt.Sprintf("%s: %v", e.name, err))
 		}
 	}
-	if _, ok := found[media.H264]; !ok {
+	_, ok := found[media.H264]
+	if !ok && c.Encoder != autoEncoder {
+		return nil, fmt.Errorf("transcoder.encoder: %s is configured and does not work here: set auto to take what works, or mend its driver (%s)",
+			c.Encoder, strings.Join(failures, "; "))
+	}
+	if !ok {
 		return nil, fmt.Errorf("no encoder of H.264 works with %q: install an FFmpeg that has libx264 (%s)",
 			c.FFmpeg, strings.Join(failures, "; "))
 	}
@@ -48,6 +53,23 @@ func probe(c Config, wanted []media.Codec) (map[media.Codec]encoder, error) {
 		c.Logger.Debug("encoders that do not work here", "failures", failures)
 	}
 	return found, nil
+}
+
+// Trial is how an encoder of H.264 did when it was tried.
+type Trial struct {
+	Encoder string
+	Err     error // nil if it works
+}
+
+// TryEncoders encodes a few pictures with each encoder of H.264 that config.Encoder may name, in the order in which
+// "auto" takes them. It may take some seconds.
+func TryEncoders(config Config) []Trial {
+	config = config.withDefaults()
+	var trials []Trial
+	for _, e := range h264Encoders(config.Preset) {
+		trials = append(trials, Trial{e.name, try(config, media.H264, e)})
+	}
+	return trials
 }
 
 func candidates(codec media.Codec, c Config) []encoder {

@@ -59,6 +59,13 @@ func (p *progress) made() {
 	p.shown, p.frames, p.overdue = true, 0, time.Time{}
 }
 
+// owes tells whether the process was fed enough to show something, and has not.
+func (p *progress) owes() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.overdue.IsZero()
+}
+
 // used notes how much processor time the process has used so far.
 func (p *progress) used(cpu int64, now time.Time) {
 	p.mu.Lock()

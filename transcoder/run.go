@@ -31,6 +31,9 @@ const (
 	endFailed ending = "failed"     // it could not be started
 )
 
+// endings lists all of them.
+var endings = []ending{endChange, endJump, endIdle, endAge, endRate, endShed, endSource, endExit, endHang, endFailed}
+
 func (e ending) crash() bool { return e == endExit || e == endHang || e == endFailed }
 
 // drains tells whether what the process still holds is worth waiting for.
@@ -218,7 +221,9 @@ func (r *run) watch(done chan<- struct{}) {
 		case <-r.proc.exited:
 			return
 		case now := <-ticker.C:
-			r.progress.used(processorTime(r.proc.pid()), now)
+			if r.progress.owes() { // else nobody asks; it is a file to read for each process
+				r.progress.used(processorTime(r.proc.pid()), now)
+			}
 			if r.progress.stalled(now) {
 				r.hung.Store(true)
 				r.proc.kill()

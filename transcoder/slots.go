@@ -2,108 +2,183 @@ package transcoder
 
 import (
 	"context"
-	"slices"
 	"sync"
+	"time"
 
 	"banyan/relay/media"
+	"banyan/relay/tree"
 )
 
-// slots bounds the processes that run at once. Where all are taken, a format that is worth more takes
-// the place of the one that is worth least, which then waits in turn: with too little capacity the
-// ladder loses its dearest rungs first. It is safe for concurrent use.
+// slots decide which processes run where there is not room for all. What a format is worth, and which is given up for
+// which, is for tree.Keep; slots see to it that what is given up has ended before another takes its place. It is safe
+// for concurrent use.
 type slots struct {
-	most int
+	most     int     // processes at one time
+	capacity float64 // processors; zero for any number
 
 	mu      sync.Mutex
-	held    []*slot
-	waiting []*slot // by falling worth
+	asked   []*slot // that run, end, or wait
 	refused uint64  // asked for and not given at once
 	shed    uint64  // taken away again
 }
 
 // slot is leave to run one process.
 type slot struct {
-	worth int
-	given chan struct{} // closed when the slot is given
-	taken chan struct{} // closed when it is to be given back for another
-	shed  bool          // taken is closed
+	job     tree.Job
+	readers func() int    // how many read what it makes, now
+	given   chan struct{} // closed when the slot is given
+	taken   chan struct{} // closed when it is to be given back for another
+	held    bool          // given is closed
+	shed    bool          // taken is closed
 }
 
-// take waits for a slot.
-func (s *slots) take(ctx context.Context, worth int) (*slot, error) {
-	asked := &slot{worth: worth, given: make(chan struct{}), taken: make(chan struct{})}
+// reconsiderEvery is how often a format that waits looks whether what readers want has changed.
+const reconsiderEvery = 2 * time.Second
+
+// take waits for a slot. readers tells how many read what is made, whenever it is asked.
+func (s *slots) take(ctx context.Context, job tree.Job, readers func() int) (*slot, error) {
+	asked := &slot{job: job, readers: readers, given: make(chan struct{}), taken: make(chan struct{})}
 	s.mu.Lock()
-	s.ask(asked)
+	s.asked = append(s.asked, asked)
+	s.settle()
+	if !asked.held {
+		s.refused++
+	}
 	s.mu.Unlock()
-	select {
-	case <-asked.given:
-		return asked, nil
-	case <-ctx.Done():
-		s.release(asked)
-		return nil, ctx.Err()
-	}
-}
-
-func (s *slots) ask(asked *slot) {
-	if len(s.held) < s.most {
-		s.give(asked)
-		return
-	}
-	s.refused++
-	i, _ := slices.BinarySearchFunc(s.waiting, asked, func(a, b *slot) int {
-		if a.worth >= b.worth {
-			return -1
+	again := time.NewTicker(reconsiderEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-asked.given:
+			return asked, nil
+		case <-again.C:
+			s.mu.Lock()
+			s.settle()
+			s.mu.Unlock()
+		case <-ctx.Done():
+			s.release(asked)
+			return nil, ctx.Err()
 		}
-		return 1
-	})
-	s.waiting = slices.Insert(s.waiting, i, asked)
-	least := slices.MinFunc(s.held, func(a, b *slot) int { return effective(a) - effective(b) })
-	if least.worth < asked.worth && !least.shed {
-		least.shed = true
-		s.shed++
-		close(least.taken)
 	}
 }
 
-// effective ranks slots that are being given back already above all, so that none is asked twice.
-func effective(s *slot) int {
-	if s.shed {
-		return 1 << 30
+// settle gives slots and asks for some back; with mu held.
+func (s *slots) settle() {
+	jobs := make([]tree.Job, len(s.asked))
+	used := 0.0 // also by those that are about to end
+	for i, o := range s.asked {
+		jobs[i] = o.job
+		jobs[i].Cost = s.share(o.job.Cost)
+		jobs[i].Readers = o.readers()
+		jobs[i].Running = o.held && !o.shed
+		if o.held {
+			used += jobs[i].Cost
+		}
 	}
-	return s.worth
+	for i, keep := range tree.Keep(jobs, 1) {
+		o := s.asked[i]
+		switch {
+		case !keep && o.held && !o.shed:
+			o.shed = true
+			s.shed++
+			close(o.taken)
+		case keep && !o.held && used+jobs[i].Cost <= 1:
+			used += jobs[i].Cost
+			o.held = true
+			close(o.given)
+		}
+	}
 }
 
-func (s *slots) give(to *slot) {
-	s.held = append(s.held, to)
-	close(to.given)
+// share is which part of all there is a process takes: of the processors, and of the number of processes. Keep leaves a
+// tenth free whenever something starts, which is meant for processors, so the number is counted without it.
+func (s *slots) share(cost float64) float64 {
+	const countable = 0.8999
+	share := countable / float64(s.most)
+	if s.capacity > 0 {
+		share = max(share, cost/s.capacity)
+	}
+	return min(share, 1) // one that is too much for the machine may have all of it
 }
 
 // release gives a slot back, or stops waiting for it.
 func (s *slots) release(old *slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	is := func(o *slot) bool { return o == old }
-	s.waiting = slices.DeleteFunc(s.waiting, is)
-	s.held = slices.DeleteFunc(s.held, is)
-	for len(s.held) < s.most && len(s.waiting) > 0 {
-		next := s.waiting[0]
-		s.waiting = s.waiting[1:]
-		s.give(next)
+	for i, o := range s.asked {
+		if o == old {
+			s.asked = append(s.asked[:i:i], s.asked[i+1:]...)
+			break
+		}
 	}
+	s.settle()
 }
 
 // counts reads the accounts.
 func (s *slots) counts() (running, waiting int, refused, shed uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.held), len(s.waiting), s.refused, s.shed
+	for _, o := range s.asked {
+		if o.held {
+			running++
+		} else {
+			waiting++
+		}
+	}
+	return running, waiting, s.refused, s.shed
 }
 
-// worthOf ranks formats when capacity is short: sound first, then the smaller pictures, as everybody
-// can watch these.
-func worthOf(t Target) int {
-	if t.Kind == media.Audio {
-		return maxHeight + 1
+// What FFmpeg does on one processor, in pixels a second, roughly: machines differ by half of it either way. Presets are
+// those of libx264.
+const (
+	decodes    = 300e6
+	othersSlow = 3 // times as much as H.264: VP8, VP9, H.265, AV1
+	inHardware = 2000e6
+)
+
+var encodes = map[string]float64{
+	"ultrafast": 250e6, "superfast": 180e6, "veryfast": 110e6, "faster": 80e6, "fast": 65e6, "medium": 50e6, "slow": 25e6,
+}
+
+// soundCost is what a format of sound takes, in processors.
+const soundCost = 0.02
+
+// costOf estimates what making a format takes, in processors.
+func (t *Transcoder) costOf(target Target, source Source) float64 {
+	if target.Kind == media.Audio {
+		return soundCost
 	}
-	return maxHeight - t.Height
+	in, out := source.Params, videoParams(target, source)
+	speed := encodes[t.config.Preset]
+	switch encoder := t.encoders[target.Codec]; {
+	case encoder.hardware:
+		speed = inHardware
+	case target.Codec != media.H264:
+		speed /= othersSlow
+	}
+	rate := func(p media.Params, fps float64) float64 { return float64(p.Width*p.Height) * fps }
+	return rate(in, max(source.FrameRate, out.FPS))/decodes + rate(out, out.FPS)/speed
+}
+
+// claim is what a job asks a slot with.
+func (j *job) claim(source media.Params) tree.Job {
+	claim := tree.Job{
+		Stream: j.stream.Name(), Format: j.target.Format, Kind: j.target.Kind, Lines: j.target.Height,
+		Cost: j.t.costOf(j.target, sourceOf(source, j.source)),
+	}
+	if j.target.Kind == media.Audio {
+		claim.Lines = 0
+	}
+	return claim
+}
+
+// readers is how many read what the job makes: viewers and children on other nodes.
+func (j *job) readers() int {
+	id := media.TrackID{Stream: j.stream.Name(), Format: j.target.Format, Kind: j.target.Kind}
+	for _, track := range j.stream.Tracks() {
+		if track.ID == id {
+			return track.Readers
+		}
+	}
+	return 0
 }

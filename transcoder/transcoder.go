@@ -53,7 +53,7 @@ func build(config Config, probe func(Config, []media.Codec) (map[media.Codec]enc
 	}
 	t := &Transcoder{
 		config: config, ladders: ladders,
-		slots:      slots{most: config.MaxProcesses},
+		slots:      slots{most: config.MaxProcesses, capacity: config.Capacity},
 		jobs:       map[*job]struct{}{},
 		thumbSlots: make(chan struct{}, maxThumbnails),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"banyan/relay/frame"
 	"banyan/relay/log"
 	"banyan/relay/media"
+	"banyan/relay/tree"
 )
 
 func TestBreaker(t *testing.T) {
@@ -114,13 +116,30 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-func TestSlotsShedTheDearest(t *testing.T) {
+// claims are those of one stream, on a machine of one processor.
+func claims() map[media.Format]tree.Job {
+	return map[media.Format]tree.Job{
+		"720p": {Stream: "cup/cam1", Format: "720p", Kind: media.Video, Lines: 720, Cost: 0.5},
+		"360p": {Stream: "cup/cam1", Format: "360p", Kind: media.Video, Lines: 360, Cost: 0.3},
+		"180p": {Stream: "cup/cam1", Format: "180p", Kind: media.Video, Lines: 180, Cost: 0.2},
+		"opus": {Stream: "cup/cam1", Format: "opus", Kind: media.Audio, Cost: 0.1},
+	}
+}
+
+func TestSlotsShedWhatIsWorthLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &slots{most: 2}
-		take := func(worth int) chan *slot {
+		s := &slots{most: 10, capacity: 1}
+		var mu sync.Mutex // guards viewers
+		viewers := map[media.Format]int{"720p": 10, "360p": 10, "180p": 10, "opus": 30}
+		readers := func(f media.Format) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return viewers[f]
+		}
+		take := func(f media.Format) chan *slot {
 			got := make(chan *slot, 1)
 			go func() {
-				held, err := s.take(t.Context(), worth)
+				held, err := s.take(t.Context(), claims()[f], func() int { return readers(f) })
 				if err != nil {
 					t.Error(err)
 				}
@@ -137,46 +156,65 @@ func TestSlotsShedTheDearest(t *testing.T) {
 				return false
 			}
 		}
-		high, mid := <-take(1), <-take(2)
-		sound, low := take(9), take(3) // both wait; each takes one place
-		if !shed(high) || !shed(mid) {
-			t.Fatal("formats that are worth less keep their places")
+		large, middle := <-take("720p"), <-take("360p")
+		sound := <-take("opus") // 0.9 of it is taken: the rest is spare
+		small := take("180p")
+		if !shed(large) || shed(middle) || shed(sound) {
+			t.Fatalf("given up are 720p: %v, 360p: %v, opus: %v; want the largest picture", shed(large), shed(middle), shed(sound))
 		}
-		if len(sound)+len(low) != 0 {
-			t.Fatal("a place was given before another was given back")
+		if len(small) != 0 {
+			t.Fatal("its place was given before it was given back")
 		}
-		s.release(high)
-		first := <-sound
-		again := take(1) // the one that was shed asks again
-		s.release(mid)
-		if held := <-low; shed(first) || shed(held) {
-			t.Error("a format that is worth less took a place")
+		s.release(large)
+		low := <-small
+		again := take("720p") // asks again
+		if len(again) != 0 || shed(middle) || shed(low) {
+			t.Error("it displaces others at once")
 		}
-		if len(again) != 0 {
-			t.Error("more run than may")
+		mu.Lock()
+		viewers["720p"], viewers["360p"], viewers["180p"] = 100_000, 0, 1
+		mu.Unlock()
+		time.Sleep(reconsiderEvery)
+		synctest.Wait()
+		if !shed(middle) || shed(sound) {
+			t.Error("a hundred thousand viewers of the largest picture get none")
 		}
-		s.release(first)
+		s.release(middle)
+		synctest.Wait()
+		if shed(low) {
+			s.release(low)
+		}
 		<-again
-		if running, waiting, refused, count := s.counts(); running != 2 || waiting != 0 || refused != 3 || count != 2 {
-			t.Errorf("running %d, waiting %d, refused %d, shed %d; want 2, 0, 3, 2", running, waiting, refused, count)
+		if running, waiting, refused, count := s.counts(); running+waiting < 2 || refused != 2 || count < 2 {
+			t.Errorf("running %d, waiting %d, refused %d, shed %d", running, waiting, refused, count)
 		}
 	})
 }
 
-func TestSlotsLeaveTheQueue(t *testing.T) {
+func TestSlotsCountProcesses(t *testing.T) {
 	s := &slots{most: 1}
-	held, err := s.take(t.Context(), 1)
+	one := func() int { return 1 }
+	held, err := s.take(t.Context(), claims()["720p"], one)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.take(ctx, 1); err == nil {
+	if _, err := s.take(ctx, claims()["opus"], one); err == nil {
 		t.Error("a second place was given")
 	}
 	s.release(held)
 	if running, waiting, _, _ := s.counts(); running != 0 || waiting != 0 {
 		t.Errorf("running %d, waiting %d after all have left", running, waiting)
+	}
+	many := &slots{most: 7, capacity: 100}
+	for range many.most {
+		if _, err := many.take(t.Context(), claims()["opus"], one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if running, _, refused, _ := many.counts(); running != many.most || refused != 0 {
+		t.Errorf("%d of %d processes may run", running, many.most)
 	}
 }
 

@@ -36,8 +36,8 @@ type Config struct {
 	Node   Node
 	// WithoutWebRTC says why a track cannot be offered by WebRTC, nothing where it can; nil on a node without WHEP.
 	WithoutWebRTC func(relay.Track) string
-	// HLS tells whether a track can be offered by HLS; nil on a node without it.
-	HLS func(relay.Track) bool
+	// WithoutHLS says the same of HLS; nil on a node without it.
+	WithoutHLS func(relay.Track) string
 	// Workers lists the transcoder's processes; nil on a node without transcoder.
 	Workers func() []Worker
 	// Edges answers for /api/v1/edges/{stream}, preflight requests included. Required.

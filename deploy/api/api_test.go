@@ -18,6 +18,7 @@ import (
 	"banyan/edge/director"
 	"banyan/relay"
 	"banyan/relay/auth"
+	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/problem"
 )
@@ -70,8 +71,9 @@ func newBench(t *testing.T, play auth.Mode) *bench {
 			}
 			return "it is not H.264"
 		},
-		Workers: func() []Worker { return []Worker{} },
-		Edges:   edges.List(),
+		WithoutHLS: func(t relay.Track) string { return "HLS does not carry it" },
+		Workers:    func() []Worker { return []Worker{} },
+		Edges:      edges.List(),
 		Thumbnail: func(_ context.Context, s *relay.Stream) ([]byte, error) {
 			if s.Name() == "cup/cam2" {
 				return nil, errors.New("no keyframe yet")
@@ -144,6 +146,9 @@ func TestStreams(t *testing.T) {
 		format["webrtc"] != true || format["hls"] != false || format["running"] != true {
 		t.Errorf("described as %v", one)
 	}
+	if format["no_hls"] != "HLS does not carry it" || format["no_webrtc"] != nil {
+		t.Errorf("described as %v, want why there is no HLS, and nothing of WebRTC", format)
+	}
 	if text, _ := json.Marshal(one); strings.Contains(string(text), "192.0.2.7") {
 		t.Error("the publisher's address is told to strangers")
 	}
@@ -151,6 +156,56 @@ func TestStreams(t *testing.T) {
 	b.ask("GET", "/api/v1/streams/cup/c%20m", "", "", 400)
 	b.ask("PUT", "/api/v1/streams/cup/cam1", "", "", 405)
 	b.ask("GET", "/api/v2/streams", "", "", 404)
+}
+
+// TestTracksOfEarlierPublishersAreNotListed: one with sound was there before, and sound, and what could be made of it, would
+// be listed for good.
+func TestTracksOfEarlierPublishersAreNotListed(t *testing.T) {
+	b := newBench(t, auth.Open)
+	p, err := b.hub.Publish("cup/cam1", "whip 192.0.2.7:4000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.hub.AddSupplier(soundMaker{})
+	kinds := func() (list []string) {
+		for _, f := range b.ask("GET", "/api/v1/streams/cup/cam1", "", "", 200)["formats"].([]any) {
+			format := f.(map[string]any)
+			list = append(list, format["name"].(string)+" "+format["kind"].(string))
+		}
+		return list
+	}
+	for _, kind := range media.Kinds {
+		w, err := p.Source(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		params := media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}
+		if kind == media.Audio {
+			params = media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2}
+		}
+		if err := w.Begin(params); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := kinds(), []string{"source video", "source audio", "aac audio"}; !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+	b.publish("cup/cam1") // without sound
+	if got, want := kinds(), []string{"source video"}; !slices.Equal(got, want) {
+		t.Errorf("with a publisher without sound: listed %v, want %v", got, want)
+	}
+}
+
+// soundMaker offers sound of whatever there was.
+type soundMaker struct{}
+
+func (soundMaker) Offers(*relay.Stream) []relay.Offer {
+	return []relay.Offer{{Format: "aac", Kind: media.Audio, Params: media.Params{Codec: media.AAC, ClockRate: 48000}}}
+}
+
+func (soundMaker) Supply(ctx context.Context, _ *relay.Stream, _ relay.Offer, _ *log.Writer) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestPlayingByTokenHidesStreams(t *testing.T) {

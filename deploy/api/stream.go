@@ -36,6 +36,7 @@ type Format struct {
 	WebRTC     bool         `json:"webrtc"`
 	NoWebRTC   string       `json:"no_webrtc,omitempty"` // why not, where the track is at fault
 	HLS        bool         `json:"hls"`
+	NoHLS      string       `json:"no_hls,omitempty"` // the same
 }
 
 // Worker is one format that the transcoder makes, with its FFmpeg process.
@@ -66,10 +67,25 @@ func (a *api) describe(s *relay.Stream) Stream {
 	for _, n := range out.Watching {
 		out.Viewers += n
 	}
+	sent := sentKinds(s)
 	for _, t := range s.Tracks() {
+		if out.Live && t.Readers == 0 && len(sent) > 0 && !(t.Live && sent[t.ID.Kind]) {
+			continue // what an earlier publisher sent, and what could be made of that
+		}
 		out.Formats = append(out.Formats, a.format(t))
 	}
 	return out
+}
+
+// sentKinds are the kinds of tracks that the publisher who is there now sends.
+func sentKinds(s *relay.Stream) map[media.Kind]bool {
+	kinds := map[media.Kind]bool{}
+	for _, t := range s.Published() {
+		if t.Live {
+			kinds[t.ID.Kind] = true
+		}
+	}
+	return kinds
 }
 
 // door is the first word of an origin: where a publisher stands is not everybody's business.
@@ -85,6 +101,8 @@ func door(origin string) string {
 func (a *api) format(t relay.Track) Format {
 	f := Format{Name: t.ID.Format, Kind: t.ID.Kind, Readers: t.Readers, Running: t.Log != nil && t.Live}
 	if t.Params == nil {
+		const silent = "the publisher has sent nothing of it yet"
+		f.NoWebRTC, f.NoHLS = silent, silent
 		return f
 	}
 	p := t.Params
@@ -94,7 +112,10 @@ func (a *api) format(t relay.Track) Format {
 		f.NoWebRTC = a.WithoutWebRTC(t)
 		f.WebRTC = f.NoWebRTC == ""
 	}
-	f.HLS = a.HLS != nil && a.HLS(t)
+	if a.WithoutHLS != nil {
+		f.NoHLS = a.WithoutHLS(t)
+		f.HLS = f.NoHLS == ""
+	}
 	if t.Log == nil {
 		return f
 	}

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +70,18 @@ func TestTokensThatArePrintedOpenWhatTheySay(t *testing.T) {
 	}
 	if left := time.Until(claims.Expires); left > time.Hour || left < 50*time.Minute {
 		t.Errorf("the token is good for %v, want an hour", left)
+	}
+}
+
+func TestTokensThatCannotBeMakeNoSecret(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, args := range [][]string{{"--api", "--ttl", "400d"}, {"--api", "--ttl", "0s"}, {}, {"--play", "a//b"}} {
+		if _, err := banyan(t, append([]string{"token", "--data.dir", dir}, args...)...); err == nil {
+			t.Errorf("%q: a token was made", args)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a secret was made for tokens that were not")
 	}
 }
 
@@ -126,7 +139,7 @@ func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 		{[]string{"config", "--hls.part", "soon"}, "hls.part"},
 		{[]string{"token", "--data.dir", dir}, "allows nothing"},
 		{[]string{"token", "--data.dir", dir, "--play", "a//b"}, "segment is empty"},
-		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "100000h"}, "8784h"},
+		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "400d"}, "cannot live 400 days: choose at most 366"},
 		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "a week"}, "7d"},
 		{[]string{"token", "--data.dir", dir, "--api", "--auth.secret", "short"}, "auth.secret"},
 		{[]string{"serve", "--ladder.default", "source,48p0"}, "480p-vp8"},
@@ -150,6 +163,7 @@ func TestHelpVersionAndConfig(t *testing.T) {
 		{[]string{"--help"}, []string{"serve", "doctor"}},
 		{[]string{"serve", "--help"}, []string{"--config=FILE", "--rtc.public_ips", "--rtc.loopback", "--roles", "--demo"}},
 		{[]string{"version"}, []string{"banyan ", "go1."}},
+		{[]string{"--version"}, []string{"banyan ", "go1."}},
 		{[]string{"config", "--rtc.loopback", "--log.level=warn"}, []string{"loopback: true", "level: warn", "segment: 2s"}},
 		{[]string{"config", "--rtc.loopback=false"}, []string{"loopback: false"}},
 	} {
@@ -182,6 +196,7 @@ func TestDoctorPrintsJSONAndFailsWhenItMust(t *testing.T) {
 type running struct {
 	t      *testing.T
 	addr   map[string]string // of each door
+	rtsp   string            // where it listens for RTSP
 	logs   *bufio.Scanner
 	roles  []string     // that it said it has when it was ready
 	out    bytes.Buffer // what it printed until then
@@ -226,6 +241,9 @@ func start(t *testing.T, args ...string) *running {
 		if line.Msg == "listening" {
 			n.addr[line.Door] = line.Addr
 		}
+		if line.Msg == "listening for RTSP" {
+			n.rtsp = line.Addr
+		}
 		if line.Msg == "listening for RTSPS" {
 			n.addr["rtsps"] = line.Addr
 		}
@@ -249,6 +267,20 @@ func (n *running) get(door, path string) (int, string, string) {
 		n.t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Header.Get("Content-Type"), string(body)
+}
+
+// try asks the public door, and gives "" where it does not answer with success.
+func (n *running) try(path string) string {
+	resp, err := n.client.Get("http://" + n.addr["http"] + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(body)
 }
 
 // end stops the node and returns what it says.
@@ -278,6 +310,8 @@ func TestServeAnswersAndStops(t *testing.T) {
 		{"admin", "/healthz", 200, "ok"},
 		{"admin", "/metrics", 200, "banyan_build_info"},
 		{"admin", "/metrics", 200, "banyan_rtsp_pull_failures_total 0"},
+		{"admin", "/metrics", 200, `banyan_transcoder_process_ends_total{reason="exit"} 0`},
+		{"admin", "/metrics", 200, `banyan_transcoder_process_ends_total{reason="source"} 0`},
 		{"admin", "/debug/pprof/", 200, "goroutine"},
 		{"admin", "/debug/pprof/cmdline", 404, ""}, // arguments may hold secrets
 	} {
@@ -324,8 +358,51 @@ func TestServeSaysWhereToLookAndWhatRuns(t *testing.T) {
 	if want := "ingest edge"; strings.Join(open.roles, " ") != want {
 		t.Errorf("it has the roles %v, want %s", open.roles, want)
 	}
+	closed := start(t, "--auth.play=token")
+	if text := closed.out.String(); !strings.Contains(text, "--publish 'cup/*'\n") || !strings.Contains(text, "--play 'cup/*'\n") {
+		t.Errorf("both tokens are needed:\n%s", text)
+	}
 	if blind := start(t, "--roles=ingest"); blind.out.Len() > 0 {
 		t.Errorf("a node without pages prints %q", blind.out.String())
+	}
+}
+
+// TestStoppedIsTheLastWord has a publisher, a viewer and a format end with the node: they tell of it first.
+func TestStoppedIsTheLastWord(t *testing.T) {
+	n := start(t, "--auth.publish=open", "--transcoder.preset=ultrafast")
+	camera := exec.Command("ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-f", "lavfi", "-i", "testsrc=size=320x180:rate=15",
+		"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "15", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+n.rtsp+"/cup/ana")
+	if err := camera.Start(); err != nil {
+		t.Fatalf("%v: install ffmpeg", err)
+	}
+	t.Cleanup(func() { _ = camera.Process.Kill(); _ = camera.Wait() })
+	var lines []string
+	watched := make(chan struct{})
+	go func() { // whom the log stops as soon as a format is made for it
+		defer close(watched)
+		var format string
+		for deadline := time.Now().Add(time.Minute); format == "" && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			for line := range strings.Lines(n.try("/hls/cup/ana/index.m3u8")) {
+				if !strings.HasPrefix(line, "#") && strings.Contains(line, ".m3u8") {
+					format = strings.TrimSpace(line)
+				}
+			}
+		}
+		n.try("/hls/cup/ana/" + format)
+		n.stop()
+	}()
+	for n.logs.Scan() { // the node waits for us to read
+		if lines = append(lines, n.logs.Text()); strings.Contains(n.logs.Text(), "format started") {
+			n.stop()
+		}
+	}
+	<-watched
+	if err := <-n.ended; err != nil {
+		t.Error(err)
+	}
+	text := strings.Join(lines, "\n")
+	if last := lines[len(lines)-1]; !strings.Contains(last, `"msg":"stopped"`) || !strings.Contains(text, "format stopped") || !strings.Contains(text, "publisher left") {
+		t.Errorf("the end of the log:\n%s\nwant \"stopped\" last, and what stopped before it", text)
 	}
 }
 

@@ -35,6 +35,8 @@ type commandLine struct {
 	Config  configCommand  `cmd:"" help:"Print every setting with its meaning, default and present value, as a file to start from."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version."`
+
 	Simulate simulateCommand `cmd:"" help:"Try the tree with thousands of simulated nodes and millions of viewers."`
 }
 
@@ -61,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(console{stdout, stderr}),
-		kong.Vars{"roles": strings.Join(allRoles, ",")},
+		kong.Vars{"roles": strings.Join(allRoles, ","), "version": versionLine()},
 	)
 	if err != nil {
 		return err
@@ -145,6 +147,10 @@ func (c *tokenCommand) Run(console console) error {
 	if err != nil {
 		return err
 	}
+	grant := auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: time.Duration(c.TTL)}
+	if err := grant.Check(); err != nil { // before a secret is made for it
+		return err
+	}
 	file, isNew := secretFile(cfg)
 	guard, _, err := newGuard(cfg)
 	if err != nil {
@@ -156,7 +162,7 @@ func (c *tokenCommand) Run(console console) error {
 	case file != "":
 		console.note("signed with %s: servers with another data.dir do not take this token", file)
 	}
-	token, err := guard.Mint(auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: time.Duration(c.TTL)})
+	token, err := guard.Mint(grant)
 	if err != nil {
 		return err
 	}
@@ -188,8 +194,14 @@ func newGuard(cfg config.Config) (*auth.Guard, *auth.Revocations, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	var also [][]byte
+	if secrets := cfg.TokenSecrets(); len(secrets) > 0 {
+		for _, other := range secrets[1:] {
+			also = append(also, []byte(other))
+		}
+	}
 	guard, err := auth.NewGuard(auth.Config{
-		Secret: secret, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play, Revoked: revoked.Revoked,
+		Secret: secret, Also: also, Publish: cfg.Auth.Publish, Play: cfg.Auth.Play, Revoked: revoked.Revoked,
 	})
 	return guard, revoked, err
 }
@@ -231,8 +243,12 @@ func (c *configCommand) Run(console console) error {
 type versionCommand struct{}
 
 func (versionCommand) Run(console console) error {
-	_, err := fmt.Fprintf(console.stdout, "banyan %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(console.stdout, versionLine())
 	return err
+}
+
+func versionLine() string {
+	return fmt.Sprintf("banyan %s %s %s/%s", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionText is the stamp of the build, or what the Go toolchain noted where `go build` was called by hand.

@@ -34,11 +34,15 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return err
 	}
-	identity, err := link.NewIdentity([]byte(c.Cluster.Key), c.Node.Name, time.Now())
+	keys := c.ClusterKeys()
+	if len(keys) == 0 { // it has to reach somebody at all, see cluster.join
+		keys = [][]byte{nil}
+	}
+	identity, err := link.NewIdentity(keys[0], c.Node.Name, time.Now(), keys[1:]...)
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	meter := newMeter(c.Transcoder.Workers)
+	meter := newMeter(c.Transcoder.Workers, float64(c.Transcoder.Capacity)/1000)
 	self.Capacity = meter.capacity(n.has("transcoder"))
 	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
@@ -55,7 +59,7 @@ func (n *node) buildFabric() error {
 	}
 	f.cluster, err = cluster.New(cluster.Config{
 		Allow: allow, ProbeInterval: c.Cluster.Probe,
-		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: [][]byte{[]byte(c.Cluster.Key)},
+		Self: self, Addr: c.Cluster.Addr, Join: c.Cluster.Join, Advertise: c.Cluster.Advertise, Keys: keys,
 		Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
@@ -188,8 +192,8 @@ func (f *fabric) drain(ctx context.Context) {
 // source serves children what the hub has.
 type source struct{ *fabric }
 
-func (s source) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
-	return s.replica.Open(ctx, id, below)
+func (s source) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+	return s.replica.Open(ctx, id, from, below)
 }
 
 // peers are links to other nodes.

@@ -29,15 +29,18 @@ const (
 // tracks have and how many read them, and the processor time of its encoders. What else the machine does is not seen.
 type meter struct {
 	line    float64 // bit/s that can leave the node
-	cores   float64
-	workers int // most encoders
+	cores   float64 // that encoders may take
+	workers int     // most encoders
 
 	at   time.Time             // of the last look
 	used map[int]time.Duration // processor time of encoders by then, by process
 }
 
-func newMeter(workers int) *meter {
-	m := &meter{line: lineSpeed("/sys/class/net"), cores: float64(runtime.NumCPU()), workers: workers, used: map[int]time.Duration{}}
+func newMeter(workers int, cores float64) *meter {
+	m := &meter{line: lineSpeed("/sys/class/net"), cores: cores, workers: workers, used: map[int]time.Duration{}}
+	if m.cores <= 0 {
+		m.cores = float64(runtime.NumCPU())
+	}
 	if m.workers <= 0 {
 		m.workers = processesPerCore * runtime.NumCPU()
 	}

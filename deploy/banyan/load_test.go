@@ -68,7 +68,7 @@ func TestEgress(t *testing.T) {
 }
 
 func TestLoadIsThatOfTheScarcest(t *testing.T) {
-	m := newMeter(4)
+	m := newMeter(4, 0)
 	m.cores = 1e6 // so that this process is nothing beside them
 	jobs := []transcoder.Worker{{PID: os.Getpid()}, {PID: -1}, {PID: os.Getpid()}}
 	if got := m.load(nil, jobs, time.Now()); got != 0.75 {

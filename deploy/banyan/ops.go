@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -16,12 +17,19 @@ import (
 
 // newPeerGuard makes and checks the tokens by which the nodes of a cluster ask each other how they are. Its secret
 // comes from the cluster's key and is for nothing else, so that such a token does not open the API.
-func newPeerGuard(key string) (*auth.Guard, error) {
-	secret, err := hkdf.Key(sha256.New, []byte(key), nil, "banyan accounts between nodes 1", auth.MinSecretBytes)
-	if err != nil {
-		return nil, err
+func newPeerGuard(keys [][]byte) (*auth.Guard, error) {
+	var secrets [][]byte
+	for _, key := range keys {
+		secret, err := hkdf.Key(sha256.New, key, nil, "banyan accounts between nodes 1", auth.MinSecretBytes)
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, secret)
 	}
-	return auth.NewGuard(auth.Config{Secret: secret})
+	if len(secrets) == 0 {
+		return nil, errors.New("cluster.key is empty: set the same one on all nodes")
+	}
+	return auth.NewGuard(auth.Config{Secret: secrets[0], Also: secrets[1:]})
 }
 
 // publicURL is where others reach this node by HTTP: as configured, else http.addr at the address of its links. Empty

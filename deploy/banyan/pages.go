@@ -33,11 +33,15 @@ func (n *node) printPages(doors doors) {
 	}
 	if n.parts.whip != nil {
 		line("/publish/", "publish your own camera")
-		if n.cfg.Auth.Publish != auth.Open {
-			fmt.Fprintf(&b, "\n  Make a token to publish with: %s --publish 'cup/*'", n.opt.TokenCommand)
-		}
 	}
-	b.WriteString("\n  Stop with Ctrl-C.\n\n")
+	b.WriteString("\n")
+	if n.parts.whip != nil && n.cfg.Auth.Publish != auth.Open {
+		fmt.Fprintf(&b, "  Make a token to publish with: %s --publish 'cup/*'\n", n.opt.TokenCommand)
+	}
+	if n.cfg.Auth.Play != auth.Open {
+		fmt.Fprintf(&b, "  Make a token to watch with:   %s --play 'cup/*'\n", n.opt.TokenCommand)
+	}
+	b.WriteString("  Stop with Ctrl-C.\n\n")
 	_, _ = io.WriteString(n.opt.Out, b.String()) // nobody reads it, if this fails
 }
 

@@ -73,8 +73,9 @@ func (n *node) addrs() map[string]string {
 // what there is.
 func (n *node) build() error {
 	n.parts.hub = relay.New(relay.Config{
-		Log:    log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
-		Logger: n.log,
+		Log:     log.Config{Window: n.cfg.Ring.Seconds, MaxBytes: int(n.cfg.Ring.Bytes)},
+		Segment: n.cfg.HLS.Segment,
+		Logger:  n.log,
 	})
 	if err := n.buildDirector(); err != nil {
 		return err
@@ -176,7 +177,7 @@ func (n *node) buildTranscoder() (err error) {
 	n.parts.transcoder, err = transcoder.New(transcoder.Config{
 		FFmpeg: n.cfg.Transcoder.FFmpeg, Encoder: n.cfg.Transcoder.Encoder, Preset: n.cfg.Transcoder.Preset,
 		Segment: n.cfg.HLS.Segment, Ladders: rules, Linger: n.cfg.Transcoder.Linger,
-		MaxProcesses: n.cfg.Transcoder.Workers, Here: n.makes, Metrics: n.metrics, Logger: n.log,
+		MaxProcesses: n.cfg.Transcoder.Workers, Capacity: float64(n.cfg.Transcoder.Capacity) / 1000, Here: n.makes, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -248,7 +249,7 @@ func (n *node) routeAPI() (err error) {
 		},
 	}
 	if n.parts.whep != nil {
-		config.WithoutWebRTC, config.HLS = withoutWebRTC, n.parts.hls.Carries
+		config.WithoutWebRTC, config.WithoutHLS = withoutWebRTC, n.parts.hls.Without
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
@@ -256,7 +257,7 @@ func (n *node) routeAPI() (err error) {
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe
 		config.Links = (&hops{metrics: n.metrics}).links
-		if config.Peers, err = newPeerGuard(n.cfg.Cluster.Key); err != nil {
+		if config.Peers, err = newPeerGuard(n.cfg.ClusterKeys()); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,13 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	n.routeHealth()
 	n.routeAdmin()
 	err = n.build()
-	defer func() { err = errors.Join(err, n.parts.close()) }()
+	ran := false
+	defer func() {
+		err = errors.Join(err, n.parts.close())
+		if ran {
+			n.log.Info("stopped") // the last line: all that have something to say of their end have ended
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -80,6 +86,7 @@ func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger
 	if err != nil {
 		return err
 	}
+	ran = true
 	return n.run(ctx, doors)
 }
 
@@ -131,9 +138,7 @@ func (n *node) run(ctx context.Context, doors doors) error {
 	n.log.Info("stopping", "within", (drainTime + cutTime).String())
 	err := parts.Wait()
 	closeAdmin()
-	err = errors.Join(err, admin.Wait())
-	n.log.Info("stopped")
-	return err
+	return errors.Join(err, admin.Wait())
 }
 
 // awaitRTSP waits until the RTSP doors are open, if the node has any: a port that is taken must stop the start.

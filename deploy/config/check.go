@@ -29,6 +29,7 @@ var checks = map[string]func(value reflect.Value, argument string) error{
 	"ip":      func(v reflect.Value, _ string) error { return checkIP(v.String()) },
 	"header":  func(v reflect.Value, _ string) error { return checkHeader(v.String()) },
 	"network": func(v reflect.Value, _ string) error { return checkNetwork(v.String()) },
+	"secrets": func(v reflect.Value, _ string) error { return checkSecrets(v.String()) },
 	"secret":  func(v reflect.Value, _ string) error { return checkSecret(v.String()) },
 	"format":  func(v reflect.Value, _ string) error { return checkFormat(v.String()) },
 	"oneof":   func(v reflect.Value, choices string) error { return checkChoice(v.String(), choices) },
@@ -141,6 +142,22 @@ func checkSecret(s string) error {
 	return nil
 }
 
+// maxKeys is how many keys of the cluster there can be: the old, the new, and one or two that were forgotten.
+const maxKeys = 4
+
+func checkSecrets(list string) error {
+	keys := splitKeys(list)
+	for i, key := range keys {
+		if err := checkSecret(key); err != nil {
+			return fmt.Errorf("key %d of %d: %w", i+1, len(keys), err)
+		}
+	}
+	if len(keys) > maxKeys {
+		return fmt.Errorf("it has %d keys: write at most %d, and take out those that no node uses any more", len(keys), maxKeys)
+	}
+	return nil
+}
+
 // checkFormat accepts what the transcoder can make.
 func checkFormat(s string) error {
 	_, err := transcoder.ParseTarget(s)
@@ -167,11 +184,14 @@ func checkBound(value reflect.Value, bound string, side int, words string) error
 	return nil
 }
 
-// check looks at what single keys cannot show: lists of several values and relations between keys.
-func (c *Config) check() []error {
+// check looks at what single keys cannot show: lists of several values and relations between keys, where right tells
+// that each of them alone is.
+func (c *Config) check(right func(key string) bool) []error {
 	var mistakes []error
 	mistake := func(key, format string, arguments ...any) {
-		mistakes = append(mistakes, fmt.Errorf("%s: "+format, append([]any{key}, arguments...)...))
+		if right(key) {
+			mistakes = append(mistakes, fmt.Errorf("%s: "+format, append([]any{key}, arguments...)...))
+		}
 	}
 	if (c.HTTP.TLS.Cert == "") != (c.HTTP.TLS.Key == "") {
 		mistake("http.tls.cert", "certificate and key go together: set http.tls.cert and http.tls.key")
@@ -192,19 +212,7 @@ func (c *Config) check() []error {
 		}
 		users[user.User] = true
 	}
-	if c.HLS.Segment%time.Second != 0 {
-		mistake("hls.segment", "%v is not a whole number of seconds: write one, so that every node counts segments alike", c.HLS.Segment)
-	}
-	if c.HLS.Segment%c.HLS.Part != 0 || c.HLS.Part > c.HLS.Segment/2 {
-		mistake("hls.part", "a segment of %v is not two or more whole parts of %v: write a part that divides it", c.HLS.Segment, c.HLS.Part)
-	}
-	const leastListed = 8 // segments: delta updates need six to skip, and a player two to begin with
-	if least := leastListed * c.HLS.Segment; c.HLS.Window < least {
-		mistake("hls.window", "%v is less than %d segments: write at least %v", c.HLS.Window, leastListed, least)
-	}
-	if c.Ring.Seconds < 2*c.HLS.Segment {
-		mistake("ring.seconds", "%v does not hold two segments of %v: write at least %v", c.Ring.Seconds, c.HLS.Segment, 2*c.HLS.Segment)
-	}
+	mistakes = append(mistakes, c.checkHLS(right)...)
 	if err := checkLadder(c.Ladder.Default); err != nil {
 		mistake("ladder.default", "%w", err)
 	}
@@ -231,6 +239,29 @@ func (c *Config) check() []error {
 			mistake("rtsp.pull", "item %d: stream %s is pulled twice: give each its own name", i+1, pull.Stream)
 		}
 		pulled[pull.Stream] = true
+	}
+	return mistakes
+}
+
+// checkHLS looks at lengths of time that depend on each other.
+func (c *Config) checkHLS(right func(key string) bool) (mistakes []error) {
+	mistake := func(format string, arguments ...any) { mistakes = append(mistakes, fmt.Errorf(format, arguments...)) }
+	segment := c.HLS.Segment
+	if !right("hls.segment") {
+		return nil // all others depend on it
+	}
+	if segment%time.Second != 0 {
+		mistake("hls.segment: %v is not a whole number of seconds: write one, so that every node counts segments alike", segment)
+	}
+	if right("hls.part") && (segment%c.HLS.Part != 0 || c.HLS.Part > segment/2) {
+		mistake("hls.part: a segment of %v is not two or more whole parts of %v: write a part that divides it", segment, c.HLS.Part)
+	}
+	const leastListed = 8 // segments: delta updates need six to skip, and a player two to begin with
+	if least := leastListed * segment; right("hls.window") && c.HLS.Window < least {
+		mistake("hls.window: %v is less than %d segments of %v: write at least %v", c.HLS.Window, leastListed, segment, least)
+	}
+	if right("ring.seconds") && c.Ring.Seconds < 2*segment {
+		mistake("ring.seconds: %v does not hold two segments of %v: write at least %v", c.Ring.Seconds, segment, 2*segment)
 	}
 	return mistakes
 }

@@ -15,6 +15,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"banyan/relay/auth"
@@ -90,21 +91,22 @@ type Config struct {
 	HLS struct {
 		Segment time.Duration `key:"segment" default:"2s" check:"from=1s,to=10s" doc:"Length of an HLS segment in whole seconds, and the distance of keyframes in the formats that are made here."`
 		Part    time.Duration `key:"part" default:"200ms" check:"from=50ms,to=5s" doc:"Length of a part of a segment. Shorter is less delay and more requests. The segment must be a whole number of parts."`
-		Window  time.Duration `key:"window" default:"30s" check:"from=8s,to=1h" doc:"How far back a playlist reaches, at least eight segments."`
+		Window  time.Duration `key:"window" default:"30s" check:"to=1h" doc:"How far back a playlist reaches, at least eight segments."`
 	} `key:"hls"`
 
 	Transcoder struct {
-		FFmpeg  string        `key:"ffmpeg" default:"ffmpeg" check:"text" doc:"The FFmpeg program, by name or path."`
-		Encoder string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
-		Preset  string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
-		Linger  time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
-		Workers int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
+		FFmpeg   string        `key:"ffmpeg" default:"ffmpeg" check:"text" doc:"The FFmpeg program, by name or path."`
+		Encoder  string        `key:"encoder" default:"auto" check:"oneof=auto|libx264|h264_nvenc|h264_vaapi|h264_qsv" doc:"Encoder for H.264: auto (the first that works here), libx264, h264_nvenc, h264_vaapi or h264_qsv."`
+		Preset   string        `key:"preset" default:"veryfast" check:"oneof=ultrafast|superfast|veryfast|faster|fast|medium|slow" doc:"Preset of libx264: slower ones look better and need more processor."`
+		Linger   time.Duration `key:"linger" default:"20s" check:"from=0s,to=1h" doc:"How long a format is still made after its last reader has left."`
+		Workers  int           `key:"workers" default:"0" check:"from=0,to=1024" doc:"The most FFmpeg processes at one time; where more are wanted, the dearest formats wait. 0: eight for each processor."`
+		Capacity int           `key:"capacity" default:"0" check:"from=0,to=1000000" doc:"How much processor FFmpeg may take for all formats together, by estimate, in thousandths of a core (2000: two cores). Where it is short, the formats whose viewers lose least are not made. 0: all cores."`
 	} `key:"transcoder"`
 
 	Cluster struct {
 		Addr      string        `key:"addr" default:":7946" check:"addr" doc:"Address for the gossip of nodes, UDP and TCP. It is opened where cluster.key or cluster.join is set: a node without both stands alone."`
 		Join      []string      `key:"join" default:"[]" check:"addr" doc:"Addresses of nodes of the cluster, such as 10.0.0.1:7946. One that is up is enough."`
-		Key       string        `key:"key" default:"" check:"secret" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty."`
+		Key       string        `key:"key" default:"" check:"secrets" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty. While it is changed, several, joined by commas: the first is used, all are taken."`
 		Probe     time.Duration `key:"probe" default:"200ms" check:"from=50ms,to=10s" doc:"How often nodes check each other: a dead one is noticed within about five times that. It must be more than the longest round trip between any two nodes."`
 		Allow     []string      `key:"allow" default:"[]" check:"network" doc:"Networks that gossip is taken from, such as 10.0.0.0/8. Empty: all."`
 		Advertise string        `key:"advertise" default:"" check:"ip,optional" doc:"IP address at which other nodes reach this one. Empty: found out."`
@@ -199,17 +201,45 @@ func (c *Config) Formats(stream media.Name) (formats []media.Format, always bool
 	return c.Ladder.Default, false
 }
 
+// ClusterKeys are the keys of cluster.key: the first is used, the others are taken too. None where it is empty.
+func (c *Config) ClusterKeys() (keys [][]byte) {
+	for _, key := range splitKeys(c.Cluster.Key) {
+		keys = append(keys, []byte(key))
+	}
+	return keys
+}
+
+func splitKeys(list string) (keys []string) {
+	for key := range strings.SplitSeq(list, ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // TokenSecret is what tokens are signed with, as far as the configuration says: auth.secret, or else what follows from
 // cluster.key, so that all nodes of a cluster take each other's tokens. Empty where a secret of the node's own is used.
 func (c *Config) TokenSecret() string {
-	if c.Auth.Secret != "" || c.Cluster.Key == "" {
-		return c.Auth.Secret
+	if secrets := c.TokenSecrets(); len(secrets) > 0 {
+		return secrets[0]
 	}
-	secret, err := hkdf.Key(sha256.New, []byte(c.Cluster.Key), nil, "banyan tokens", auth.MinSecretBytes)
-	if err != nil {
-		panic(err) // only for keys of absurd length
+	return ""
+}
+
+// TokenSecrets are TokenSecret and those of other nodes whose tokens are taken too, while the cluster's key is changed.
+func (c *Config) TokenSecrets() (secrets []string) {
+	if c.Auth.Secret != "" {
+		return []string{c.Auth.Secret}
 	}
-	return hex.EncodeToString(secret)
+	for _, key := range c.ClusterKeys() {
+		secret, err := hkdf.Key(sha256.New, key, nil, "banyan tokens", auth.MinSecretBytes)
+		if err != nil {
+			panic(err) // only for keys of absurd length
+		}
+		secrets = append(secrets, hex.EncodeToString(secret))
+	}
+	return secrets
 }
 
 // Clustered tells whether the node is one of several.

@@ -172,6 +172,8 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"parts that do not fit", "hls: {part: 300ms}", "", nil, []string{"hls.part", "whole parts"}},
 		{"segment of half seconds", "hls: {segment: 1500ms, part: 250ms}", "", nil, []string{"hls.segment", "whole number of seconds"}},
 		{"window too short", "hls: {window: 10s}", "", nil, []string{"hls.window", "16s"}},
+		{"window far too short", "hls: {window: 1s}", "", nil, []string{"hls.window", "at least 16s"}},
+		{"window for long segments", "hls: {segment: 10s, window: 1s}", "", nil, []string{"hls.window", "at least 1m20s"}},
 		{"ring shorter than segments", "ring: {seconds: 3}", "", nil, []string{"ring.seconds", "4s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,6 +204,17 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
 	_, err := config.Load(config.Sources{File: inFile(t, "http: {addr: x}\nlog: {level: loud}\nhls: {part: never}\n")})
 	if got := strings.Count(err.Error(), "\n") + 1; got != 3 {
 		t.Errorf("got %d lines, want 3:\n%v", got, err)
+	}
+	// What only several keys together show, too, unless one of them is wrong by itself.
+	_, err = config.Load(config.Sources{File: inFile(t, "http: {addr: x}\nhls: {part: never, window: 9s}\nring: {seconds: 3}\nladder: {default: []}\n")})
+	for _, key := range []string{"http.addr", "hls.part", "hls.window", "ring.seconds", "ladder.default"} {
+		if strings.Count(err.Error(), key+":") != 1 {
+			t.Errorf("%s is not told of once:\n%v", key, err)
+		}
+	}
+	_, err = config.Load(config.Sources{File: inFile(t, "hls: {segment: 1h, part: 70ms, window: 9s}\n")})
+	if got := strings.Count(err.Error(), "\n") + 1; got != 1 {
+		t.Errorf("got %d lines, want that of the segment alone, on which the others depend:\n%v", got, err)
 	}
 }
 
@@ -372,6 +385,15 @@ func TestNodesOfAClusterTakeEachOthersTokens(t *testing.T) {
 	}
 	if c := load(map[string]string{"cluster.key": key, "auth.secret": other}); c.TokenSecret() != other {
 		t.Errorf("auth.secret is %q, want what was configured", c.TokenSecret())
+	}
+	both := load(map[string]string{"cluster.key": other + ", " + key})
+	if secrets := both.TokenSecrets(); len(secrets) != 2 || secrets[1] != one.TokenSecret() || both.TokenSecret() != secrets[0] || len(both.ClusterKeys()) != 2 {
+		t.Errorf("while the key is changed, tokens are signed with %q and taken with %q", both.TokenSecret(), secrets)
+	}
+	for _, bad := range []string{key + ",short", strings.Repeat(key+",", 5)} {
+		if _, err := config.Load(config.Sources{Flags: map[string]string{"cluster.key": bad}}); err == nil || !strings.Contains(err.Error(), "cluster.key") {
+			t.Errorf("cluster.key %q: %v, want an error that names the key", bad, err)
+		}
 	}
 	if alone := load(nil); alone.TokenSecret() != "" || alone.Clustered() || !two.Clustered() {
 		t.Error("a node without key and join stands alone, with a secret of its own")

@@ -60,15 +60,15 @@ func Load(s Sources) (Config, error) {
 	}
 
 	var c Config
+	wrong := map[string]bool{}
 	for _, key := range keys {
 		field := reflect.ValueOf(&c).Elem().FieldByIndex(key.field)
 		if err := decode(field, values.Get(key.Name), key.check); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w (from %s)", key.Name, err, source(key, origin[key.Name])))
+			wrong[key.Name] = true
 		}
 	}
-	if len(mistakes) == 0 {
-		mistakes = c.check()
-	}
+	mistakes = append(mistakes, c.check(func(key string) bool { return !wrong[key] })...)
 	if len(mistakes) > 0 {
 		return Config{}, errors.Join(mistakes...)
 	}

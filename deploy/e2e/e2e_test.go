@@ -18,6 +18,10 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	RemoveBinary()
+	if err := PrintTable(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -191,6 +191,15 @@ func (n *Node) Metric(t testing.TB, name string, labels ...string) float64 {
 	return sum
 }
 
+// wants tells why a metric, added up like Metric, is not at least that.
+func (n *Node) wants(t testing.TB, least float64, name string, labels ...string) error {
+	t.Helper()
+	if got := n.Metric(t, name, labels...); got < least {
+		return fmt.Errorf("%s %v is %v, want at least %v", name, labels, got, least)
+	}
+	return nil
+}
+
 // Quantile is the upper bound of the histogram bucket in which the quantile q of a metric lies.
 func (n *Node) Quantile(t testing.TB, name string, q float64) float64 {
 	t.Helper()
@@ -326,6 +335,9 @@ func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.done
 }
+
+// Crash sends SIGKILL and does not wait, so that several programs can be made to die at once.
+func (p *Process) Crash() { p.Signal(syscall.SIGKILL) }
 
 // Signal sends a signal to the program and its children.
 func (p *Process) Signal(s syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, s) }

@@ -1,12 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +24,7 @@ type Viewers struct {
 type viewer struct {
 	pc      *webrtc.PeerConnection
 	mu      sync.Mutex
+	first   time.Time     // picture; zero before
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
 	ended   bool          // disconnected
@@ -76,58 +77,70 @@ func (v *Viewers) LargestGaps() (gaps []time.Duration, lost int) {
 	return gaps, lost
 }
 
+// since is how many had a picture after a time.
+func (v *Viewers) since(at time.Time) (n int) {
+	for _, one := range v.all {
+		one.mu.Lock()
+		if one.last.After(at) {
+			n++
+		}
+		one.mu.Unlock()
+	}
+	return n
+}
+
+// WaitFlowing waits until all of them get a picture that is not there yet.
+func (v *Viewers) WaitFlowing(t testing.TB, who string) {
+	t.Helper()
+	began := time.Now()
+	Eventually(t, 30*time.Second, "pictures flow to "+who, func() error {
+		if n := v.since(began); n < len(v.all) {
+			return fmt.Errorf("to %d of %d", n, len(v.all))
+		}
+		return nil
+	})
+}
+
 func (v *viewer) picture(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.first.IsZero() {
+		v.first = now
+	}
 	if !v.last.IsZero() {
 		v.largest = max(v.largest, now.Sub(v.last))
 	}
 	v.last = now
 }
 
-func (v *Viewers) watch(url string) (one *viewer, err error) {
-	engine := &webrtc.MediaEngine{}
-	if err := engine.RegisterDefaultCodecs(); err != nil {
-		return nil, err
-	}
-	settings := webrtc.SettingEngine{}
-	settings.SetIncludeLoopbackCandidate(true)
-	// Without interceptors: reports and repairs of so many viewers would be the load generator's cost.
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+// watch lets one more viewer connect.
+func (v *Viewers) watch(url string) (*viewer, error) {
+	one, err := v.prepare()
 	if err != nil {
 		return nil, err
 	}
-	one = &viewer{pc: pc}
+	if err := one.connect(http.DefaultClient, url, nil); err != nil {
+		_ = one.pc.Close()
+		return nil, err
+	}
+	return one, nil
+}
+
+// prepare makes a viewer that has only to be let in.
+func (v *Viewers) prepare() (one *viewer, err error) {
+	pc, err := newPeer()
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			_ = pc.Close()
 		}
 	}()
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateDisconnected || s == webrtc.PeerConnectionStateFailed {
-			one.mu.Lock()
-			one.ended = true
-			one.mu.Unlock()
-		}
-	})
+	one = &viewer{pc: pc}
+	pc.OnConnectionStateChange(one.note)
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		v.readers.Go(func() {
-			buffer := make([]byte, 1500)
-			newest := uint32(0)
-			for {
-				n, _, err := track.Read(buffer)
-				if err != nil {
-					return
-				}
-				if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
-					continue
-				}
-				if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
-					newest = at
-					one.picture(time.Now())
-				}
-			}
-		})
+		v.readers.Go(func() { one.read(track) })
 	})
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
 		if _, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
@@ -143,29 +156,70 @@ func (v *Viewers) watch(url string) (one *viewer, err error) {
 		return nil, err
 	}
 	<-gathered
-	answer, err := postOffer(url, pc.LocalDescription().SDP)
-	if err != nil {
-		return nil, err
-	}
-	return one, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
+	return one, nil
 }
 
-// postOffer posts an offer, again for a while where the server asks for patience.
-func postOffer(url, offer string) (answer string, err error) {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		r, err := http.Post(url, "application/sdp", bytes.NewBufferString(offer))
+// newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's cost.
+func newPeer() (*webrtc.PeerConnection, error) {
+	engine := &webrtc.MediaEngine{}
+	if err := engine.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	settings := webrtc.SettingEngine{}
+	settings.SetIncludeLoopbackCandidate(true)
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings))
+	return api.NewPeerConnection(webrtc.Configuration{})
+}
+
+// note notes when the connection is lost.
+func (v *viewer) note(s webrtc.PeerConnectionState) {
+	if s != webrtc.PeerConnectionStateDisconnected && s != webrtc.PeerConnectionStateFailed {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = true
+}
+
+// read notes when pictures come, until the track ends.
+func (v *viewer) read(track *webrtc.TrackRemote) {
+	buffer := make([]byte, 1500)
+	newest := uint32(0)
+	for {
+		n, _, err := track.Read(buffer)
 		if err != nil {
-			return "", err
+			return
+		}
+		if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
+			continue
+		}
+		if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
+			newest = at
+			v.picture(time.Now())
+		}
+	}
+}
+
+// connect posts the viewer's offer, again for a while where the server asks for patience. refused hears of each time
+// that it does, if it is not nil.
+func (v *viewer) connect(client *http.Client, url string, refused func(*http.Response)) error {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		r, err := client.Post(url, "application/sdp", strings.NewReader(v.pc.LocalDescription().SDP))
+		if err != nil {
+			return err
 		}
 		body, err := io.ReadAll(r.Body)
 		r.Body.Close()
 		switch busy := r.StatusCode == http.StatusTooManyRequests || r.StatusCode == http.StatusServiceUnavailable; {
 		case err != nil:
-			return "", err
+			return err
 		case r.StatusCode == http.StatusCreated:
-			return string(body), nil
+			return v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(body)})
 		case !busy || time.Now().After(deadline):
-			return "", fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
+			return fmt.Errorf("POST %s: %s: %s", url, r.Status, body)
+		}
+		if refused != nil {
+			refused(r)
 		}
 	}
 }

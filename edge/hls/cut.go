@@ -48,14 +48,15 @@ type cutter struct {
 	after  int64         // drop frames up to this segment
 
 	// The place that is being filled.
-	msn    int64 // noSegment before the first frame
-	index  int   // of the part in work
-	next   int   // lowest part index that is still free in msn
-	anchor int64 // ticks of the segment's first frame, from which video frames are counted
-	newest int64 // ticks of the newest frame that was placed
-	ended  int64 // where that frame ends, of sound
-	begun  bool  // a part that no frame came for is left out, and not a gap
-	shift  int   // parts of it that no frame came for, and that are left out
+	msn    int64      // noSegment before the first frame
+	index  int        // of the part in work
+	next   int        // lowest part index that is still free in msn
+	anchor int64      // ticks of the segment's first frame, from which video frames are counted
+	newest int64      // ticks of the newest frame that was placed
+	back   media.Time // when frames came again that were left out after a silence; zero while there is none
+	ended  int64      // where that frame ends, of sound
+	begun  bool       // a part that no frame came for is left out, and not a gap
+	shift  int        // parts of it that no frame came for, and that are left out
 	frames []*frame.Frame
 	init   initID // of the first of frames
 
@@ -93,7 +94,7 @@ func (c *cutter) push(f *frame.Frame) (done []cut) {
 			c.probe = nil
 			c.dropped[dropAwaitKeyframe] += uint64(len(held))
 		}
-		done = c.begin(f.Params)
+		done = c.begin(f)
 	}
 	if c.plan.rate == 0 {
 		return append(done, c.measure(f)...)
@@ -118,19 +119,17 @@ func (c *cutter) conceal(f *frame.Frame) (done []cut) {
 	return done
 }
 
-// begin moves to an epoch. Where a decoder would have to be set up anew, the segment in work ends here,
-// as it can have one init section only, and the epoch waits for the next.
-func (c *cutter) begin(p *media.Params) (done []cut) {
-	before := c.params
+// begin moves to the epoch of f. Where a decoder would have to be set up anew, the segment in work ends here,
+// as it can have one init section only, and the epoch waits for the next: where the stream's break shows.
+func (c *cutter) begin(f *frame.Frame) (done []cut) {
+	before, p := c.params, f.Params
 	c.params = p
 	if before != nil && before.Equal(p) && (p.FPS == 0 || p.FPS == before.FPS) && p.Aligned == before.Aligned && c.plan.rate != 0 {
 		return nil
 	}
 	done = c.flush(0, false)
 	if before != nil && !before.Equal(p) {
-		if c.msn != noSegment {
-			c.after = max(c.after, c.msn)
-		}
+		c.after = max(c.after, c.msn, c.grid.at(media.BreakAt(f.Time(), c.grid.segment))-1)
 		c.wait = true
 		c.rescale(before.ClockRate, p.ClockRate)
 	}
@@ -241,10 +240,17 @@ func (c *cutter) segmentOf(f *frame.Frame) int64 {
 // segment of all may begin late, so that a format which has just been started is seen at once.
 func (c *cutter) resumes(f *frame.Frame, k int64) bool {
 	if c.msn == noSegment || media.DurationOf(f.Ticks-c.newest, c.plan.rate) < silence {
+		c.back = 0
 		return false
 	}
-	late := f.Time().Sub(c.grid.start(k))
-	return k == c.msn || late > c.plan.frameTime()*3/2
+	if late := f.Time().Sub(c.grid.start(k)); k > c.msn && late <= c.plan.frameTime()*3/2 {
+		return false
+	}
+	if c.back == 0 {
+		c.back = f.Time()
+	}
+	// A source whose keyframes came to miss the grid will have none at a segment's beginning.
+	return k == c.msn || f.Time().Sub(c.back) < c.grid.segment
 }
 
 // silence is how long a track must lack frames to count as away.

@@ -27,8 +27,8 @@
 // broke off: a publisher that leaves and returns leaves gaps and nothing else, and its frames are shown from
 // the beginning of a segment on. Where a decoder must be set up anew, the new epoch waits for the next
 // segment, as a segment has one init section (EXT-X-MAP), and begins it with a discontinuity. All
-// renditions of a stream show their discontinuities before the same segments (timeline.go), and between
-// them each has the same length.
+// renditions of a stream, on all nodes, show their discontinuities before the same segments and with the same numbers
+// (timeline.go), and between them each has the same length.
 //
 // # Waiting
 //
@@ -50,9 +50,12 @@
 //
 // # Limits
 //
-// EXT-X-DISCONTINUITY-SEQUENCE counts the changes of parameters that this process has seen of a stream. A player that
-// moves to a node which was not there at one, or stays while the server starts anew, finds another count; segment
-// numbers and dates agree.
+// EXT-X-DISCONTINUITY-SEQUENCE is counted where the stream is published and the same on every node (media.Break,
+// timeline.go). It counts the changes of the publisher's own parameters, seen in this rendition or not; a format that
+// changes by itself, as by another encoder, has another EXT-X-MAP only. After a new start of the publisher's node it goes
+// on above what it was, unless the stream changed more than six times an hour: then, and only if nobody in the cluster
+// knew the stream, it falls back. An edge that hears of a break later than another rendition has shown
+// its segment puts the mark before the next one, which another edge may not do.
 // Media time that goes back by more than a playlist starts the numbers over.
 // There is no encryption, no EXT-X-DATERANGE, and no push of parts ahead of requests.
 package hls

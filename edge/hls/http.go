@@ -334,7 +334,7 @@ func (a *answer) sendPlaylist(plain, zipped []byte, keep float64) {
 	h.Set("Content-Type", playlistType)
 	h.Set("Cache-Control", a.maxAge(keep))
 	h.Set("Vary", "Accept-Encoding")
-	h.Set("Priority", "u=1") // RFC 9218: before any media
+	h.Set("Priority", priority(urgencyPlaylist))
 	body := plain
 	if acceptsGzip(a.r.Header.Get("Accept-Encoding")) {
 		h.Set("Content-Encoding", "gzip")
@@ -392,7 +392,7 @@ func (a *answer) serveMedia(stream *relay.Stream) {
 		a.refuse("no-media", http.StatusNotFound, noMedia)
 		return
 	}
-	a.sendMedia(data)
+	a.sendMedia(data, p.urgency())
 }
 
 const noMedia = "There is no such segment or part, or no more. Load the playlist again and take addresses from it."
@@ -406,13 +406,12 @@ func (a *answer) hinted(now *state) bool {
 	return a.resource.msn == msn && a.resource.part == part
 }
 
-func (a *answer) sendMedia(data []byte) {
+func (a *answer) sendMedia(data []byte, urgency int) {
 	h := a.Header()
 	h.Set("Content-Type", mediaType)
-	h.Set("Priority", "u=3")
+	h.Set("Priority", priority(urgency))
 	if a.resource.id.kind == media.Audio {
 		h.Set("Content-Type", audioType)
-		h.Set("Priority", "u=2") // a missing sound is worse than a missing picture
 	}
 	h.Set("Cache-Control", a.maxAge(keepMedia))
 	h.Set("Accept-Ranges", "bytes")

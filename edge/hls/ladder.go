@@ -72,6 +72,7 @@ func (s *Server) complete(stream *relay.Stream) {
 		}
 		s.mu.Unlock()
 	}
+	s.rank(stream)
 }
 
 // ask notes a request for the ladder of a stream, and makes one if need be.

@@ -32,6 +32,7 @@ type packager struct {
 
 	cancel context.CancelCauseFunc
 	state  atomic.Pointer[state]
+	place  atomic.Int32 // among the pictures of the stream by bit rate; zero where not known
 
 	mu     sync.RWMutex // guards window; written by run only
 	window *window
@@ -40,6 +41,7 @@ type packager struct {
 	cutter  *cutter
 	last    *media.Params // of the newest part
 	mapHint initID        // an init section that is ready, and that no part has yet
+	shown   int64         // the newest segment with a part
 	heard   media.Time    // how far the picture was when sound last came
 	still   time.Duration // since then, or a little less
 	live    bool          // history has been read
@@ -99,6 +101,7 @@ func (p *packager) read(ctx context.Context) error {
 		return err
 	}
 	changed := stream.Changed()
+	p.heed(stream)
 	format, ok := trackOf(stream, p.id)
 	if !ok {
 		return fmt.Errorf("rendition %q of stream %q: %w", p.id, p.stream, relay.ErrNoTrack)
@@ -133,6 +136,7 @@ func (p *packager) read(ctx context.Context) error {
 			}
 		case <-changed:
 			changed = stream.Changed()
+			p.heed(stream)
 			if p.moved(stream, format) {
 				return errMoved
 			}
@@ -155,6 +159,9 @@ func (p *packager) moved(stream *relay.Stream, from media.Format) bool {
 // were frames of another codec, which are not of this rendition.
 func (p *packager) drain(reader *frame.Reader, source *log.Log) (news, foreign bool) {
 	for f := reader.Next(); f != nil; f = reader.Next() {
+		if f.Discontinuity {
+			p.learn(f.Params)
+		}
 		if p.id.kind == media.Audio {
 			if f.Params.Codec != media.Codec(p.id.format) {
 				foreign = true
@@ -176,6 +183,24 @@ func (p *packager) drain(reader *frame.Reader, source *log.Log) (news, foreign b
 	return news, foreign
 }
 
+// heed learns of the breaks of the publisher's tracks, whether the rendition is made of them or not: the discontinuity is
+// to stand before the same segment everywhere, so all must know before they show it.
+func (p *packager) heed(stream *relay.Stream) {
+	for _, t := range stream.Published() {
+		if t.Params != nil {
+			p.learn(t.Params)
+		}
+	}
+}
+
+func (p *packager) learn(params *media.Params) {
+	k := int64(noSegment)
+	if b := params.Break; b.At != 0 {
+		k = p.grid.at(media.BreakAt(b.At, p.grid.segment))
+	}
+	p.timeline.learn(params.Break.Number, k)
+}
+
 // orient prepares for a frame that is the first, or the first of an epoch.
 func (p *packager) orient(f *frame.Frame, source *log.Log) {
 	switch newest := p.cutter.msn; {
@@ -194,8 +219,6 @@ func (p *packager) orient(f *frame.Frame, source *log.Log) {
 	if !f.Discontinuity || p.last == nil || p.last.Equal(f.Params) {
 		return
 	}
-	// Marked with the first frame, as other renditions may show the segment before this one does.
-	p.timeline.mark(max(p.grid.at(f.Time()), p.cutter.msn+1))
 	if id := (initID{source.ID().Format, f.Params.Epoch}); f.Keyframe && p.initFor(id, f) {
 		p.mapHint = id
 	}
@@ -237,6 +260,10 @@ func (p *packager) add(c *cut) bool {
 		p.warn(err)
 		return false
 	}
+	if stream, err := p.hub.Stream(p.stream); err == nil && c.msn > p.shown {
+		p.heed(stream)
+	}
+	p.shown = max(p.shown, c.msn)
 	p.timeline.show(c.msn)
 	p.mu.Lock()
 	added := p.window.add(c, data)

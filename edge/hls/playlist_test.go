@@ -19,15 +19,21 @@ import (
 type feeder struct {
 	window *window
 	line   *timeline
+	breaks uint32
 	plan   plan
 	params *media.Params
 }
 
+// bornAt is the break that a feeder's stream begins with.
+const bornAt = 1000
+
 func newFeeder(listed int) *feeder {
+	line := newTimeline()
+	line.learn(bornAt, noSegment)
 	p := &media.Params{Epoch: 7, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true}
 	return &feeder{
 		window: newWindow(testGrid, windowConfig{listed: listed, retained: 2*listed + 1, maxBytes: 1 << 20}),
-		line:   newTimeline(), plan: planFor(p, testGrid, 30), params: p,
+		line:   line, breaks: bornAt, plan: planFor(p, testGrid, 30), params: p,
 	}
 }
 
@@ -36,7 +42,8 @@ func (f *feeder) part(k int64, index int) {
 	k += 900000000
 	if f.window.open == nil || k > f.window.open.msn {
 		if last := f.window.find(f.window.newest()); last != nil && last.init.epoch != 0 && last.init.epoch != f.params.Epoch {
-			f.line.mark(k)
+			f.breaks++
+			f.line.learn(f.breaks, k)
 		}
 		f.line.show(k)
 	}
@@ -172,7 +179,7 @@ func TestSilenceBecomesGaps(t *testing.T) {
 	if s := f.window.find(900000001); string(s.data) != "media" {
 		t.Errorf("what there is of the segment that broke off is %q", s.data)
 	}
-	if strings.Contains(l.text(0), "DISCONTINUITY") {
+	if strings.Contains(l.text(0), "#EXT-X-DISCONTINUITY\n") {
 		t.Error("a pause with equal parameters is no discontinuity")
 	}
 	f.part(3, 7) // the rest was lost, which is no reason to do without what is there
@@ -197,13 +204,13 @@ func TestDiscontinuity(t *testing.T) {
 	if n := len(tagged(text, "#EXT-X-MAP")); n != 2 {
 		t.Errorf("%d EXT-X-MAP, want one for each epoch: %s", n, text)
 	}
-	if m := parse(t, text); !m.Segments[1].Discontinuity || m.DiscontinuitySequence != nil {
+	if m := parse(t, text); !m.Segments[1].Discontinuity || *m.DiscontinuitySequence != bornAt {
 		t.Errorf("segment 1 is no discontinuity: %s", text)
 	}
 	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
 		t.Errorf("the tags of a discontinuity do not stand together before its segment (H8): %s", text)
 	}
-	before := uint64(0)
+	before := uint64(bornAt)
 	for k := int64(2); k < 12; k++ {
 		f.whole(k)
 		l := f.listing()
@@ -212,7 +219,7 @@ func TestDiscontinuity(t *testing.T) {
 		}
 		before = l.sequence
 	}
-	if before != 1 {
+	if before != bornAt+1 {
 		t.Errorf("EXT-X-DISCONTINUITY-SEQUENCE is %d after one discontinuity left the playlist", before)
 	}
 }
@@ -220,29 +227,96 @@ func TestDiscontinuity(t *testing.T) {
 // All renditions of a stream show the same discontinuities, and none changes after it was shown.
 func TestTimelineIsTheSameForAll(t *testing.T) {
 	line := newTimeline()
+	line.learn(100, noSegment)
 	line.show(5)
-	if line.mark(5) || line.mark(3) {
-		t.Error("a segment that was shown without a mark got one")
-	}
 	for range 2 { // by two renditions
-		if !line.mark(6) {
-			t.Error("a segment to come got no mark")
+		line.learn(101, 6)
+	}
+	line.learn(100, 3) // long known
+	line.show(8)
+	line.learn(102, 8) // shown already by another rendition: the next one has it
+	for _, c := range []struct {
+		first, last int64
+		marks       []int64
+		sequence    uint64
+	}{
+		{0, 5, nil, 100},
+		{6, 9, []int64{6, 9}, 100},
+		{7, 8, nil, 101},
+		{9, 9, []int64{9}, 101},
+		{10, 20, nil, 102},
+	} {
+		marks, sequence := line.within(c.first, c.last)
+		if !slices.Equal(marks, c.marks) || sequence != c.sequence {
+			t.Errorf("segments %d to %d: marks %v, sequence %d, want %v, %d", c.first, c.last, marks, sequence, c.marks, c.sequence)
 		}
 	}
-	line.show(8)
-	line.mark(9)
-	if marks, sequence := line.within(6, 9); !slices.Equal(marks, []int64{6, 9}) || sequence != 0 {
-		t.Errorf("marks %v, sequence %d", marks, sequence)
+	line.show(100)
+	line.learn(103, 50)         // nobody can be shown that any more
+	line.learn(5000, noSegment) // the birthplace has started anew
+	if marks, sequence := line.within(20, 200); len(marks) != 0 || sequence != 5000 {
+		t.Errorf("marks %v, sequence %d, want none, 5000", marks, sequence)
 	}
-	if marks, sequence := line.within(7, 8); len(marks) != 0 || sequence != 1 {
-		t.Errorf("marks %v, sequence %d", marks, sequence)
+	for k := range uint32(2 * maxMarks) {
+		line.learn(5001+k, 101+int64(k))
 	}
-	for k := int64(10); k < 10+2*maxMarks; k++ {
-		line.mark(k)
-	}
-	if _, sequence := line.within(10+2*maxMarks, 1<<40); sequence != 2+2*maxMarks || len(line.marks) > maxMarks {
+	if _, sequence := line.within(1<<30, 1<<40); sequence != 5000+2*maxMarks || len(line.marks) > maxMarks {
 		t.Errorf("sequence %d with %d marks kept", sequence, len(line.marks))
 	}
+}
+
+// Media sequence and discontinuity sequence only grow, and the latter by the discontinuities that left the playlist
+// (H10), whatever order a rendition shows segments in and breaks are heard of; a node that joins late has the same
+// as one that was there (H18).
+func TestSequencesOnlyGrow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const listed = 8
+		line, number := newTimeline(), uint32(bornAt)
+		line.learn(number, noSegment)
+		marksBefore, firstBefore, sequenceBefore := []int64(nil), int64(0), uint64(bornAt)
+		last := int64(listed)
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			switch rapid.IntRange(0, 2).Draw(t, "step") {
+			case 0:
+				number++
+				line.learn(number, last+rapid.Int64Range(-2, 3).Draw(t, "from"))
+			case 1:
+				line.learn(uint32(rapid.IntRange(1, int(number)).Draw(t, "old")), last) // from another track
+			case 2:
+				last += rapid.Int64Range(1, 3).Draw(t, "segments")
+			}
+			line.show(last)
+			first := last - listed + 1
+			marks, sequence := line.within(first, last)
+			gone := 0
+			for _, k := range marksBefore {
+				if k < first {
+					gone++
+				}
+			}
+			fresh := 0 // came and left between two looks
+			if all, _ := line.within(firstBefore, first-1); len(all) > gone {
+				fresh = len(all) - gone
+			}
+			if sequence != sequenceBefore+uint64(gone+fresh) {
+				t.Fatalf("the sequence went from %d to %d, and %d discontinuities left the playlist", sequenceBefore, sequence, gone+fresh)
+			}
+			for _, k := range marksBefore {
+				if k >= first && !slices.Contains(marks, k) {
+					t.Fatalf("segment %d lost its discontinuity: %v", k, marks)
+				}
+			}
+			late := newTimeline() // a node that learns of what is in the window only
+			late.learn(uint32(sequence), noSegment)
+			for i, k := range marks {
+				late.learn(uint32(sequence)+uint32(i)+1, k)
+			}
+			if m, s := late.within(first, last); s != sequence || !slices.Equal(m, marks) {
+				t.Fatalf("a node that joined late has %v, %d, want %v, %d", m, s, marks, sequence)
+			}
+			marksBefore, firstBefore, sequenceBefore = marks, first, sequence
+		}
+	})
 }
 
 func TestEndedPlaylist(t *testing.T) {

@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -65,10 +66,28 @@ func bestAudio(all []rendition) (id renditionID) {
 	return id
 }
 
-// Carries tells whether a track can be a rendition, for those who describe streams.
-func (s *Server) Carries(t relay.Track) bool {
+// Without says why a track can be no rendition and what viewers get instead, for those who describe streams; nothing
+// where it can.
+func (s *Server) Without(t relay.Track) string {
 	stream, err := s.config.Hub.Stream(t.ID.Stream)
-	return s.playable(t) && !(err == nil && left(stream, t))
+	switch {
+	case err == nil && left(stream, t):
+		return "the publisher who is there now does not send it"
+	case s.playable(t):
+		return ""
+	case t.Params == nil:
+		return "nothing is known of it yet"
+	case !canCarry(t.Params.Codec) && t.ID.Kind == media.Audio:
+		return fmt.Sprintf("HLS does not carry %s: viewers get the sound as AAC", t.Params.Codec)
+	case !canCarry(t.Params.Codec):
+		return fmt.Sprintf("HLS does not carry %s: viewers get a format of the ladder", t.Params.Codec)
+	case t.Params.Reordered:
+		return "it has B-frames, for which low-latency HLS would have to wait: set them to 0 in the encoder; until then viewers get a format of the ladder"
+	case t.Log == nil:
+		return "nobody reads it on this node, so that it is not known where its keyframes are"
+	}
+	return fmt.Sprintf("its keyframes do not fall on whole multiples of %v of the clock, or its frames come irregularly: "+
+		"viewers get a format of the ladder", s.config.Segment)
 }
 
 // left tells whether a track is of an earlier publisher, and the one that is there now has no such track.

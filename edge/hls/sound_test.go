@@ -156,8 +156,12 @@ func TestSilenceBesideThePicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, track := range stream.Tracks() {
-		if want := track.ID.Kind == media.Video; s.server.Carries(track) != want {
-			t.Errorf("Carries(%v) is %v, want %v", track.ID, !want, want)
+		want := ""
+		if track.ID.Kind == media.Audio {
+			want = "the publisher who is there now does not send it"
+		}
+		if got := s.server.Without(track); got != want {
+			t.Errorf("Without(%v): %q, want %q", track.ID, got, want)
 		}
 	}
 	again.audio = again.writer(media.Audio, media.Params{Codec: media.AAC, ClockRate: soundRate, SampleRate: soundRate,

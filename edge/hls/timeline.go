@@ -10,45 +10,56 @@ import (
 
 // timeline keeps the discontinuities of a stream, which all of its renditions must show before the same
 // segments (RFC 8216bis section 6.2.4): players find the audio that belongs to a picture by counting
-// them. The rendition that something happens to marks the segment; every other then shows the mark, too.
+// them. They are the stream's breaks (media.Break), which its tracks carry: where they are and how many there were
+// before is the same on every node, since whenever it reads. What only one format has of its own, such as another
+// encoder's parameters, has an EXT-X-MAP and no discontinuity.
 //
 // New parameters are the only discontinuity. A track that was away leaves gaps, but what it shows before
 // and after them stands where the lengths of segments add up to, in every rendition alike.
 //
-// A segment that some rendition has shown without a mark cannot get one any more.
-//
 // Methods are safe for concurrent use.
 type timeline struct {
 	mu     sync.Mutex
-	marks  []int64 // segment numbers, ascending
-	before uint64  // marks that have been forgotten
+	number uint32  // of the newest break; zero while none is known
+	marks  []int64 // segments that have a discontinuity before them, ascending; the last is that of number
 	shown  int64   // the newest segment that a rendition has shown
 
 	resumed media.Time // since when pictures have come without a break
 	drawn   media.Time // how far they are
 }
 
-// maxMarks bounds what is remembered; far more than fit into any playlist.
-const maxMarks = 1024
+const (
+	// maxMarks bounds what is remembered; far more than fit into any playlist.
+	maxMarks = 1024
+	// lateMark is how many segments ago a break may have been that is heard of only now, and be shown still.
+	lateMark = 3
+)
 
 func newTimeline() *timeline { return &timeline{shown: noSegment} }
 
-// mark asks for a discontinuity before segment k.
-func (t *timeline) mark(k int64) (marked bool) {
+// learn takes a break, which shows from segment k on; noSegment for the state that a stream begins with. What is known
+// already is passed over. A segment that some rendition has shown without a mark cannot get one any more:
+// then the next one gets it.
+func (t *timeline) learn(number uint32, k int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.marks); n > 0 && t.marks[n-1] >= k {
-		return t.marks[n-1] == k
+	if number <= t.number {
+		return
+	}
+	t.number = number
+	if k == noSegment || t.shown != noSegment && k < t.shown-lateMark {
+		return
 	}
 	if k <= t.shown {
-		return false
+		k = t.shown + 1
+	}
+	if n := len(t.marks); n > 0 {
+		k = max(k, t.marks[n-1]+1)
 	}
 	t.marks = append(t.marks, k)
 	if n := len(t.marks) - maxMarks; n > 0 {
 		t.marks = slices.Delete(t.marks, 0, n)
-		t.before += uint64(n)
 	}
-	return true
 }
 
 // show tells that a rendition is about to list segment k.
@@ -79,14 +90,15 @@ func (t *timeline) pictures() (since, until media.Time) {
 	return t.resumed, t.drawn
 }
 
-// within lists the marks from segment first to segment last, and how many came before them:
-// EXT-X-DISCONTINUITY-SEQUENCE of a playlist that begins with first.
+// within lists the marks from segment first to segment last, and how many breaks came before them:
+// EXT-X-DISCONTINUITY-SEQUENCE of a playlist that begins with first. It follows from the newest break and what
+// is listed, so that nodes agree which have seen more or less of the past.
 func (t *timeline) within(first, last int64) (marks []int64, sequence uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	from, _ := slices.BinarySearch(t.marks, first)
 	to, _ := slices.BinarySearch(t.marks, last+1)
-	return slices.Clone(t.marks[from:to]), t.before + uint64(from)
+	return slices.Clone(t.marks[from:to]), uint64(t.number) - uint64(len(t.marks)-from)
 }
 
 // timelines are those of all streams.

@@ -233,13 +233,18 @@ func (h *handler) logRefusal(c *client, path string, cause error) {
 	if c.refusals++; c.refusals > maxRefusalLines {
 		return
 	}
+	h.refusals.Write(time.Now(), "RTSP request refused", "stream", printable(strings.TrimPrefix(path, "/")), "peer", c.peer,
+		"method", c.request.Method, "cause", auth.RedactText(cause.Error()))
+}
+
+// printable is what may be logged of a path that a client sent.
+func printable(path string) string {
 	const most = 120
-	path = strings.ToValidUTF8(auth.RedactText(strings.TrimPrefix(path, "/")), "?")
+	path = strings.ToValidUTF8(auth.RedactText(path), "?")
 	if len(path) > most {
 		path = strings.ToValidUTF8(path[:most], "") + "…"
 	}
-	h.config.Logger.Warn("RTSP request refused", "stream", path, "peer", c.peer, "method", c.request.Method,
-		"cause", auth.RedactText(cause.Error()))
+	return path
 }
 
 // reject refuses a request for another reason than its credentials.

@@ -138,6 +138,30 @@ func TestTokensInWrongPlacesAreNotLogged(t *testing.T) {
 	}
 }
 
+// TestBrokenAddressesAreLogged: FFmpeg sends an address as it was typed, with a space, which makes the request line none.
+func TestBrokenAddressesAreLogged(t *testing.T) {
+	t.Parallel()
+	n := locked(t)
+	token := n.token("cup/*", "cup/*")
+	for _, address := range []string{"cup/z z", "cup/z z?token=" + token} {
+		p := push(t, n.url(address), "tcp", picture, x264())
+		if p.ended() {
+			t.Errorf("%q was let in", address)
+		}
+	}
+	got := n.dial(t).request("DESCRIBE", strings.Replace(n.url("cup/y y?token="+token), "://", "://ana:pass/word@", 1), "")
+	if status(got) != "400" || !strings.Contains(got, "The address has a space") {
+		t.Errorf("the answer: %s", got)
+	}
+	eventually(t, "all refusals in the log", func() bool {
+		text := n.logs.String()
+		return strings.Count(text, `stream="cup/z z"`) >= 2 && strings.Contains(text, `stream="cup/y y"`)
+	})
+	if text := n.logs.String(); strings.Contains(text, token[:20]) || strings.Contains(text, "pass") || !strings.Contains(text, "The address has a space") {
+		t.Errorf("the log has a secret, or lacks the reason:\n%s", text)
+	}
+}
+
 // TestBasicNeedsTLS is R13: over plain RTSP Basic is neither offered nor taken, not even with a good token.
 func TestBasicNeedsTLS(t *testing.T) {
 	t.Parallel()

@@ -6,11 +6,14 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+
+	"banyan/relay/auth"
 )
 
 // maxRequestBytes bounds what a peer may send without completing a request: a head, a body, and something of
@@ -57,6 +60,8 @@ type listener struct {
 	net.Listener
 	*quota
 	tls *tls.Config // nil for plain RTSP
+
+	refusals *auth.RefusalLog
 }
 
 // Accept waits for a connection within the bounds; others are closed at once.
@@ -75,7 +80,9 @@ func (l *listener) Accept() (net.Conn, error) {
 		if l.tls != nil {
 			c = tls.Server(c, l.tls) // the first read shakes hands, within the time of a request
 		}
-		return newServerConn(c, l.tls != nil, l.config.RequestTimeout, func() { l.leave(ip) }), nil
+		s := newServerConn(c, l.tls != nil, l.config.RequestTimeout, func() { l.leave(ip) })
+		s.refusals = l.refusals
+		return s, nil
 	}
 }
 
@@ -152,6 +159,7 @@ type serverConn struct {
 	requests *requestReader
 	secure   bool   // it is TLS
 	leave    func() // gives its place back
+	refusals *auth.RefusalLog
 }
 
 func newServerConn(conn net.Conn, secure bool, timeout time.Duration, leave func()) *serverConn {
@@ -191,6 +199,10 @@ func (c *serverConn) Close() error {
 
 // refuse answers what gortsplib is not to see, if the peer still listens.
 func (c *serverConn) refuse(r refusal) error {
+	if r.final { // others are questions that a client may ask again and again
+		c.refusals.Write(time.Now(), "RTSP request refused", "stream", streamOf(r.line), "peer", c.RemoteAddr().String(),
+			"cause", r.reason)
+	}
 	res := answer(r.status, r.reason)
 	if len(r.cseq) > 0 {
 		res.Header["CSeq"] = r.cseq
@@ -207,6 +219,16 @@ func (c *serverConn) refuse(r refusal) error {
 	}
 	_, err = c.Write(text)
 	return err
+}
+
+// streamOf is the path in a request line that may be broken in any way: without the query, and without the user and the
+// password that may stand before the host.
+func streamOf(line string) string {
+	_, rest, _ := strings.Cut(line, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	rest = strings.TrimSuffix(rest, " RTSP/1.0")
+	_, path, _ := strings.Cut(rest[strings.LastIndexByte(rest, '@')+1:], "/")
+	return printable(path)
 }
 
 // refusalTime is how long a peer may take for a refusal.

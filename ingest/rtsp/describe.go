@@ -1,10 +1,12 @@
 package rtsp
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -275,8 +277,18 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (res *ba
 		return answer(base.StatusInternalServerError, "The stream cannot be described."), nil, fmt.Errorf("describe %q: %w", want.name, err)
 	}
 	res = ok()
-	res.Body = body
+	res.Body = addressed(body, c.peer.Addr())
 	return res, nil, nil
+}
+
+// addressed makes a description, which gortsplib writes for IPv4, one for IPv6 where the player came by that: GStreamer
+// binds its UDP sockets by the family of the connection line, and could not send from them to where we are.
+func addressed(description []byte, player netip.Addr) []byte {
+	if player.Unmap().Is4() {
+		return description
+	}
+	description = bytes.Replace(description, []byte("IN IP4 127.0.0.1\r\n"), []byte("IN IP6 ::1\r\n"), 1)
+	return bytes.Replace(description, []byte("\r\nc=IN IP4 0.0.0.0\r\n"), []byte("\r\nc=IN IP6 ::\r\n"), 1)
 }
 
 func (o *offer) session(name media.Name) *description.Session {

@@ -32,6 +32,7 @@ var methods = []base.Method{
 type refusal struct {
 	status base.StatusCode
 	reason string
+	line   string // of the request; empty where there is none
 	cseq   base.HeaderValue
 	final  bool // the connection ends, as it is not known where the next request begins
 }
@@ -234,10 +235,12 @@ type head struct {
 func parseHead(text string) (h head, refused *refusal) {
 	line, rest, _ := strings.Cut(text, "\r\n")
 	no := func(status base.StatusCode, final bool, reason string) *refusal {
-		return &refusal{status: status, reason: reason, cseq: cseqOf(rest), final: final}
+		return &refusal{status: status, reason: reason, line: line, cseq: cseqOf(rest), final: final}
 	}
 	words := strings.Split(line, " ")
 	switch version := words[len(words)-1]; {
+	case len(words) > 3 && slices.Contains(methods, base.Method(words[0])) && version == "RTSP/1.0":
+		return h, no(base.StatusBadRequest, true, "The address has a space: the name of a stream has none.")
 	case len(words) != 3 || words[0] == "" || !beginsMethod(words[0][0]) || !strings.HasPrefix(version, "RTSP/"):
 		return h, no(base.StatusBadRequest, true, noRequest)
 	case version != "RTSP/1.0":

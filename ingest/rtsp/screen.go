@@ -253,7 +253,7 @@ func checkAddress(t *headers.Transport, peer netip.Addr) string {
 	if ids := t.InterleavedIDs; ids != nil && (ids[0] < 0 || ids[1] > 255) {
 		return "Choose interleaved channels between 0 and 255."
 	}
-	if d := t.Destination; d != nil && d.String() != peer.Unmap().String() {
+	if d := t.Destination; d != nil && d.String() != peer.Unmap().WithZone("").String() {
 		return "Media is sent only to the address that asks for it."
 	}
 	return ""

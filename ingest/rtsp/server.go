@@ -107,6 +107,8 @@ type Server struct {
 	life  context.Context // Run's, for handlers, whom gortsplib gives none; set before it accepts
 	quota *quota          // who is connected
 
+	refusals *auth.RefusalLog
+
 	draining atomic.Bool
 
 	listening chan struct{} // closed when the addresses are set
@@ -153,7 +155,7 @@ func New(config Config) (*Server, error) {
 	if config.TLSAddr != "" && config.TLS == nil {
 		return nil, errors.New("rtsp: RTSPS needs a certificate: set TLS")
 	}
-	s := &Server{config: config, users: users, listening: make(chan struct{})}
+	s := &Server{config: config, users: users, listening: make(chan struct{}), refusals: auth.NewRefusalLog(config.Logger)}
 	s.quota = newQuota(config, &s.counters.refusedConns)
 	for i, p := range config.Pull {
 		one, err := s.newPull(p)
@@ -240,7 +242,7 @@ func (s *Server) newLib(address string, secure *tls.Config, addr *net.Addr) *gor
 			return nil, err
 		}
 		*addr = l.Addr()
-		return &listener{Listener: l, quota: s.quota, tls: secure}, nil
+		return &listener{Listener: l, quota: s.quota, tls: secure, refusals: s.refusals}, nil
 	}
 	return lib
 }

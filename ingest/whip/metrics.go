@@ -34,6 +34,7 @@ type metrics struct {
 	ends      *prometheus.CounterVec
 	refusals  *prometheus.CounterVec
 	keyframes prometheus.Counter
+	forgotten prometheus.Counter
 
 	packets *prometheus.CounterVec // by kind and fate
 	dropped *prometheus.CounterVec // by kind and reason
@@ -50,6 +51,9 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "banyan_whip_refused_total", Help: "WHIP requests that were refused, by reason."}, []string{"reason"}),
 		keyframes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "banyan_whip_keyframe_requests_total", Help: "PLI sent to publishers."}),
+		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "banyan_whip_forgotten_sets_total",
+			Help: "Parameter sets of publishers that were not kept: broken, of layers that nobody decodes, or too many."}),
 		packets: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "banyan_whip_packets_total",
 			Help: "Packets of publishers by kind and fate: received; forwarded into a log; lost (given up waiting); " +
@@ -64,7 +68,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "banyan_whip_reorder_wait_seconds", Help: "How long packets were held back behind a missing one.",
 			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .15, .2, .25, .5}}, []string{"kind"}),
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.ends, m.refusals, m.keyframes, m.packets, m.dropped, m.waits} {
+	for _, c := range []prometheus.Collector{m.sessions, m.ends, m.refusals, m.keyframes, m.forgotten, m.packets, m.dropped, m.waits} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of WHIP: %w", err)
 		}
@@ -78,7 +82,7 @@ func (m *metrics) refused(reason string) { m.refusals.WithLabelValues(reason).In
 // trackMetrics are the accounts of one track. They are owned by its reader.
 type trackMetrics struct {
 	received, forwarded, lost, late, mended, duplicate, inserted prometheus.Counter
-	retransmitted, unreadable                                    prometheus.Counter
+	retransmitted, unreadable, forgotten                         prometheus.Counter
 	dropped                                                      []prometheus.Counter // by ingest.Drop
 	strays                                                       prometheus.Counter
 	wait                                                         prometheus.Observer
@@ -92,7 +96,7 @@ func (m *metrics) track(kind media.Kind) *trackMetrics {
 	t := &trackMetrics{
 		received: fate("received"), forwarded: fate("forwarded"), lost: fate("lost"), late: fate("late"),
 		mended: fate("mended"), duplicate: fate("duplicate"), inserted: fate("inserted"),
-		retransmitted: fate("retransmitted"), unreadable: fate("unreadable"),
+		retransmitted: fate("retransmitted"), unreadable: fate("unreadable"), forgotten: m.forgotten,
 		strays: m.dropped.WithLabelValues(name, "stray"), wait: m.waits.WithLabelValues(name),
 	}
 	for _, d := range ingest.Drops() {
@@ -122,6 +126,7 @@ func (t *trackMetrics) account(now ingest.ForwarderStats) {
 		{t.duplicate, now.Reorder.Duplicates, was.Reorder.Duplicates},
 		{t.strays, now.Reorder.Strays, was.Reorder.Strays},
 		{t.inserted, now.Inserted, was.Inserted},
+		{t.forgotten, now.Forgotten, was.Forgotten},
 	} {
 		c.counter.Add(float64(c.now - c.was))
 	}

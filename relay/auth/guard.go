@@ -34,7 +34,8 @@ const MinSecretBytes = 32
 
 // Config says how a Guard decides.
 type Config struct {
-	Secret  []byte               // at least MinSecretBytes
+	Secret  []byte               // signs; at least MinSecretBytes
+	Also    [][]byte             // secrets that others sign with, or signed with lately; as long
 	Publish Mode                 // if empty, NeedToken
 	Play    Mode                 // if empty, NeedToken
 	Revoked func(id string) bool // says whether a token's jti is revoked; if nil, none is
@@ -44,6 +45,7 @@ type Config struct {
 // A Guard makes and checks tokens. It keeps no state, so that all methods may be called at the same time.
 type Guard struct {
 	secret  []byte
+	known   jwt.VerificationKeySet // secret and Also
 	publish Mode
 	play    Mode
 	revoked func(id string) bool
@@ -53,11 +55,14 @@ type Guard struct {
 
 // NewGuard checks c and makes a Guard of it.
 func NewGuard(c Config) (*Guard, error) {
-	if len(c.Secret) < MinSecretBytes {
-		return nil, fmt.Errorf("the secret has %d bytes: use at least %d random ones, such as `openssl rand -hex 32` prints",
-			len(c.Secret), MinSecretBytes)
-	}
 	g := &Guard{secret: c.Secret, publish: c.Publish, play: c.Play, revoked: c.Revoked, now: c.Now}
+	for _, secret := range append([][]byte{c.Secret}, c.Also...) {
+		if len(secret) < MinSecretBytes {
+			return nil, fmt.Errorf("the secret has %d bytes: use at least %d random ones, such as `openssl rand -hex 32` prints",
+				len(secret), MinSecretBytes)
+		}
+		g.known.Keys = append(g.known.Keys, secret)
+	}
 	for _, mode := range []*Mode{&g.publish, &g.play} {
 		if *mode == "" {
 			*mode = NeedToken

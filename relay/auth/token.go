@@ -47,13 +47,29 @@ type Grant struct {
 	TTL     time.Duration // greater than 0, at most MaxTTL
 }
 
+// Check says what keeps a grant from being one.
+func (g Grant) Check() error {
+	const day = 24 * time.Hour
+	switch {
+	case g.TTL > MaxTTL:
+		return fmt.Errorf("a token cannot live %d days: choose at most %d", g.TTL/day, MaxTTL/day)
+	case g.TTL < time.Second:
+		return fmt.Errorf("a token cannot live %v: choose at least one second, and at most %d days", g.TTL, MaxTTL/day)
+	case len(g.Publish) == 0 && len(g.Play) == 0 && !g.API:
+		return errors.New("a token that allows nothing is of no use: give it streams to publish or play, or the API")
+	}
+	for _, pattern := range slices.Concat(g.Publish, g.Play) {
+		if _, err := ParseGlob(pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Mint makes a token that allows grant from now on.
 func (g *Guard) Mint(grant Grant) (string, error) {
-	if grant.TTL < time.Second || grant.TTL > MaxTTL {
-		return "", fmt.Errorf("a token cannot live %v: choose between 1s and %v", grant.TTL, MaxTTL)
-	}
-	if len(grant.Publish) == 0 && len(grant.Play) == 0 && !grant.API {
-		return "", errors.New("a token that allows nothing is of no use: give it streams to publish or play, or the API")
+	if err := grant.Check(); err != nil {
+		return "", err
 	}
 	now := g.now()
 	id := NewID()
@@ -64,11 +80,6 @@ func (g *Guard) Mint(grant Grant) (string, error) {
 	}
 	if body.Subject == "" {
 		body.Subject = "token-" + id[:8]
-	}
-	for _, pattern := range slices.Concat(grant.Publish, grant.Play) {
-		if _, err := ParseGlob(pattern); err != nil {
-			return "", err
-		}
 	}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, &body).SignedString(g.secret)
 	if err != nil {
@@ -91,7 +102,7 @@ func (g *Guard) parse(token string) (Claims, error) {
 		return Claims{}, errors.New("it has characters that no token has")
 	}
 	var body wireClaims
-	parsed, err := g.parser.ParseWithClaims(token, &body, func(*jwt.Token) (any, error) { return g.secret, nil })
+	parsed, err := g.parser.ParseWithClaims(token, &body, func(*jwt.Token) (any, error) { return g.known, nil })
 	if err != nil {
 		return Claims{}, err
 	}

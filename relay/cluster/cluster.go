@@ -98,7 +98,7 @@ func newTransport(config *Config, m *metrics) (*transport, error) {
 		return nil, err
 	}
 	t := &transport{
-		dial: config.network.Dial, packets: newPackets(keys), allowed: config.allowed(), metrics: m,
+		dial: config.network.Dial, bound: bind.Addr(), packets: newPackets(keys), allowed: config.allowed(), metrics: m,
 		packetCh: make(chan *memberlist.Packet), streamCh: make(chan net.Conn),
 		conns: map[net.Conn]netip.Addr{}, from: map[netip.Addr]int{},
 	}
@@ -280,7 +280,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		c.transport.Shutdown() //nolint:errcheck // never fails
 		return fmt.Errorf("cluster: %w", err)
 	}
-	c.logger.Info("gossiping", "node", c.config.Self.Name, "addr", c.transport.advertise.String(), "join", c.config.Join)
+	c.logger.Info("gossiping", "addr", c.transport.advertise.String(), "join", c.config.Join)
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.keepTelling(inner, list) })
 	g.Go(func() error { return c.keepJoining(inner, list) })

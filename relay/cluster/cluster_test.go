@@ -126,7 +126,7 @@ func (l testLog) Write(b []byte) (int, error) {
 func (n *testNode) kill() { n.net.cut(func(netip.AddrPort) bool { return true }) }
 
 // patience is how long anything that must happen is waited for. It says nothing of how long it takes.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 // eventually waits, from change to change of the view, until ok holds of it.
 func (n *testNode) eventually(what string, ok func(*tree.View) bool) time.Duration {

@@ -54,7 +54,8 @@ type Config struct {
 type network interface {
 	ListenPacket(addr netip.AddrPort) (packetLine, error)
 	Listen(addr netip.AddrPort) (net.Listener, error)
-	Dial(ctx context.Context, addr string) (net.Conn, error)
+	// Dial opens a stream from an address of this machine, or from any where that is unspecified or invalid.
+	Dial(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
 }
 
 const (
@@ -222,7 +223,12 @@ func (machine) Listen(addr netip.AddrPort) (net.Listener, error) {
 	return net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
 }
 
-func (machine) Dial(ctx context.Context, addr string) (net.Conn, error) {
+// Dial speaks from the very address that packets come from, so that whoever filters by address (cluster.allow, a
+// firewall) sees one node on a machine with several.
+func (machine) Dial(ctx context.Context, from netip.Addr, addr string) (net.Conn, error) {
 	var d net.Dialer
+	if from.IsValid() && !from.IsUnspecified() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
 	return d.DialContext(ctx, "tcp", addr)
 }

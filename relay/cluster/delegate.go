@@ -119,7 +119,7 @@ func (d delegate) admit(n *memberlist.Node) (member, error) {
 // NotifyJoin implements memberlist.EventDelegate.
 func (d delegate) NotifyJoin(n *memberlist.Node) {
 	if got, ok := d.enter(n); ok {
-		d.logger.Info("node joined", "node", n.Name, "addr", got.addr.String(), "region", got.node.Region, "roles", got.node.Roles)
+		d.logger.Info("node joined", "member", n.Name, "addr", got.addr.String(), "region", got.node.Region, "roles", got.node.Roles)
 	}
 }
 
@@ -160,7 +160,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 	d.remove(n.Name)
 	d.miss(gone)
 	d.metrics.deaths.Inc()
-	d.logger.Warn("node is dead", "node", n.Name, "addr", gone.addr.String())
+	d.logger.Warn("node is dead", "member", n.Name, "addr", gone.addr.String())
 }
 
 // remove takes a node out of the view; with mu held.
@@ -191,7 +191,7 @@ func (c *Cluster) goodbye(name string, boot int64) {
 	if known {
 		c.remove(name)
 		c.metrics.goodbyes.Inc()
-		c.logger.Info("node left", "node", name)
+		c.logger.Info("node left", "member", name)
 	}
 }
 

@@ -41,11 +41,11 @@ func (f *faulty) Listen(addr netip.AddrPort) (net.Listener, error) {
 	return &faultyListener{l, f}, nil
 }
 
-func (f *faulty) Dial(ctx context.Context, addr string) (net.Conn, error) {
+func (f *faulty) Dial(ctx context.Context, from netip.Addr, addr string) (net.Conn, error) {
 	if f.drops(netip.MustParseAddrPort(addr)) {
 		return nil, errors.New("cut off")
 	}
-	return machine{}.Dial(ctx, addr)
+	return machine{}.Dial(ctx, from, addr)
 }
 
 type faultyLine struct {

@@ -64,7 +64,7 @@ func (c *Cluster) meet(other member) {
 func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 	d.metrics.conflicts.Inc()
 	if other.Name != d.config.Self.Name {
-		d.logger.Debug("two nodes have one name", "node", other.Name, "addr", existing.Address(), "other", other.Address())
+		d.logger.Debug("two nodes have one name", "member", other.Name, "addr", existing.Address(), "other", other.Address())
 		return
 	}
 	got, err := d.admit(other)
@@ -113,13 +113,13 @@ func (c *Cluster) checkName(now time.Time) error {
 	younger := c.self.Boot > t.boot || c.self.Boot == t.boot && t.addr.Compare(c.transport.advertise) < 0
 	if younger {
 		c.logger.Error("another node has this node's name and is the elder: this one leaves. Set node.name to a name of its own",
-			"node", c.self.Name, "other", t.addr.String())
+			"other", t.addr.String())
 		return fmt.Errorf("%w: %q is at %s already; set node.name to a name of its own", ErrNameTaken, c.self.Name, t.addr)
 	}
 	if !t.told {
 		t.told = true
 		c.logger.Error("another node has this node's name, and is the younger: it will leave. Set its node.name to a name of its own",
-			"node", c.self.Name, "other", t.addr.String())
+			"other", t.addr.String())
 	}
 	return nil
 }

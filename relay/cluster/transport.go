@@ -19,7 +19,8 @@ import (
 type transport struct {
 	line      packetLine
 	listener  net.Listener
-	dial      func(ctx context.Context, addr string) (net.Conn, error)
+	dial      func(ctx context.Context, from netip.Addr, addr string) (net.Conn, error)
+	bound     netip.Addr // that the sockets are bound to; unspecified or invalid for all
 	packets   *packets
 	tls       *tls.Config
 	allowed   func(netip.Addr) bool
@@ -145,7 +146,7 @@ func (t *transport) readPackets() {
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.closed, min(timeout, dialTimeout))
 	defer cancel()
-	raw, err := t.dial(ctx, addr)
+	raw, err := t.dial(ctx, t.bound, addr)
 	if err != nil {
 		return nil, err
 	}

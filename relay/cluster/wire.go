@@ -33,7 +33,7 @@ import (
 //	  | since i64 | params, if flagged
 //
 //	params, a block: epoch | codec str | clock rate | width | height | FPS f64 | flags u8 (1 reordered, 2 aligned)
-//	  | channels | sample rate | bit rate | count, sets str…
+//	  | channels | sample rate | bit rate | count, sets str… | number of the stream's newest break | its time i64
 const wireVersion = 1
 
 // Bounds of what is believed. They hold for what is sent, too.
@@ -304,15 +304,16 @@ func encodeParams(p *media.Params) []byte {
 	for _, n := range []int{p.Channels, p.SampleRate, p.Bitrate} {
 		b = appendInt(b, n)
 	}
-	if len(p.Sets) > maxSets || total(p.Sets) > maxSetsSum {
-		// Whoever takes the track learns them from its parent; before that they only help to describe it.
-		return binary.AppendUvarint(b, 0)
+	sets := p.Sets
+	if len(sets) > maxSets || total(sets) > maxSetsSum {
+		sets = nil // whoever takes the track learns them from its parent; before that they only help to describe it
 	}
-	b = binary.AppendUvarint(b, uint64(len(p.Sets)))
-	for _, set := range p.Sets {
+	b = binary.AppendUvarint(b, uint64(len(sets)))
+	for _, set := range sets {
 		b = appendString(b, set)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(p.Break.Number))
+	return binary.BigEndian.AppendUint64(b, uint64(p.Break.At))
 }
 
 func total(sets [][]byte) (n int) {
@@ -396,8 +397,13 @@ func (r *reader) params() *media.Params {
 	for range in.count(maxSets, 1) {
 		p.Sets = append(p.Sets, append([]byte(nil), in.block(maxSetsSum)...))
 	}
+	var number uint64
+	if in.err == nil && len(in.b) > 0 {
+		number = in.uvarint()
+		p.Break = media.Break{Number: uint32(number), At: media.Time(in.u64())}
+	}
 	// A clock of no ticks would divide by zero wherever media time is computed.
-	if in.err == nil && (epoch > math.MaxUint32 || p.ClockRate < 1 || p.ClockRate > 1e6 || !(p.FPS >= 0 && p.FPS <= 1000) || p.Channels > 8 || total(p.Sets) > maxSetsSum) {
+	if in.err == nil && (epoch > math.MaxUint32 || number > math.MaxUint32 || p.ClockRate < 1 || p.ClockRate > 1e6 || !(p.FPS >= 0 && p.FPS <= 1000) || p.Channels > 8 || total(p.Sets) > maxSetsSum) {
 		in.fail(errors.New("its parameters are out of range"))
 	}
 	if in.err != nil {

@@ -25,7 +25,8 @@ func fullNode() tree.Node {
 func fullTracks() []tree.Track {
 	audio := tree.Track{
 		ID: media.TrackID{Stream: "a/b/c/d", Format: "opus", Kind: media.Audio}, Since: -1,
-		Params: &media.Params{Epoch: math.MaxUint32, Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000, Bitrate: 64000, Aligned: true},
+		Params: &media.Params{Epoch: math.MaxUint32, Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000, Bitrate: 64000, Aligned: true,
+			Break: media.Break{Number: math.MaxUint32, At: 1 << 60}},
 	}
 	bare := tree.Track{ID: media.TrackID{Stream: "x", Format: "720p", Kind: media.Video}}
 	return []tree.Track{video("cup/cam1"), audio, bare}
@@ -70,7 +71,7 @@ func TestLargestRecordFits(t *testing.T) {
 	largest.Params.Sets = [][]byte{bytes.Repeat([]byte{1}, maxSetsSum)}
 	big := math.MaxInt64
 	*largest.Params = media.Params{Epoch: math.MaxUint32, Codec: media.H264, ClockRate: big, Width: big, Height: big, FPS: 1, Channels: big,
-		SampleRate: big, Bitrate: big, Sets: largest.Params.Sets}
+		SampleRate: big, Bitrate: big, Sets: largest.Params.Sets, Break: media.Break{Number: math.MaxUint32, At: -1}}
 	b := encodeNews(strings.Repeat("n", maxLabel), 1, record{Version: math.MaxUint64, Track: largest})
 	if len(b) > maxNews || maxNews > maxPayload-40 {
 		t.Errorf("it has %d bytes; %d are allowed, and a packet carries %d", len(b), maxNews, maxPayload)

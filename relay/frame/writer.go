@@ -50,6 +50,14 @@ func (w *Writer) Dropped() int { return w.drops }
 // something is missing that cannot be made up.
 func (w *Writer) Discontinuity() { w.begun = false }
 
+// Break tells the newest break of the stream that the frames are made of; another one than before begins a new epoch
+// with the next frame (for video: the next keyframe).
+func (w *Writer) Break(b media.Break) {
+	if w.params.Break != b {
+		w.params.Break, w.begun = b, false
+	}
+}
+
 // Lost says that something is missing between the frame written last and the next: a packet of the publisher that did
 // not arrive. The log gets a hole of one offset there, so that every reader knows. What is left of a frame that has
 // lost its beginning is dropped.

@@ -77,7 +77,8 @@ func (u *uplink) live(ctx context.Context) error {
 }
 
 // handle takes a frame of the parent. Its errors end the link.
-func (u *uplink) handle(kind byte, body []byte) error {
+func (u *uplink) handle(kind byte, body []byte) (err error) {
+	defer u.node.survive(&err, "a frame of a parent")
 	switch kind {
 	case frameAccepted:
 		a, err := decodeAccepted(body)
@@ -153,7 +154,8 @@ func (u *uplink) acceptGroups(ctx context.Context) error {
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 16<<10) }}
 
 // readGroup reads a group and writes it when its turn has come. Its errors end the link.
-func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) error {
+func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err error) {
+	defer u.node.survive(&err, "a group of a parent")
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(stream)
 	defer func() { r.Reset(nil); readers.Put(r) }()
@@ -271,7 +273,8 @@ type ending struct {
 }
 
 // Follow takes a track from the peer, from the first offset that the sink lacks (ResumeOffset), or, where from is 0,
-// from where a new reader begins. It writes to w until the track ends there, ctx ends, or the peer can no
+// from where a new reader begins. A sink that is empty gets what precedes from as well, beginning at a keyframe, as others
+// may want to begin there. It writes to w until the track ends there, ctx ends, or the peer can no
 // longer be relied on, and says why; it never returns nil, and never writes after it has returned. below are
 // the nodes that get the track through this one.
 //
@@ -335,12 +338,14 @@ func (u *uplink) subscribe(id media.TrackID, from int64, below []string, w Sink)
 		link: u, id: u.last, sink: w, turns: newTurns(), ended: make(chan struct{}), last: make(chan struct{}),
 	}
 	u.subs[s.id] = s
-	if err := u.send(frameSubscribe, subscribe{s.id, id, max(from, 0), below}.append(nil)); err != nil {
+	if err := u.send(frameSubscribe, subscribe{s.id, id, max(from, 0), below, from > 0 && empty(w.Log())}.append(nil)); err != nil {
 		delete(u.subs, s.id)
 		return nil, err
 	}
 	return s, nil
 }
+
+func empty(l *log.Log) bool { return l.Head() == l.Tail() }
 
 // unsubscribe forgets s. Groups of it that are still under way are not read.
 func (u *uplink) unsubscribe(s *subscription) {
@@ -414,7 +419,15 @@ func (s *subscription) setPath(path []string) {
 		s.endLocked(fmt.Errorf("%w: it came through %v", ErrLoop, path))
 		return
 	}
-	s.sink.SetPath(append(slices.Clone(path), self))
+	if err := s.tell(append(slices.Clone(path), self)); err != nil {
+		s.endLocked(err)
+	}
+}
+
+func (s *subscription) tell(path []string) (err error) {
+	defer s.link.node.survive(&err, "a sink that is told its path")
+	s.sink.SetPath(path)
+	return nil
 }
 
 // admit checks a group against the newest one that was seen: numbers, offsets and epochs only grow, together.
@@ -444,19 +457,7 @@ func (s *subscription) write(params *media.Params, p media.Packet, repair bool) 
 	if s.over {
 		return false
 	}
-	l := s.sink.Log()
-	current, err := l.Params(), error(nil)
-	switch {
-	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
-		return true // it came before what it repairs; asking again (ResumeOffset) may still bring it
-	case current == nil || params.Epoch > current.Epoch:
-		err = s.sink.Begin(*params)
-	case params.Epoch < current.Epoch && p.Offset >= l.Head():
-		err = fmt.Errorf("%w: it has epoch %d after %d", ErrBehind, params.Epoch, current.Epoch)
-	}
-	if err == nil {
-		err = s.sink.Write(p)
-	}
+	err := s.put(params, p, repair)
 	switch {
 	case errors.Is(err, log.ErrLate):
 		s.link.node.metrics.late.Inc()
@@ -468,6 +469,25 @@ func (s *subscription) write(params *media.Params, p media.Packet, repair bool) 
 	return !s.over
 }
 
+// put writes to the sink. A sink that panics costs its subscription.
+func (s *subscription) put(params *media.Params, p media.Packet, repair bool) (err error) {
+	defer s.link.node.survive(&err, "a sink that is written to")
+	l := s.sink.Log()
+	current := l.Params()
+	switch {
+	case repair && (current == nil || params.Epoch > current.Epoch || p.Offset >= l.Head()):
+		return nil // it came before what it repairs; asking again (ResumeOffset) may still bring it
+	case current == nil || params.Epoch > current.Epoch:
+		err = s.sink.Begin(*params)
+	case params.Epoch < current.Epoch && p.Offset >= l.Head():
+		err = fmt.Errorf("%w: it has epoch %d after %d", ErrBehind, params.Epoch, current.Epoch)
+	}
+	if err != nil {
+		return err
+	}
+	return s.sink.Write(p)
+}
+
 // resumeSpan is how far back ResumeOffset looks for holes. A group that was held up on a line is mended within that
 // time, or never.
 const resumeSpan = 2 * time.Second
@@ -477,7 +497,7 @@ const resumeSpan = 2 * time.Second
 // empty log. What it has already comes again and is dropped.
 func ResumeOffset(l *log.Log) int64 {
 	head := l.Head()
-	if head == l.Tail() {
+	if empty(l) {
 		return 0
 	}
 	start := l.Cursor(log.KeyframeBefore(l.NewestTime().Add(-resumeSpan))).Offset()

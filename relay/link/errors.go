@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 )
 
@@ -30,7 +31,21 @@ var (
 	ErrViolation = errors.New("the peer broke the link protocol")
 	// ErrClosed: the peer or the node was closed on this side.
 	ErrClosed = errors.New("the link is closed")
+	// ErrBroken: a sink, a source or the link itself panicked on this side.
+	ErrBroken = errors.New("this node failed to handle it")
 )
+
+// survive turns a panic into an error: whatever breaks for one track, peer or packet ends that and nothing else. It is
+// deferred as it is.
+func (n *Node) survive(err *error, what string) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	n.metrics.panics.Inc()
+	n.config.Logger.Error("panicked, and gave up what it was at", "at", what, "panic", v, "stack", string(debug.Stack()))
+	*err = ErrBroken
+}
 
 // code is what an error is on the wire.
 type code uint64

@@ -123,6 +123,9 @@ func (d *decoder) params() media.Params {
 	for n := d.uint(maxSets); n > 0 && d.err == nil; n-- {
 		p.Sets = append(p.Sets, append([]byte(nil), d.bytes(int(d.uint(maxSetBytes)))...))
 	}
+	if len(d.rest) > 0 {
+		p.Break = media.Break{Number: uint32(d.uint(math.MaxUint32)), At: media.Time(d.varint())}
+	}
 	if d.err == nil && (p.Epoch == 0 || p.ClockRate == 0) {
 		d.fail("parameters without an epoch or a clock rate")
 	}

@@ -97,6 +97,27 @@ func (s *stranger) want(kind byte) []byte {
 	}
 }
 
+// header is that of the next group which the parent sends.
+func (s *stranger) header() header {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), soon)
+	defer cancel()
+	stream, err := s.conn.AcceptUniStream(ctx)
+	if err != nil {
+		s.t.Fatalf("waiting for a group: %v", err)
+	}
+	r := bufio.NewReader(stream)
+	kind, err := r.ReadByte()
+	if err != nil || kind != streamGroup {
+		s.t.Fatalf("a stream of type %#x, %v; want a group", kind, err)
+	}
+	h, err := readHeader(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return h
+}
+
 // wantCut waits until the other side has closed the connection, and tells with what code.
 func (s *stranger) wantCut(code quic.ApplicationErrorCode) {
 	s.t.Helper()

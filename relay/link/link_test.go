@@ -30,7 +30,7 @@ var (
 const birth = 1_000_000
 
 // patient limits are for tests in which nobody dies, on machines that are busy with other things.
-var patient = Limits{Silence: 5 * time.Second, Dial: 5 * time.Second}
+var patient = Limits{Silence: 5 * time.Second, Dial: 5 * time.Second, Patience: 5 * time.Second, Stale: 5 * time.Second}
 
 const soon = 15 * time.Second
 
@@ -143,7 +143,7 @@ func shelve(tracks ...*replica) *shelf {
 	return s
 }
 
-func (s *shelf) Open(_ context.Context, id media.TrackID, below []string) (Track, error) {
+func (s *shelf) Open(_ context.Context, id media.TrackID, _ int64, below []string) (Track, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {

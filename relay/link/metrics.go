@@ -30,7 +30,7 @@ type metrics struct {
 	followed  atomic.Int64 // subscriptions to parents
 	connected atomic.Int64 // links to parents that are up
 
-	retries, skipped          prometheus.Counter
+	retries, skipped, panics  prometheus.Counter
 	sentPackets, sentBytes    prometheus.Counter
 	sentGroups, staleGroups   prometheus.Counter
 	gotPackets, gotBytes      prometheus.Counter
@@ -60,6 +60,7 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 	}
 	m.retries = counter("address_checks_total", "Handshakes that had to prove their address first, as too many came at once.")
 	m.skipped = counter("frames_skipped_total", "Control frames and streams of types that this version does not know.")
+	m.panics = counter("panics_total", "Times that something broke on this side: each ended one track or link, and is in the log with its stack.")
 	m.sentPackets = counter("sent_packets_total", "Packets of tracks sent to children.")
 	m.sentBytes = counter("sent_bytes_total", "Bytes of groups sent to children, without QUIC's own.")
 	m.sentGroups = counter("sent_groups_total", "Groups of pictures, or seconds of audio, begun for children.")

@@ -105,6 +105,35 @@ func TestResumeOffset(t *testing.T) {
 	}
 }
 
+// TestAnEmptyChildGetsWholeGroups asks for the middle of a group with an empty log, and as a child of version 1 does.
+func TestAnEmptyChildGetsWholeGroups(t *testing.T) {
+	const gop, packets = 10, 3 // pictures of a group, packets of a picture
+	original := newReplica(videoID, birth, "ingest")
+	c := newCamera(t, original, gop)
+	for range 10 * gop {
+		c.shoot(t)
+	}
+	parent, _ := node(t, "ingest", shelve(original), patient)
+	relay, _ := node(t, "relay", nil, patient)
+	const middle = birth + 7*gop*packets + 5
+	half := int64(wholeSpan.Seconds() * 30 * packets)
+	whole := newReplica(videoID, 0)
+	follow(t, peer(t, relay, parent), middle, nil, whole)
+	eventually(t, "the child has all", func() bool { return whole.Log().Head() == original.Log().Head() })
+	begins := whole.Log().Tail()
+	if p := whole.Log().Get(begins); p == nil || !p.Has(media.Keyframe) || begins > middle-half || begins < middle-half-gop*packets {
+		t.Errorf("the child's log begins at %d, want a keyframe between %d and %d", begins-birth, middle-half-gop*packets-birth, middle-half-birth)
+	}
+
+	s := child(t, parent)
+	s.beat()
+	s.send(frameSubscribe, subscribe{sub: 1, id: videoID, from: middle}.append(nil))
+	s.want(frameAccepted)
+	if h := s.header(); h.first != middle {
+		t.Errorf("a child of version 1 gets the track from %d, want %d as it asked", h.first-birth, int64(middle-birth))
+	}
+}
+
 func TestFromBeforeTheWindow(t *testing.T) {
 	original := newReplica(videoID, birth, "ingest")
 	c := newCamera(t, original, 30)

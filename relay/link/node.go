@@ -32,10 +32,10 @@ type Track interface {
 // Source finds tracks for children.
 type Source interface {
 	// Open finds a track for a child. It may take its time, until ctx ends: the node may have to get the track from its
-	// own parent first. below are the nodes that will get it through this one, the child first: a node that is
+	// own parent first, and then from the offset that the child wants on (zero: from the newest keyframe). below are the nodes that will get it through this one, the child first: a node that is
 	// among them must not become its parent. An error travels to the child as a sentence; ErrNoTrack, ErrFull,
 	// ErrLoop and ErrDraining keep their identity.
-	Open(ctx context.Context, id media.TrackID, below []string) (Track, error)
+	Open(ctx context.Context, id media.TrackID, from int64, below []string) (Track, error)
 }
 
 // Config is what a Node is built on. Node, Identity and Addr must be set. Zero means default elsewhere.

@@ -9,8 +9,6 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
-
-	"banyan/relay/media"
 )
 
 // What a child may ask for in how short a time: a node that comes up takes all its tracks at once, and a view of the
@@ -101,7 +99,8 @@ func (d *downlink) serve(ctx context.Context) error {
 }
 
 // handle answers a frame of the child. Its errors end the link.
-func (d *downlink) handle(ctx context.Context, kind byte, body []byte) error {
+func (d *downlink) handle(ctx context.Context, kind byte, body []byte) (err error) {
+	defer d.node.survive(&err, "a frame of a child")
 	switch kind {
 	case frameSubscribe:
 		s, err := decodeSubscribe(body)
@@ -161,7 +160,7 @@ func (d *downlink) subscribe(ctx context.Context, s subscribe) error {
 		return d.refuse(s.sub, ErrNoTrack)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	serving := &serving{link: d, sub: s.sub, id: s.id, from: s.from, below: below, cancel: cancel}
+	serving := &serving{link: d, sub: s.sub, id: s.id, from: s.from, below: below, whole: s.whole, cancel: cancel}
 	d.mu.Lock()
 	d.subs[s.sub] = serving
 	d.mu.Unlock()
@@ -186,12 +185,7 @@ func (d *downlink) refuse(sub uint64, err error) error {
 }
 
 // open asks the source for a track. A source that panics costs one subscription.
-func (d *downlink) open(ctx context.Context, id media.TrackID, below []string) (track Track, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("the node failed to open the track")
-			d.node.config.Logger.Error("opening a track for a child panicked", "track", id, "panic", v)
-		}
-	}()
-	return d.node.config.Source.Open(ctx, id, below)
+func (d *downlink) open(ctx context.Context, s *serving) (track Track, err error) {
+	defer d.node.survive(&err, "opening a track for a child")
+	return d.node.config.Source.Open(ctx, s.id, s.from, s.below)
 }

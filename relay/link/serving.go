@@ -36,6 +36,7 @@ type serving struct {
 	id     media.TrackID
 	from   int64
 	below  []string
+	whole  bool
 	cancel context.CancelFunc
 
 	mu  sync.Mutex // guards log
@@ -68,21 +69,21 @@ func (s *serving) requestKeyframe() {
 
 // run opens the track, serves it, and tells the child why it ended, unless the child asked for that.
 func (s *serving) run(ctx context.Context) {
-	track, err := s.link.open(ctx, s.id, s.below)
+	track, err := s.link.open(ctx, s)
 	if err != nil {
 		if ctx.Err() == nil {
 			_ = s.link.refuse(s.sub, err) // a link that is down has nobody to tell
 		}
 		return
 	}
-	defer track.Close()
+	defer s.closeTrack(track)
 	s.track = track
 	if err := s.accept(); err != nil {
 		_ = s.link.refuse(s.sub, err)
 		return
 	}
 	defer s.endGroup(streamUnwanted)
-	err = s.serve(ctx)
+	err = s.serveTrack(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -90,8 +91,15 @@ func (s *serving) run(ctx context.Context) {
 	_ = s.link.send(frameEnd, verdict{s.sub, c, text, s.groups}.append(nil))
 }
 
+func (s *serving) closeTrack(track Track) {
+	var err error // is in the log
+	defer s.link.node.survive(&err, "closing a track of a child")
+	track.Close()
+}
+
 // accept says that the track is there. It may not have begun.
-func (s *serving) accept() error {
+func (s *serving) accept() (err error) {
+	defer s.link.node.survive(&err, "accepting a child's track")
 	l := s.track.Log()
 	s.path = s.track.Path()
 	if len(s.path) > MaxDepth+1 || slices.Contains(s.path, s.link.peer) {
@@ -102,6 +110,11 @@ func (s *serving) accept() error {
 	s.mu.Unlock()
 	s.buffer = make([]byte, 0, batch+4096)
 	return s.link.send(frameAccepted, accepted{s.sub, l.Head(), s.path}.append(nil))
+}
+
+func (s *serving) serveTrack(ctx context.Context) (err error) {
+	defer s.link.node.survive(&err, "serving a track to a child")
+	return s.serve(ctx)
 }
 
 // serve sends what the log has and gets, until it ends or the link does.
@@ -144,6 +157,8 @@ func (s *serving) place(l *log.Log) error {
 		return fmt.Errorf("%w: it ends at %d, and %d was asked for", ErrBehind, head, s.from)
 	case s.from == 0:
 		s.cursor = l.Cursor(log.LastKeyframe())
+	case s.whole && s.from >= l.Tail():
+		s.cursor = l.Cursor(log.KeyframeBefore(timeAt(l, s.from).Add(-wholeSpan)))
 	case s.from >= l.Tail():
 		s.cursor = l.Cursor(log.Offset(s.from))
 	default:
@@ -151,6 +166,18 @@ func (s *serving) place(l *log.Log) error {
 	}
 	s.lag, s.level = math.MaxInt64, time.Now()
 	return nil
+}
+
+// wholeSpan is how long before the offset asked for a child with an empty log gets the track at least: its own
+// children, who have all lost one parent, may each be a little further back.
+const wholeSpan = 500 * time.Millisecond
+
+// timeAt is that of the packet at an offset, or of the newest where it is not there.
+func timeAt(l *log.Log, offset int64) media.Time {
+	if p := l.Get(offset); p != nil {
+		return p.Time()
+	}
+	return l.NewestTime()
 }
 
 func (s *serving) sendPath() error {

@@ -28,7 +28,7 @@ func TestSlowChildren(t *testing.T) {
 	}
 	eventually(t, "four children are served", func() bool { return original.readers() == 4 })
 	before := memory()
-	for end := time.Now().Add(soon); counted(t, parent, "banyan_link_stale_groups_total") < 9; {
+	for end := time.Now().Add(4 * soon); counted(t, parent, "banyan_link_stale_groups_total") < 9; {
 		for range 10 { // a group of 300 kB
 			c.shoot(t)
 		}

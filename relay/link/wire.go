@@ -33,7 +33,7 @@ import (
 //
 //	0x81 HELLO        both, first       uvarint least version, uvarint newest version, string node
 //	0x82 SUBSCRIBE    child to parent   uvarint sub, string stream, string format, byte kind, uvarint from,
-//	                                    strings below
+//	                                    strings below; since version 2: uvarint flags (1 whole)
 //	0x83 UNSUBSCRIBE  child to parent   uvarint sub
 //	0x84 ACCEPTED     parent to child   uvarint sub, uvarint head, strings path
 //	0x85 REFUSED      parent to child   uvarint sub, uvarint code, string text
@@ -44,7 +44,8 @@ import (
 //	0x04 GOING_AWAY   parent to child   nothing
 //
 // sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
-// offset that the child lacks, 0 for "where a new reader begins". below are the nodes that will get the track
+// offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
+// is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that will get the track
 // through the child, without the child itself, nearest first. path are the nodes that the track came through,
 // its birthplace first, the parent last. groups is the number of groups that the parent began.
 //
@@ -75,14 +76,15 @@ import (
 //
 //	params    uvarint epoch, string codec, uvarint clock rate, uvarint width, uvarint height, 8 bytes FPS (IEEE 754,
 //	          big endian), byte flags (1 reordered, 2 aligned), uvarint channels, uvarint sample rate,
-//	          uvarint bitrate, strings sets
+//	          uvarint bitrate, strings sets, uvarint number of the stream's newest break, varint its media time;
+//	          the last two may be missing
 //
 // A stream that is reset with the code STALE was given up because the line was too slow and a newer keyframe had
 // come: the group ends where it was cut.
 const (
 	protocolName = "banyan-link"
 	leastVersion = 1
-	lastVersion  = 1
+	lastVersion  = 2
 
 	critical = 0x80
 
@@ -96,6 +98,8 @@ const (
 	frameKeyframe    = 0x02
 	framePath        = 0x03
 	frameGoingAway   = 0x04
+
+	flagWhole = 1 // of SUBSCRIBE
 
 	streamGroup  = 0x81
 	streamRepair = 0x82
@@ -149,6 +153,7 @@ type subscribe struct {
 	id    media.TrackID
 	from  int64
 	below []string
+	whole bool
 }
 
 type accepted struct {
@@ -216,7 +221,11 @@ func (s subscribe) append(b []byte) []byte {
 	b = appendString(b, string(s.id.Format))
 	b = append(b, byte(s.id.Kind))
 	b = binary.AppendUvarint(b, uint64(s.from))
-	return appendStrings(b, s.below)
+	b = appendStrings(b, s.below)
+	if s.whole {
+		b = binary.AppendUvarint(b, flagWhole)
+	}
+	return b
 }
 
 func (a accepted) append(b []byte) []byte {
@@ -268,7 +277,8 @@ func appendParams(b []byte, p *media.Params) []byte {
 		b = binary.AppendUvarint(b, uint64(len(set)))
 		b = append(b, set...)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(p.Break.Number))
+	return binary.AppendVarint(b, int64(p.Break.At))
 }
 
 // groupState is what both ends of a group count on from packet to packet.
@@ -418,6 +428,9 @@ func decodeHello(body []byte) (hello, error) {
 func decodeSubscribe(body []byte) (subscribe, error) {
 	d := decoder{rest: body}
 	s := subscribe{sub: d.uvarint(), id: d.track(), from: d.offset(), below: d.nodes()}
+	if len(d.rest) > 0 { // since version 2
+		s.whole = d.uvarint()&flagWhole != 0
+	}
 	return s, d.err
 }
 

@@ -22,7 +22,7 @@ func TestFramesComeBack(t *testing.T) {
 	h := hello{1, 3, "edge-1.eu"}
 	gotH, err := decodeHello(h.append(nil))
 	check("HELLO", gotH, err, h)
-	s := subscribe{9, videoID, 1 << 61, []string{"a", "b"}}
+	s := subscribe{9, videoID, 1 << 61, []string{"a", "b"}, true}
 	gotS, err := decodeSubscribe(s.append(nil))
 	check("SUBSCRIBE", gotS, err, s)
 	a := accepted{9, 1 << 60, []string{"a"}}
@@ -40,6 +40,7 @@ func TestGroupComesBack(t *testing.T) {
 	want := header{sub: 3, number: 1 << 40, first: 1 << 61, ticks: -5, sent: 77, params: media.Params{
 		Epoch: math.MaxUint32, Codec: media.AAC, ClockRate: 48000, Width: 1, Height: 2, FPS: 59.94, Reordered: true,
 		Channels: 2, SampleRate: 44100, Sets: [][]byte{{1}, {2, 3}}, Aligned: true, Bitrate: 128_000,
+		Break: media.Break{Number: math.MaxUint32, At: -5},
 	}}
 	packets := []record{
 		{packet: media.Packet{Offset: 1 << 61, Ticks: -5, Flags: 7, Payload: []byte("a")}, age: -1, sent: 77},
@@ -68,7 +69,7 @@ func TestGroupComesBack(t *testing.T) {
 func FuzzControl(f *testing.F) {
 	for kind, body := range map[byte][]byte{
 		frameHello:     hello{1, 1, "edge"}.append(nil),
-		frameSubscribe: subscribe{1, videoID, birth, []string{"a"}}.append(nil),
+		frameSubscribe: subscribe{1, videoID, birth, []string{"a"}, true}.append(nil),
 		frameAccepted:  accepted{1, birth, []string{"a"}}.append(nil),
 		frameRefused:   verdict{1, 2, "full", 0}.append(nil),
 		frameEnd:       verdict{1, 6, "over", 4}.append(nil),

@@ -18,6 +18,9 @@ type Config struct {
 	// MaxPackets bounds the number of offsets in the window; rounded up to a power of two.
 	// If zero, 65536.
 	MaxPackets int
+	// Break tells the newest break of the stream for an epoch of this track that begins at a media time. If nil, epochs
+	// have the one that they are begun with: a replica's, and that of a track which is made of another.
+	Break func(id media.TrackID, epoch *media.Params, at media.Time) media.Break
 }
 
 const (

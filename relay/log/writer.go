@@ -62,7 +62,7 @@ func (w *Writer) Log() *Log { return w.log }
 
 // Begin starts an epoch: packets from now on have these parameters, and the first of them is marked
 // as a discontinuity. Where p.Epoch is zero the next number is given (a birthplace); a replica passes
-// the number that it was told.
+// the number that it was told. What Config.Break says is known, and given, with the first packet.
 func (w *Writer) Begin(p media.Params) error {
 	l := w.log
 	l.mu.Lock()
@@ -81,6 +81,9 @@ func (w *Writer) Begin(p media.Params) error {
 		l.window.epoch++
 	}
 	p.Epoch = l.window.epoch
+	if before := l.params.Load(); before != nil && p.Break == (media.Break{}) {
+		p.Break = before.Break
+	}
 	l.params.Store(&p)
 	w.begun = true
 	return nil
@@ -124,10 +127,22 @@ func (w *Writer) Write(p media.Packet) error {
 	if w.begun {
 		p.Flags |= media.Discontinuity
 		w.begun = false
+		p.Params = l.breakAt(&p)
 	}
 	l.append(p)
 	l.ring()
 	return nil
+}
+
+// breakAt gives the parameters of an epoch, whose first packet is p, the newest break of the stream.
+func (l *Log) breakAt(p *media.Packet) *media.Params {
+	if l.config.Break == nil {
+		return p.Params
+	}
+	params := *p.Params
+	params.Break = l.config.Break(l.id, &params, p.Time())
+	l.params.Store(&params)
+	return &params
 }
 
 // append publishes p as the newest packet. Order matters to readers: tail, slots, head.

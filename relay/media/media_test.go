@@ -104,6 +104,17 @@ func TestFloor(t *testing.T) {
 	}
 }
 
+func TestBreakAt(t *testing.T) {
+	const ms = Time(time.Millisecond)
+	for _, c := range []struct{ first, want Time }{
+		{4000 * ms, 4000 * ms}, {4040 * ms, 4000 * ms}, {4060 * ms, 6000 * ms}, {5999 * ms, 6000 * ms}, {-1, 0},
+	} {
+		if got := BreakAt(c.first, 2*time.Second); got != c.want {
+			t.Errorf("a break whose first frame stands at %d shows at %d, want %d", c.first, got, c.want)
+		}
+	}
+}
+
 func TestNTP(t *testing.T) {
 	for _, c := range []struct {
 		at   time.Time

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"slices"
+	"time"
 )
 
 // TrackID names a track: one stream in one format of one kind. It is comparable.
@@ -47,6 +48,30 @@ type Params struct {
 
 	// Bitrate is the nominal rate in bits per second, zero where unknown.
 	Bitrate int
+
+	// Break is the newest break of the stream, in whichever of its tracks, when the epoch began. A hub gives it to
+	// the tracks of a publisher, and what is made of those takes it over from them.
+	Break Break
+}
+
+// Break is a place in a stream where decoders of a publisher's picture or sound have to be set up anew. A stream counts
+// its breaks where it is published, and its tracks carry the count: who joins late, on whatever node, knows how
+// many there have been.
+type Break struct {
+	// Number counts the breaks of the stream. It only grows, also when its birthplace restarts or another node takes
+	// over; zero where it is not known.
+	Number uint32
+	// At is the media time from which on the break shows: the beginning of a segment. Of several changes that show
+	// from one segment on, as where a publisher returns with another picture and another sound, the first makes the
+	// break. Zero before the first break of a stream's life.
+	At Time
+}
+
+// BreakAt is where a break shows whose first frame stands at t: a segment has one init section, so that what is new
+// begins with the next one. A keyframe that is meant to stand at a segment's beginning may miss it by a frame or so.
+func BreakAt(t Time, segment time.Duration) Time {
+	const slack = 50 * time.Millisecond
+	return t.Add(segment - slack - 1).Floor(segment)
 }
 
 // Equal tells whether a decoder set up for p can go on with q, whatever their epochs.

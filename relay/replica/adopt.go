@@ -15,6 +15,7 @@ type adopter struct {
 	node    *Node
 	adopted map[media.Name]*adopted
 	seen    map[media.Name]sighting // since when each is known
+	met     map[string]time.Time    // since when each node is in the view without a break
 }
 
 type adopted struct {
@@ -26,6 +27,7 @@ type adopted struct {
 
 // follow brings the hub into step with the view.
 func (a *adopter) follow(v *tree.View, now time.Time) {
+	a.meet(v, now)
 	elsewhere := published(v, a.node.config.Name)
 	for name, known := range a.adopted {
 		if e, still := elsewhere[name]; !still || e.node != known.node || e.since != known.since {
@@ -37,6 +39,16 @@ func (a *adopter) follow(v *tree.View, now time.Time) {
 		a.adopt(name, e)
 	}
 	a.yield(elsewhere, now)
+}
+
+// meet notes which nodes came and went.
+func (a *adopter) meet(v *tree.View, now time.Time) {
+	maps.DeleteFunc(a.met, func(name string, _ time.Time) bool { return v.Node(name) == nil })
+	for i := range v.Nodes {
+		if name := v.Nodes[i].Name; a.met[name].IsZero() {
+			a.met[name] = now
+		}
+	}
 }
 
 // claim is what the cluster says of a stream that is published on another node.
@@ -71,14 +83,17 @@ func (a *adopter) adopt(name media.Name, c claim) {
 	if known == nil {
 		adoption, err := a.node.config.Hub.Adopt(name, "node "+c.node, time.Unix(0, c.since), c.tracks)
 		if err != nil {
-			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "node", c.node, "cause", err)
+			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "member", c.node, "cause", err)
 			return
 		}
 		a.adopted[name] = &adopted{Adoption: adoption, node: c.node, since: c.since, tracks: c.tracks}
 		return
 	}
 	same := func(x, y relay.Elsewhere) bool {
-		return x.Format == y.Format && x.Kind == y.Kind && (x.Params == y.Params || x.Params != nil && y.Params != nil && x.Params.Equal(y.Params))
+		if x.Format != y.Format || x.Kind != y.Kind || x.Params == nil || y.Params == nil {
+			return x.Format == y.Format && x.Kind == y.Kind && x.Params == y.Params
+		}
+		return x.Params.Equal(y.Params) && x.Params.Break == y.Params.Break
 	}
 	if !slices.EqualFunc(known.tracks, c.tracks, same) {
 		known.tracks = c.tracks
@@ -99,7 +114,7 @@ func (a *adopter) yield(elsewhere map[media.Name]claim, now time.Time) {
 	maps.DeleteFunc(a.seen, func(name media.Name, _ sighting) bool { _, there := elsewhere[name]; return !there })
 	for name, c := range elsewhere {
 		if s := a.seen[name]; s.node != c.node || s.since != c.since {
-			a.seen[name] = sighting{c.node, c.since, now}
+			a.seen[name] = sighting{node: c.node, since: c.since, at: now, met: a.met[c.node]}
 		}
 		stream, err := a.node.config.Hub.Stream(name)
 		if err != nil || !stream.Local() {
@@ -117,12 +132,18 @@ type sighting struct {
 	node  string
 	since int64
 	at    time.Time
+	met   time.Time // since when the node itself is in the view
 }
 
 // later tells whether the publisher of a claim came after the one here, which came at since. It goes by what was
-// seen here, for clocks need not agree, and by stamps only where that cannot tell.
+// seen here, for clocks need not agree, and by stamps only where that cannot tell: where both came at about one time,
+// and where a claim came with its node, after ours. Then the two were cut off from each other, each sees the other's
+// as the newer one, and both would yield.
 func (n *Node) later(s sighting, since, now time.Time) bool {
 	ahead := s.since > since.UnixNano() || s.since == since.UnixNano() && s.node < n.config.Name
+	if s.met.After(since) && s.at.Sub(s.met) < disputed {
+		return ahead
+	}
 	switch after := s.at.Sub(since); {
 	case after >= near:
 		return true

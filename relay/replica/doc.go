@@ -35,11 +35,13 @@
 // # What a node passes on
 //
 // A child on another node is a reader like any other: Node.Open subscribes for it, which starts the replica where
-// there is none. So demand travels up the tree, and a track crosses a link once, however many are below it.
+// there is none, from where the child needs the track on: children who have lost their parent come to one that may not
+// have had it before. So demand travels up the tree, and a track crosses a link once, however many are below it.
 //
 // # One publisher for a name
 //
 // A name may be published on two nodes, when a broadcaster reconnects and gets to another one. The later publisher
 // has it, as on one node. Clocks need not agree about which is later: a node whose publisher was there first sees the
-// other's announcement appear, and ends its own.
+// other's announcement appear, and ends its own. Only where two nodes were cut off from each other, and both see the
+// other's appear with its node, do stamps decide.
 package replica

@@ -41,6 +41,7 @@ type Node struct {
 	makers []relay.Supplier
 
 	children children
+	wishes   wishes
 
 	mu       sync.Mutex
 	replicas map[media.TrackID]*replica // those that run
@@ -83,7 +84,7 @@ const settle = 20 * time.Millisecond
 func (n *Node) Run(ctx context.Context) error {
 	w := newWatcher(ctx, n.config.Hub)
 	defer w.stop()
-	a := &adopter{node: n, adopted: map[media.Name]*adopted{}, seen: map[media.Name]sighting{}}
+	a := &adopter{node: n, adopted: map[media.Name]*adopted{}, seen: map[media.Name]sighting{}, met: map[string]time.Time{}}
 	defer a.close()
 	again := time.NewTicker(time.Second) // what time decides: disputes
 	defer again.Stop()

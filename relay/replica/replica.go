@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"banyan/relay"
@@ -29,6 +30,8 @@ type replica struct {
 	heir  *sink      // that of the next parent, while both are followed
 	path  []string   // from the birthplace to this node
 	moved chan struct{}
+
+	wanted atomic.Int64 // where it begins; zero for the newest keyframe
 
 	// Owned by run.
 	now, next *upstream // those of lead and heir
@@ -297,14 +300,26 @@ func (r *replica) follow(ctx context.Context, from *tree.Node) *upstream {
 func (u *upstream) run(ctx context.Context, peer Peer) error {
 	r := u.sink.replica
 	below := []string{r.node.config.Name}
-	r.logger.Debug("following", "parent", u.node.Name, "from", link.ResumeOffset(r.writer.Log()))
-	err := peer.Follow(ctx, r.id, link.ResumeOffset(r.writer.Log()), below, u.sink)
+	from := r.resume()
+	r.logger.Debug("following", "parent", u.node.Name, "from", from)
+	err := peer.Follow(ctx, r.id, from, below, u.sink)
+	if errors.Is(err, link.ErrBehind) {
+		r.wanted.Store(0) // what children want is of another log
+	}
 	if !errors.Is(err, link.ErrGoingAway) {
 		return err
 	}
 	close(u.leaving)
 	u.bell <- struct{}{}
-	return peer.Follow(ctx, r.id, link.ResumeOffset(r.writer.Log()), below, u.sink)
+	return peer.Follow(ctx, r.id, r.resume(), below, u.sink)
+}
+
+// resume is the first offset that the replica lacks.
+func (r *replica) resume() int64 {
+	if from := link.ResumeOffset(r.writer.Log()); from > 0 {
+		return from
+	}
+	return r.wanted.Load()
 }
 
 // news is rung when u is about to go, and when it has ended.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,21 @@ func TestParentKilled(t *testing.T) {
 	w.forget(parent)
 	r.advance(100)
 	stop()
+	r.reach(c.next)
+	r.wantWhole()
+}
+
+// TestNothingIsLostAcrossAKeyframe kills a parent and lets groups of pictures go by before its child gets to the other
+// one, which has nothing of the track yet: it is to begin where the child needs it.
+func TestNothingIsLostAcrossAKeyframe(t *testing.T) {
+	_, c, relays, edge := threeTiers(t)
+	c.shoot(gop)
+	r := edge.read(edge.subscribe(media.Source))
+	r.reach(c.next)
+	c.shoot(gop / 2)
+	r.reach(c.next)
+	relays[edge.parent(media.Source)].stop()
+	c.shoot(3 * gop)
 	r.reach(c.next)
 	r.wantWhole()
 }
@@ -265,12 +281,57 @@ func TestPublisherMoves(t *testing.T) {
 	}
 }
 
+// TestPublishersOfTwoHalves lets a broadcaster come again at a node that is cut off from the first. When they meet
+// again, one of both publishers stays, whatever the clocks say.
+func TestPublishersOfTwoHalves(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"clocks agree": 0, "an hour ahead": time.Hour, "an hour behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			stations := []*station{w.start("ingest1", tree.Ingest), w.start("ingest2", tree.Ingest, clockAhead(ahead)), w.start("edge", tree.Edge)}
+			publish(stations[0]).shoot(gop)
+			eventually(t, "the other knows it", func() bool { s, err := stations[1].hub.Stream(cup); return err == nil && s.Live() })
+			w.split("ingest2")
+			eventually(t, "the other has lost it", func() bool { s, err := stations[1].hub.Stream(cup); return err != nil || !s.Live() })
+			publish(stations[1]).shoot(gop)
+			apart := time.Now().Add(2 * near)
+			eventually(t, "both have been there for long", func() bool { return time.Now().After(apart) })
+			w.split()
+			local := func() (names []string) {
+				for _, s := range stations {
+					if stream, err := s.hub.Stream(cup); err == nil && stream.Local() && stream.Live() {
+						names = append(names, s.config.Name)
+					}
+				}
+				return names
+			}
+			eventually(t, "one publisher is sent away", func() bool { return len(local()) < 2 })
+			eventually(t, "all know where the other is", func() bool {
+				for _, s := range stations {
+					stream, err := s.hub.Stream(cup)
+					if err != nil || !stream.Live() {
+						return false
+					}
+					if origin, _, _ := stream.Publisher(); !stream.Local() && origin != "node "+strings.Join(local(), " and ") {
+						return false
+					}
+				}
+				return len(local()) == 1
+			})
+			if stays := local()[0]; ahead >= 0 && stays != "ingest2" {
+				t.Errorf("%s stays, want the one who came last", stays)
+			}
+		})
+	}
+}
+
 func TestLater(t *testing.T) {
 	n := &Node{config: Config{Name: "m"}}
 	t0 := time.Unix(1000, 0)
 	at := func(d time.Duration) time.Time { return t0.Add(d) }
 	for name, c := range map[string]struct {
 		claimed, seen, ours, now time.Duration
+		met                      time.Duration // zero: for ever
 		node                     string
 		want                     bool
 	}{
@@ -280,10 +341,16 @@ func TestLater(t *testing.T) {
 		"on its way while ours came, newer":                  {claimed: time.Second / 4, seen: time.Second / 2, now: time.Second, node: "a", want: true},
 		"the same instant, before us by name":                {seen: time.Second / 2, now: time.Second, node: "a", want: true},
 		"the same instant, after us by name":                 {seen: time.Second / 2, now: time.Second, node: "z", want: false},
+		"it came with its node, older":                       {claimed: -time.Hour, seen: time.Minute, met: time.Minute, now: time.Minute, node: "a", want: false},
+		"it came with its node, newer":                       {claimed: time.Hour, seen: time.Minute, met: time.Minute, now: time.Minute, node: "a", want: true},
+		"its node came, and long after it the claim":         {claimed: -time.Hour, seen: time.Hour, met: time.Minute, now: time.Hour, node: "a", want: true},
 		"both stay, in dispute for long, the stamp is later": {claimed: time.Hour, seen: -time.Minute, now: 10 * time.Second, node: "a", want: true},
 		"both stay, in dispute for long, ours is later":      {claimed: -time.Hour, seen: -time.Minute, now: 10 * time.Second, node: "a", want: false},
 	} {
 		s := sighting{node: c.node, since: at(c.claimed).UnixNano(), at: at(c.seen)}
+		if c.met != 0 {
+			s.met = at(c.met)
+		}
 		if got := n.later(s, at(c.ours), at(c.now)); got != c.want {
 			t.Errorf("%s: later is %v, want %v", name, got, c.want)
 		}
@@ -297,7 +364,7 @@ func TestDrainRefusesChildren(t *testing.T) {
 	between := w.start("relay", tree.Relay)
 	eventually(t, "the relay knows the stream", func() bool { _, err := between.hub.Stream(cup); return err == nil })
 	between.children.drain()
-	if _, err := between.Open(t.Context(), pictureID, []string{"edge"}); !errors.Is(err, link.ErrDraining) {
+	if _, err := between.Open(t.Context(), pictureID, 0, []string{"edge"}); !errors.Is(err, link.ErrDraining) {
 		t.Errorf("a new child of a draining node: %v, want ErrDraining", err)
 	}
 }

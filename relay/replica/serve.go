@@ -16,8 +16,8 @@ import (
 // the child.
 const heardOf = time.Second
 
-// Open subscribes to a track for a child. It is a link.Source.
-func (n *Node) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
+// Open subscribes to a track for a child that wants it from an offset on. It is a link.Source.
+func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
 	who := child{id: id}
 	if len(below) > 0 {
 		who.name = below[0]
@@ -25,6 +25,7 @@ func (n *Node) Open(ctx context.Context, id media.TrackID, below []string) (link
 	if !n.children.welcome(who, time.Now()) && n.elsewhere(id) {
 		return nil, link.ErrDraining
 	}
+	n.wishes.make(id, from, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, heardOf)
 	defer cancel()
 	for {

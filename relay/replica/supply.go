@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"banyan/relay"
 	"banyan/relay/link"
@@ -47,6 +48,7 @@ func (n *Node) Offers(s *relay.Stream) (offers []relay.Offer) {
 // was born again with offsets below those that readers here have seen.
 func (n *Node) Supply(ctx context.Context, _ *relay.Stream, o relay.Offer, w *log.Writer) error {
 	r := newReplica(n, w.Log().ID(), w)
+	r.wanted.Store(n.wishes.take(r.id, time.Now()))
 	n.mu.Lock()
 	n.replicas[r.id] = r
 	n.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -50,6 +49,7 @@ type world struct {
 	mu        sync.Mutex // guards the fields below
 	nodes     map[string]tree.Node
 	announced map[string][]tree.Track
+	apart     map[string]bool // those that are cut off from the others, and know of each other only
 	version   int
 	changed   chan struct{}
 }
@@ -110,6 +110,16 @@ func (w *world) forget(name string) {
 	})
 }
 
+// split cuts nodes off from the others, as far as gossip goes; none makes the cluster whole.
+func (w *world) split(names ...string) {
+	w.change(func() {
+		w.apart = map[string]bool{}
+		for _, name := range names {
+			w.apart[name] = true
+		}
+	})
+}
+
 // gossip is what one node sees of the world. It is a Cluster.
 type gossip struct {
 	*world
@@ -129,13 +139,22 @@ func (g *gossip) View() *tree.View {
 		return g.cached
 	}
 	var tracks []tree.Track
-	for _, list := range g.announced {
+	var nodes []tree.Node
+	for name, n := range g.nodes {
+		if g.apart[name] == g.apart[g.self] {
+			nodes = append(nodes, n)
+		}
+	}
+	for name, list := range g.announced {
+		if g.apart[name] != g.apart[g.self] {
+			continue
+		}
 		for _, t := range list {
 			t.Since -= int64(g.ahead)
 			tracks = append(tracks, t)
 		}
 	}
-	g.cached, g.version = tree.NewView(slices.Collect(maps.Values(g.nodes)), tracks), g.world.version
+	g.cached, g.version = tree.NewView(nodes, tracks), g.world.version
 	return g.cached
 }
 
@@ -182,8 +201,8 @@ func carrying(formats ...media.Format) option {
 
 type sourceOf struct{ node *Node }
 
-func (s sourceOf) Open(ctx context.Context, id media.TrackID, below []string) (link.Track, error) {
-	return s.node.Open(ctx, id, below)
+func (s sourceOf) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+	return s.node.Open(ctx, id, from, below)
 }
 
 type linksOf struct{ node *link.Node }
@@ -204,7 +223,9 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 	source := &sourceOf{}
 	s.link, err = link.New(link.Config{
 		Node: name, Identity: identity, Source: source, Addr: "127.0.0.1:0", Logger: logger, Metrics: prometheus.NewRegistry(),
-		Limits: link.Limits{Silence: 5 * time.Second, Dial: 5 * time.Second}, // the machine may be busy with other things
+		Limits: link.Limits{ // the machine may be busy with other things
+			Silence: 5 * time.Second, Dial: 5 * time.Second, Patience: 5 * time.Second, Stale: 5 * time.Second,
+		},
 	})
 	if err != nil {
 		w.t.Fatal(err)

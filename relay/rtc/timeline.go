@@ -22,9 +22,9 @@ import (
 //   - What has been shown already (the frames from a keyframe to where the viewer is, after a change of format) gets
 //     timestamps that move on by a fraction, until media time has caught up.
 //
-// The timestamps of sound count its samples. Media time follows the publisher's clock and so is a sample short or long
-// now and then, which players take for a gap: Chromium makes up half a packet each time. The difference goes into the
-// offset, from where sender reports tell it, as RTP has it (RFC 3550 section 6.4.1).
+// The timestamps of sound count its samples. Media time follows the publisher's clock, and jumps by less than a packet
+// to do so; a player would take that for a loss, or throw away a packet that begins before the last one ends. Such a
+// jump goes into the offset, from where sender reports tell it, as RTP has it (RFC 3550 section 6.4.1).
 //
 // Sequence numbers are without gaps except where a gap is news to the receiver: packets that are missing from a
 // frame. It must know then not to decode what is left of it. Skipping to a keyframe is no loss.
@@ -95,9 +95,10 @@ func (t *Timeline) Next(p *media.Packet, lost int64) (seq, timestamp int64) {
 }
 
 // countSamples moves the offset so that p, which follows on the last packet, gets the timestamp at which that one ends.
+// Where a whole packet or more is missing, the sender was silent, and time has passed.
 func (t *Timeline) countSamples(p *media.Packet) {
-	const most = 1000 // a second's 1000th: more is a gap and no drift
-	if off := p.Ticks - t.ticks - t.length; t.length > 0 && max(off, -off) <= int64(t.rate)/most {
+	most := min(t.length, int64(t.rate)/50) // 20 ms: a packet that lies about its length shall not pull time along
+	if off := p.Ticks - t.ticks - t.length; max(off, -off) < most {
 		t.shift -= off
 	}
 }

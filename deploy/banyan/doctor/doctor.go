@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"banyan/deploy/config"
 )
@@ -48,8 +49,9 @@ type Subject struct {
 // Examine makes all checks, within a bounded time that the slowest FFmpeg decides.
 func Examine(ctx context.Context, s Subject) []Finding {
 	return slices.Concat(
-		examineFFmpeg(ctx, s.Config.Transcoder.FFmpeg, s.Config.Transcoder.Encoder),
+		examineFFmpeg(ctx, s.Config),
 		examinePorts(ctx, s.Config),
+		examineTLS(s.Config.HTTP.TLS.Cert, s.Config.HTTP.TLS.Key, time.Now()),
 		examineDirectory(s.Config.Data.Dir),
 		examineSystem(),
 		examinePages(s.Pages),

@@ -2,9 +2,15 @@ package doctor_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +19,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"banyan/deploy/banyan/doctor"
 	"banyan/deploy/config"
@@ -28,7 +35,7 @@ func healthy(t *testing.T, changes ...string) config.Config {
 	flags := map[string]string{
 		"http.addr": "127.0.0.1:0", "admin.addr": "127.0.0.1:0", "rtsp.addr": "127.0.0.1:0", "rtsp.udp_addr": "127.0.0.1:0",
 		"rtc.addr": "127.0.0.1:0",
-		"data.dir": filepath.Join(t.TempDir(), "a", "b"),
+		"data.dir": filepath.Join(t.TempDir(), "a", "b"), "transcoder.ffmpeg": "no-such-ffmpeg", // which takes a second to try
 	}
 	for i := 0; i < len(changes); i += 2 {
 		flags[changes[i]] = changes[i+1]
@@ -67,7 +74,7 @@ func wantFinding(t *testing.T, findings []doctor.Finding, check string, status d
 }
 
 func TestAGoodMachinePassesAndIsLeftAsItWas(t *testing.T) {
-	c := healthy(t)
+	c := healthy(t, "transcoder.ffmpeg", "ffmpeg")
 	findings := examine(t, c)
 	if doctor.Failed(findings) {
 		t.Errorf("a good machine fails: %+v", findings)
@@ -198,7 +205,8 @@ func TestFFmpeg(t *testing.T) {
 			}
 			script += ":;;\n"
 		}
-		return script + "esac\n"
+		// What it encodes is nothing that could be looked at, and nobody does; hardware it has none.
+		return script + "*) case \"$*\" in *nvenc*|*qsv*|*vaapi*) echo no such card >&2; exit 1;; esac; cat >/dev/null; echo encoded;;\nesac\n"
 	}
 	for _, c := range []struct {
 		name, program string
@@ -210,7 +218,7 @@ func TestFFmpeg(t *testing.T) {
 		{"no program", t.TempDir(), doctor.Fail, []string{"transcoder.ffmpeg"}},
 		{"full", program(t, full("")), doctor.OK, []string{"version 9.9"}},
 		{"old", program(t, strings.Replace(full(""), "9.9-x", "4.3.6", 1)), doctor.Fail, []string{"version 4.3.6", "5.1 or newer"}},
-		{"no x264", program(t, full("libx264")), doctor.Fail, []string{"the encoder libx264"}},
+		{"no Opus", program(t, full("libopus")), doctor.Fail, []string{"the encoder libopus"}},
 		{"no ivf", program(t, full("ivf")), doctor.Fail, []string{"the muxer ivf"}},
 		{"no AV1", program(t, full("av1")), doctor.Warn, []string{"the decoder av1", "not be transcoded"}},
 	} {
@@ -218,8 +226,85 @@ func TestFFmpeg(t *testing.T) {
 			wantFinding(t, examine(t, healthy(t, "transcoder.ffmpeg", c.program)), "ffmpeg", c.status, c.parts...)
 		})
 	}
-	wantFinding(t, examine(t, healthy(t, "transcoder.ffmpeg", program(t, full("")), "transcoder.encoder", "h264_nvenc")),
-		"ffmpeg", doctor.Fail, "h264_nvenc")
+
+	none := strings.Replace(full(""), "*nvenc*", "*264*", 1)
+	for _, c := range []struct {
+		name, program, encoder string
+		status                 doctor.Status
+		parts                  []string
+	}{
+		{"what works is taken", full(""), "auto", doctor.OK, []string{"libx264 works, auto is configured"}},
+		{"what is configured works", full(""), "libx264", doctor.OK, []string{"libx264 works, libx264 is configured"}},
+		{"what is configured does not", full(""), "h264_nvenc", doctor.Fail,
+			[]string{"h264_nvenc is configured and does not work here, libx264 does", "no such card", "set transcoder.encoder to auto or to libx264"}},
+		{"nothing works", none, "auto", doctor.Fail, []string{"no encoder of H.264 works", "libx264: ", "no such card"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wantFinding(t, examine(t, healthy(t, "transcoder.ffmpeg", program(t, c.program), "transcoder.encoder", c.encoder)),
+				"transcoder.encoder", c.status, c.parts...)
+		})
+	}
+}
+
+// certificate writes a pair that is good until then, for the given names, and gives the two files.
+func certificate(t *testing.T, until time.Time, names ...string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.Add(-90 * 24 * time.Hour), NotAfter: until, DNSNames: names}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("cert.pem", "CERTIFICATE", signed), write("key.pem", "PRIVATE KEY", der)
+}
+
+func TestCertificates(t *testing.T) {
+	const day = 24 * time.Hour
+	cert, key := certificate(t, time.Now().Add(60*day), "live.example.org")
+	_, other := certificate(t, time.Now().Add(60*day), "live.example.org")
+	soon, soonKey := certificate(t, time.Now().Add(5*day+time.Hour), "live.example.org")
+	late, lateKey := certificate(t, time.Now().Add(-day), "live.example.org")
+	early, earlyKey := certificate(t, time.Now().Add(200*day), "live.example.org")
+	nobody, nobodyKey := certificate(t, time.Now().Add(60*day))
+	open, openKey := certificate(t, time.Now().Add(60*day), "live.example.org")
+	if err := os.Chmod(openKey, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, cert, key, check string
+		status                 doctor.Status
+		parts                  []string
+	}{
+		{"good", cert, key, "http.tls.cert", doctor.OK, []string{"live.example.org", "good until"}},
+		{"no certificate", cert + "x", key, "http.tls.cert", doctor.Fail, []string{"no such file", "set http.tls.cert"}},
+		{"no key", cert, key + "x", "http.tls.key", doctor.Fail, []string{"no such file", "set http.tls.key"}},
+		{"of another key", cert, other, "http.tls.cert", doctor.Fail, []string{"are no pair", "does not match"}},
+		{"mixed up", key, cert, "http.tls.cert", doctor.Fail, []string{"are no pair", "http.tls.key to the private key"}},
+		{"expires soon", soon, soonKey, "http.tls.cert", doctor.Warn, []string{"expires in 5 days", "renew it"}},
+		{"expired", late, lateKey, "http.tls.cert", doctor.Fail, []string{"has expired", "renew it"}},
+		{"not yet good", early, earlyKey, "http.tls.cert", doctor.Fail, []string{"good only from"}},
+		{"for nobody", nobody, nobodyKey, "http.tls.cert", doctor.Warn, []string{"names no host"}},
+		{"key for all to read", open, openKey, "http.tls.key", doctor.Warn, []string{"chmod o="}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			settings := healthy(t, "transcoder.ffmpeg", "no-such-ffmpeg", "http.tls.addr", "127.0.0.1:0", "http.tls.cert", c.cert, "http.tls.key", c.key)
+			wantFinding(t, examine(t, settings), c.check, c.status, c.parts...)
+		})
+	}
 }
 
 func TestPages(t *testing.T) {

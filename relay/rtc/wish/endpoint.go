@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/problem"
 	"banyan/relay/rtc/sdp"
@@ -56,6 +57,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, e *Endpoint) {
 	}
 	stream, err := media.ParseName(strings.TrimPrefix(r.URL.Path, "/"+e.Name+"/"))
 	if err != nil {
+		s.logRefusal(r, http.StatusNotFound, err)
 		problem.NotFound(w, "The address names no stream: "+err.Error()+".")
 		return
 	}
@@ -218,6 +220,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &description):
 		problem.BadRequest(w, description.Detail)
 	case errors.As(err, &answerer):
+		if status, _, _ := answerer.Answer(); status == http.StatusUnauthorized || status == http.StatusForbidden {
+			s.logRefusal(r, status, err)
+		}
 		problem.WriteError(w, err)
 	case r.Context().Err() != nil: // the client has gone; nobody reads this
 		problem.Internal(w)
@@ -225,6 +230,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.config.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr, "cause", err)
 		problem.Internal(w)
 	}
+}
+
+// logRefusal tells the operator who may not do what it asked for. A publisher's screen often shows no more than "401".
+func (s *Server) logRefusal(r *http.Request, status int, cause error) {
+	const most = 120 // bytes: the path is the client's
+	path := auth.RedactText(r.URL.Path)
+	path = strings.ToValidUTF8(path[:min(len(path), most)], "?")
+	s.refusals.Write(time.Now(), "request refused", "method", r.Method, "path", path,
+		"peer", s.config.Client(r), "status", status, "cause", auth.RedactText(cause.Error()))
 }
 
 // allowOrigins lets pages from anywhere use the address (RFC 9725 section 4.2): what protects it is the token.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc/sdp"
 )
@@ -36,7 +37,8 @@ type Config struct {
 	ICEServers func(user string) []ICEServer
 	// Metrics gets the counters. If nil, they are counted for nobody.
 	Metrics prometheus.Registerer
-	// Logger gets a line for what is our own fault. If nil, slog.Default().
+	// Logger gets a line for what is our own fault, and, within bounds, for who may not do what it asked for. If nil,
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -86,6 +88,7 @@ type Server struct {
 	posts    limiter
 	patches  limiter
 	requests *prometheus.CounterVec
+	refusals *auth.RefusalLog
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*entry
@@ -116,6 +119,7 @@ type entry struct {
 // New makes a server without endpoints.
 func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults(), sessions: map[string]*entry{}, perHost: map[netip.Addr]int{}}
+	s.refusals = auth.NewRefusalLog(s.config.Logger)
 	s.posts, s.patches = newLimiter(s.config.PostRate), newLimiter(s.config.PatchRate)
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "banyan_signal_requests_total",

@@ -439,3 +439,48 @@ func TestRaces(t *testing.T) {
 		t.Errorf("%d sessions are left", n)
 	}
 }
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// TestRefusalsAreLogged: who sees no more than a number on its screen asks the operator, whose log has to tell.
+func TestRefusalsAreLogged(t *testing.T) {
+	d := newTestServer(t, Config{})
+	book := &lines{}
+	d.server.refusals = auth.NewRefusalLog(slog.New(slog.NewTextHandler(book, nil)))
+	const secret = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl"
+	d.do("POST", "/whip/cup/ana?token="+secret, d.offer, "Content-Type", isSDP, "Authorization", "")
+	d.do("POST", "/whip/cup/bea", d.offer, "Content-Type", isSDP, "Authorization", "", "Authorization", "Bearer scoped")
+	d.do("POST", "/whip/cup/z%20z", d.offer, "Content-Type", isSDP)
+	d.do("POST", "/whip/cup/"+secret, d.offer, "Content-Type", isSDP)
+	d.do("POST", "/whip/cup/ana", "nonsense", "Content-Type", isSDP)
+	got := book.String()
+	for _, want := range []string{
+		"path=/whip/cup/ana peer=127.0.0.1 status=401", "path=/whip/cup/bea peer=127.0.0.1 status=403", `path="/whip/cup/z z" peer=127.0.0.1 status=404`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if strings.Contains(got, secret[:20]) || strings.Contains(got, "scoped") || strings.Count(got, "\n") != 4 {
+		t.Errorf("the log has a token, or a line too many")
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}

@@ -88,6 +88,9 @@ describe("follower", () => {
     head.play(5000);
     head.latency = 6;
     head.age = 0;
+    head.unbroken = 0;
+    for (head.age = 0; head.age < 2 * target; head.age += 0.1) expect(head.play(tickMs).jumps).toBe(0); // only the gap is listed
+    head.age = 0;
     for (head.unbroken = 0; head.unbroken < target; head.unbroken += 0.2) expect(head.play(2 * tickMs).jumps).toBe(0);
     expect(head.play(tickMs).jumps).toBe(1);
   });

@@ -77,7 +77,9 @@ export class Follower {
     }
     const target = place.target + this.extra;
     const behind = place.latency - target;
-    if (this.shouldJump(now, behind, place.ahead) && place.age + place.unbroken >= target) {
+    // With a gap at the edge nobody knows yet where media will go on.
+    const whole = place.unbroken > 0 && place.age + place.unbroken >= target;
+    if (this.shouldJump(now, behind, place.ahead) && whole) {
       this.jumped = now;
       this.farSince = null;
       return { ...this.steady(), jumpTo: target };

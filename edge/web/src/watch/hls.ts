@@ -13,7 +13,7 @@ import { parseProblem, retryAfter } from "../shared/problem.ts";
 import { authorization } from "../shared/token.ts";
 import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay.ts";
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
-import { formatOfLevel, levelFor } from "./levels.ts";
+import { formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { Follower } from "./follow.ts";
 import { measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
@@ -156,9 +156,12 @@ class HlsPlayback implements Playback {
   private bytes = 0;
   private freezes = 0;
   private recovered = false;
+  /** The level that is loaded; -1 until there is a picture, while hls.js chooses. */
+  private level = -1;
   /** The level to load from the next segment on; null for the one that is loaded. */
   private wanted: number | null = null;
-  private auto: boolean;
+  /** The format that was asked for, or "auto". */
+  private wish: string;
   private readonly throughput = new Throughput();
   private readonly chooser = new Chooser();
   private readonly follower = new Follower(performance.now());
@@ -170,7 +173,7 @@ class HlsPlayback implements Playback {
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
-    this.auto = options.format === "auto";
+    this.wish = options.format;
     this.route = new Route(options.address(this.root));
     this.hls = new library({
       ...configuration(library, options.token, this.route),
@@ -186,7 +189,7 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
-      if (this.hls.autoLevelEnabled && data.frag.type === "main") this.hls.loadLevel = data.frag.level;
+      if (data.frag.type === "main" && this.level < 0) this.switchTo(data.frag.level);
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
         // the picture freeze for as long as it takes to decode up to the playhead again.
@@ -219,8 +222,8 @@ class HlsPlayback implements Playback {
   select(format: string): Promise<boolean> {
     const level = this.indexOf(format);
     if (format !== "auto" && level < 0) return Promise.resolve(false);
-    this.auto = format === "auto";
-    this.wanted = this.auto ? null : level;
+    this.wish = format;
+    this.wanted = format === "auto" ? null : level;
     return Promise.resolve(true);
   }
 
@@ -315,24 +318,50 @@ class HlsPlayback implements Playback {
   /** Looks whether the line carries another format better. */
   private choose(now: number): void {
     const { hls } = this;
-    if (hls.autoLevelEnabled) return;
-    if (this.auto) {
-      const rungs = hls.levels.map(({ maxBitrate, averageBitrate }) => ({ peak: maxBitrate, mean: averageBitrate }));
-      const level = this.chooser.choose(now, rungs, this.wanted ?? hls.loadLevel, this.throughput.bps(now));
-      this.wanted = level === hls.loadLevel ? null : level;
-    }
+    if (this.level < 0) return;
+    // hls.js takes the choice back, and another level, after an error such as a gap.
+    if (hls.autoLevelEnabled) hls.loadLevel = this.level;
+    const level = this.wish === "auto" ? this.best(now) : this.indexOf(this.wish);
+    this.wanted = level === this.level || level < 0 ? null : level;
     // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
     if (this.wanted !== null && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
   }
 
+  /** The level that the line carries best. */
+  private best(now: number): number {
+    const { levels } = this.hls;
+    const available = this.available();
+    const current = standIn(levels, available, this.wanted ?? this.level);
+    const rungs = available.map((index) => ({
+      peak: levels[index]?.maxBitrate ?? 0,
+      mean: levels[index]?.averageBitrate ?? 0,
+    }));
+    const rung = this.chooser.choose(now, rungs, available.indexOf(current), this.throughput.bps(now));
+    return available[rung] ?? current;
+  }
+
+  /**
+   * The levels that the server still offers. A source whose keyframes stand where segments begin is one of them; its
+   * publisher may return with others, and then it has holes, which the rung of its size has not.
+   */
+  private available(): number[] {
+    const formats = this.options.formats();
+    return this.hls.levels.flatMap((level, index) => {
+      const name = formatOfLevel(level, this.root);
+      const format = formats.find((format) => format.kind === "video" && format.name === name);
+      return format?.hls === false ? [] : [index];
+    });
+  }
+
   private switchTo(level: number): void {
     this.hls.loadLevel = level;
+    this.level = level;
     this.wanted = null;
   }
 
   private startAt(format: string): void {
     const level = this.indexOf(format);
-    this.auto = level < 0; // what is not on HLS cannot be pinned
+    if (level < 0) this.wish = "auto"; // what is not on HLS cannot be pinned
     if (level < 0) return;
     this.hls.startLevel = level;
     this.hls.loadLevel = level;
@@ -340,12 +369,10 @@ class HlsPlayback implements Playback {
 
   private indexOf(format: string): number {
     if (format === "auto") return -1;
-    return levelFor(
-      this.hls.levels,
-      this.root,
-      format,
-      this.options.formats().find(({ name }) => name === format)?.height,
-    );
+    const { levels } = this.hls;
+    const height = this.options.formats().find(({ name }) => name === format)?.height;
+    const level = levelFor(levels, this.root, format, height);
+    return level < 0 ? level : standIn(levels, this.available(), level);
   }
 
   private onError(data: ErrorData): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatBySize, formatOfLevel, levelFor } from "./levels.ts";
+import { formatBySize, formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { wishInQuery } from "./wish.ts";
 
 const root = "/hls/cup/cam1/";
@@ -30,6 +30,16 @@ describe("levels and formats", () => {
     expect(levelFor(levels, root, "source", 1080)).toBe(3);
     expect(levelFor(levels, root, "source", 2160)).toBe(-1);
     expect(levelFor(levels, root, "source")).toBe(-1);
+  });
+
+  it.each([
+    [3, [0, 1, 2, 3], 3], // it is there
+    [2, [0, 1, 3], 1], // of its height
+    [3, [0, 1], 1], // the next smaller
+    [0, [1, 3], 3], // anything
+    [2, [], 2],
+  ])("level %i of those at %j is played as level %i", (level, available, want) => {
+    expect(standIn(levels, available, level)).toBe(want);
   });
 
   it("is not misled by a stream that is called like a format", () => {

@@ -17,6 +17,18 @@ export function levelFor(levels: readonly Level[], root: string, format: string,
   return levels.findIndex((level) => level.height === height);
 }
 
+/**
+ * The level to play in place of one that is not to be had any more, from the indices of those that are: the one of its
+ * height, else the next smaller one, else any. The level itself where there is none.
+ */
+export function standIn(levels: readonly Level[], available: readonly number[], level: number): number {
+  if (available.length === 0 || available.includes(level)) return level;
+  const heightOf = (index: number) => levels[index]?.height ?? 0;
+  const fitting = available.filter((index) => heightOf(index) <= heightOf(level));
+  const [first = level, ...others] = fitting.length > 0 ? fitting : available;
+  return others.reduce((best, index) => (heightOf(index) > heightOf(best) ? index : best), first);
+}
+
 /** The format that a level carries: its playlist is at {root}{format}-video/index.m3u8. Empty for any other address. */
 export function formatOfLevel({ url }: Level, root: string): string {
   for (const address of url) {

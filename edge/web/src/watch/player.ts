@@ -172,6 +172,7 @@ export class Player {
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
+      console.info(`Playing by ${transport} ended: ${ended.cause}. ${ended.detail}`);
       if (await this.moved(ended, signal)) {
         this.next = transport;
         continue;
@@ -329,12 +330,10 @@ export class Player {
       if (playback.soundOnly && this.pictureByHls()) {
         return failure("unsupported", "By WebRTC only the sound of this stream can come to this browser.");
       }
-      const renditions = playback.renditions();
-      if (
-        renditions !== null &&
-        this.live.value === true &&
-        this.renewal.due(now, renditions, offered(this.info.value?.formats ?? [], this.able))
-      ) {
+      const had = playback.renditions();
+      const has = offered(this.info.value?.formats ?? [], this.able);
+      if (had !== null && this.live.value === true && this.renewal.due(now, had, has)) {
+        console.info(`Opening anew for other formats: ${[...has].join(", ")}; before: ${[...had].join(", ")}.`);
         this.next = playback.transport;
         return null;
       }

@@ -64,6 +64,17 @@ describe("Renewal", () => {
     expect(renewal.due(17_100, heard, small)).toBe(true);
   });
 
+  it("does not begin anew because the source leaves, or comes, while its rungs stay", () => {
+    const rungs = new Set(["360p h264", "sound"]);
+    const withSource = new Set(["source h264", ...rungs]);
+    const renewal = new Renewal();
+    for (const now of [0, 20_000]) expect(renewal.due(now, withSource, rungs)).toBe(false);
+    for (const now of [40_000, 60_000]) expect(renewal.due(now, rungs, withSource)).toBe(false);
+    // One that has no rung beside it is all that there was.
+    expect(renewal.due(61_000, new Set(["source h264", "sound"]), new Set(["sound"]))).toBe(false);
+    expect(renewal.due(70_000, new Set(["source h264", "sound"]), new Set(["sound"]))).toBe(true);
+  });
+
   it("asks nothing of a stream that has nothing, or of a playlist that tells nothing", () => {
     const renewal = new Renewal();
     for (const now of [0, 20_000]) {

@@ -48,6 +48,13 @@ const gainedMs = 1500;
 /** What is gone disturbs nobody at once, and may be back in a moment. */
 const lostMs = 8000;
 
+const isSource = (name: string) => name.startsWith("source ");
+
+/** Whether a picture that was carried beside the source is still offered. */
+function standsIn(had: Renditions, has: Renditions): boolean {
+  return [...had].some((name) => name !== sound && !isSource(name) && has.has(name));
+}
+
 /** Decides from what was carried and is offered, asked every now and then. */
 export class Renewal {
   private since = 0;
@@ -59,10 +66,10 @@ export class Renewal {
     const offer = [...has].sort().join();
     if (offer !== this.last) [this.last, this.since] = [offer, now];
     if (has.size === 0 || had.size === 0 || offer === this.done) return false;
-    // A source whose keyframes come to stand right is no gain: a rung of its size stood for it all along.
-    const isSource = (name: string) => name.startsWith("source ");
+    // A source whose keyframes come to stand right is no gain, as a rung of its size stood for it all along; and one
+    // whose keyframes do not any more is no loss, as such a rung stands for it now.
     const gained = [...has].some((name) => !had.has(name) && (!isSource(name) || [...had].some(isSource)));
-    const lost = [...had].some((name) => !has.has(name));
+    const lost = [...had].some((name) => !has.has(name) && !(isSource(name) && standsIn(had, has)));
     if (!(gained && now - this.since >= gainedMs) && !(lost && now - this.since >= lostMs)) return false;
     this.done = offer;
     return true;
