@@ -35,10 +35,13 @@ func PrintTable() error {
 		return err
 	}
 	defer file.Close()
-	w := tabwriter.NewWriter(file, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "fault\tmeasured\taim")
+	text := "fault\tmeasured\taim\n"
 	for _, row := range table.rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		text += strings.Join(row, "\t") + "\n"
+	}
+	w := tabwriter.NewWriter(file, 0, 0, 3, ' ', 0)
+	if _, err := w.Write([]byte(text)); err != nil {
+		return err
 	}
 	return w.Flush()
 }

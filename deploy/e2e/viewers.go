@@ -27,7 +27,7 @@ type viewer struct {
 	first   time.Time     // picture; zero before
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
-	ended   bool          // disconnected
+	ended   bool          // it has lost its connection
 }
 
 // Watch lets n viewers connect to a WHEP address. Call Leave to let them go.
@@ -171,14 +171,15 @@ func newPeer() (*webrtc.PeerConnection, error) {
 	return api.NewPeerConnection(webrtc.Configuration{})
 }
 
-// note notes when the connection is lost.
+// note notes when the connection is lost. One that heard nothing for a while because this machine is busy may be back
+// by itself.
 func (v *viewer) note(s webrtc.PeerConnectionState) {
-	if s != webrtc.PeerConnectionStateDisconnected && s != webrtc.PeerConnectionStateFailed {
+	if s == webrtc.PeerConnectionStateConnecting {
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.ended = true
+	v.ended = s != webrtc.PeerConnectionStateConnected
 }
 
 // read notes when pictures come, until the track ends.

@@ -108,17 +108,20 @@ func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) Verdi
 	v = near(v, self)
 	here := self != nil && self.Has(tree.Edge)
 	good := here && self.HTTP != "" && plan.Serves(d.config.Self, formats...)
-	for _, e := range d.list(plan, v, formats) {
-		if e.Name == d.config.Self {
-			return Verdict{} // nothing comes before this node
-		}
-		other := plan.View().Node(e.Name)
-		if good && !improves(other, self, v.Region) || here && other.Draining {
-			return Verdict{}
-		}
-		return Verdict{Better: &e, Why: why(self, good)}
+	edges := d.list(plan, v, formats)
+	if len(edges) == 0 {
+		return Verdict{Nowhere: !here}
 	}
-	return Verdict{Nowhere: !here}
+	best := edges[0]
+	other := plan.View().Node(best.Name)
+	switch {
+	case best.Name == d.config.Self: // nothing comes before this node
+	case good && !improves(other, self, v.Region):
+	case here && other.Draining:
+	default:
+		return Verdict{Better: &best, Why: why(self, good)}
+	}
+	return Verdict{}
 }
 
 // why is the reason for which a viewer leaves self, which is nil where the view does not have this node. good tells whether it

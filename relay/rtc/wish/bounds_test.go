@@ -2,7 +2,9 @@ package wish
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -51,6 +53,13 @@ func TestBounds(t *testing.T) {
 		d.open()
 		if r := post(d); r.StatusCode != 429 {
 			t.Errorf("one too many: %s, want 429", r.Status)
+		}
+	})
+	t.Run("too busy to set up in time", func(t *testing.T) {
+		d := newTestServer(t, Config{})
+		d.refuse = fmt.Errorf("connect: %w", context.DeadlineExceeded)
+		if r := post(d); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
+			t.Errorf("a session that took too long: %s, want 503 with Retry-After", r.Status)
 		}
 	})
 	t.Run("refusals take no place", func(t *testing.T) {

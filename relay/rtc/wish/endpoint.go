@@ -226,6 +226,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		problem.WriteError(w, err)
 	case r.Context().Err() != nil: // the client has gone; nobody reads this
 		problem.Internal(w)
+	case errors.Is(err, context.DeadlineExceeded): // many came at once, see setUpPatience
+		problem.Unavailable(w, "This server is too busy to set a session up in time. Try again in a moment.", reaction)
 	default:
 		s.config.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr, "cause", err)
 		problem.Internal(w)

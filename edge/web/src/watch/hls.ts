@@ -20,6 +20,7 @@ import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
 import { listsThere, rebased, Route } from "./route.ts";
+import { steadySteering } from "./steering.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
@@ -67,7 +68,9 @@ function rootOf(stream: string): string {
 
 function configuration(library: typeof Hls, token: string, route: Route): Partial<HlsConfig> {
   const headers = Object.entries(authorization(token));
+  const contentSteeringController = steadySteering(library);
   return {
+    ...(contentSteeringController === undefined ? {} : { contentSteeringController }),
     lowLatencyMode: true,
     // The distance to the edge is PART-HOLD-BACK of the playlist, as long as
     // liveSyncDuration is left unset. Our Follower keeps it, not hls.js.

@@ -6,7 +6,7 @@ describe("the nearest region", () => {
   it.each([
     ["another by far", [at("eu", 180), at("us", 20)], "us"],
     ["home", [at("eu", 20), at("us", 90)], "eu"],
-    ["home, where another is hardly nearer", [at("eu", 24), at("us", 16)], "eu"],
+    ["home, where another is hardly nearer", [at("eu", 24), at("us", 6)], "eu"],
     ["home, where another is nearer by a small share", [at("eu", 200), at("us", 185)], "eu"],
     ["another, where home does not answer", [at("eu", null), at("us", 90)], "us"],
     ["the best of several", [at("eu", 180), at("us", 90), at("ap", 30), at("sa", null)], "ap"],
@@ -23,7 +23,7 @@ describe("measuring", () => {
 
   it("takes the shortest trip on a connection that is open", async () => {
     let now = 0;
-    const took = [300, 110, 90, 140]; // the first opens the connection
+    const took = [300, 110, 90, 140, 95, 200]; // the first opens the connection
     const asked: [string, RequestInit | undefined][] = [];
     const found = await roundTrips(
       [{ base: "http://us1", region: "us" }],
@@ -36,7 +36,7 @@ describe("measuring", () => {
       never,
     );
     expect(found).toEqual([{ region: "us", ms: 90 }]);
-    expect(asked.length).toBe(4);
+    expect(asked.length).toBe(6);
     expect(asked[0]).toMatchObject(["http://us1/api/v1/ping", { cache: "no-store", credentials: "omit" }]);
   });
 

@@ -19,9 +19,11 @@ export interface RoundTrip {
 }
 
 /** Requests after the first, which opens the connection and says little of the way. */
-const samples = 3;
+const samples = 5;
+/** Between requests: what keeps the page busy for a moment is not to touch all of them. */
+const betweenMs = 100;
 /** All of it ends within that. */
-const mostMs = 2000;
+const mostMs = 4000;
 
 /** Measures all at the same time, so that what else the line carries is alike for all. Never rejects. */
 export function roundTrips(
@@ -50,7 +52,7 @@ async function roundTrip(
       const response = await fetch(`${base}/api/v1/ping`, { cache: "no-store", credentials: "omit", signal });
       if (!response.ok) return null;
       if (i > 0) least = Math.min(least ?? Infinity, now() - since);
-      await pause(0, signal);
+      if (i < samples) await pause(betweenMs, signal);
     }
   } catch {
     // Too slow, or gone: what has been measured counts.
@@ -58,8 +60,8 @@ async function roundTrip(
   return least;
 }
 
-/** Another region must be nearer by so much, and by that share, to be worth a new connection. */
-const leastGainMs = 10;
+/** Another region must be nearer by so much, and by that share: less is not worth a new connection, or is chance. */
+const leastGainMs = 20;
 const leastShare = 0.2;
 
 /** The region to be in; home unless another is clearly nearer. Null where nothing could be measured. */
