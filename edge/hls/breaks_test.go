@@ -64,9 +64,10 @@ func (m mirror) Supply(ctx context.Context, s *relay.Stream, offer relay.Offer, 
 	}
 }
 
-func original(t testing.TB, birthplace *stage) *relay.Stream {
+// streamAt is the stream as a node knows it.
+func streamAt(t testing.TB, at *stage) *relay.Stream {
 	t.Helper()
-	s, err := birthplace.hub.Stream("cup/cam1")
+	s, err := at.hub.Stream("cup/cam1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +77,10 @@ func original(t testing.TB, birthplace *stage) *relay.Stream {
 // edge is a node that gets the streams of another.
 func edge(t *testing.T, birthplace *stage) *stage {
 	t.Helper()
-	s := newStage(t, func(c *Config) { c.Window = 16 * time.Second })
+	s := newStage(t, func(c *Config) { c.Window, c.Linger = 16*time.Second, time.Hour })
 	s.hub.AddSupplier(mirror{birthplace.hub})
 	var tracks []relay.Elsewhere
-	for _, track := range original(t, birthplace).Published() {
+	for _, track := range streamAt(t, birthplace).Published() {
 		tracks = append(tracks, relay.Elsewhere{Format: track.ID.Format, Kind: track.ID.Kind, Params: track.Params})
 	}
 	if _, err := s.hub.Adopt("cup/cam1", "node birthplace", time.Now(), tracks); err != nil {
@@ -87,6 +88,15 @@ func edge(t *testing.T, birthplace *stage) *stage {
 	}
 	s.want(http.StatusOK, "cup/cam1/index.m3u8")
 	s.hear(birthplace)
+	eventually(t, "the replicas have begun, and miss nothing from now on", func() bool {
+		begun := 0
+		for _, track := range streamAt(t, s).Tracks() {
+			if track.Log != nil && track.Log.Head() > track.Log.Tail() {
+				begun++
+			}
+		}
+		return begun == len(tracks)
+	})
 	return s
 }
 
@@ -94,7 +104,7 @@ func edge(t *testing.T, birthplace *stage) *stage {
 func (s *stage) hear(birthplace *stage) {
 	s.t.Helper()
 	newest := uint32(0)
-	for _, track := range original(s.t, birthplace).Published() {
+	for _, track := range streamAt(s.t, birthplace).Published() {
 		if track.Params != nil {
 			newest = max(newest, track.Params.Break.Number)
 		}
@@ -156,7 +166,7 @@ func TestNodesAgreeOnDiscontinuities(t *testing.T) {
 	now += 3
 	last := int(now/2) - 1
 	want := edges["there from the beginning"].ordinals(video, at(last)+".mp4")
-	if tracks := original(t, birthplace).Published(); want[last] != int(tracks[0].Params.Break.Number) {
+	if tracks := streamAt(t, birthplace).Published(); want[last] != int(tracks[0].Params.Break.Number) {
 		t.Errorf("the last segment has number %d, and the stream had %+v", want[last], tracks[0].Params.Break)
 	}
 	if distinct := slices.Compact(slices.Sorted(maps.Values(want))); len(distinct) < 3 {

@@ -250,7 +250,7 @@ func (c *cutter) resumes(f *frame.Frame, k int64) bool {
 		c.back = f.Time()
 	}
 	// A source whose keyframes came to miss the grid will have none at a segment's beginning.
-	return k == c.msn || f.Time().Sub(c.back) < c.grid.segment
+	return k == c.msn || k == c.grid.at(c.back)
 }
 
 // silence is how long a track must lack frames to count as away.

@@ -321,3 +321,31 @@ func TestRateIsMeasured(t *testing.T) {
 		t.Errorf("25 frames per second were cut into %d parts, want 10 of 5 frames", len(got))
 	}
 }
+
+// A source whose keyframes miss the grid after its publisher has returned is shown nevertheless, from the second
+// segment on: it has no better place.
+func TestReturnOffTheGrid(t *testing.T) {
+	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 25}
+	c := newCutter(testGrid)
+	var got []cut
+	frames := func(from, to time.Duration, keyframe func(time.Duration) bool) {
+		for at := from; at < to; at += 40 * time.Millisecond {
+			got = append(got, c.push(&frame.Frame{Ticks: media.TicksOf(media.Time(at), 90000), Params: p, Keyframe: keyframe(at)})...)
+		}
+	}
+	every := func(off time.Duration) func(time.Duration) bool {
+		return func(at time.Duration) bool { return at%time.Second == off }
+	}
+	frames(0, 4*time.Second, every(0))
+	frames(5*time.Second+200*time.Millisecond, 12*time.Second, every(480*time.Millisecond))
+	first := slices.IndexFunc(got, func(c cut) bool { return c.msn > 1 })
+	if first < 0 {
+		t.Fatal("it is never shown again")
+	}
+	if from, _ := got[first].span(); got[first].msn != 3 || !got[first].frames[0].Keyframe || from != media.Time(6480*time.Millisecond) {
+		t.Errorf("it goes on in segment %d at %v, want 3 and its first keyframe", got[first].msn, time.Duration(from))
+	}
+	if last := got[len(got)-1]; last.msn != 5 {
+		t.Errorf("it ends in segment %d, want 5", last.msn)
+	}
+}

@@ -41,7 +41,7 @@ func TestUrgency(t *testing.T) {
 	for _, rendition := range renditions {
 		s.listing("cup/cam1/"+rendition+"/", at(1)+".mp4")
 	}
-	s.server.rank(original(t, s))
+	s.server.rank(streamAt(t, s))
 	want := map[string]string{"aac-audio": "u=2", "l-video": "u=5", "m-video": "u=6", "h-video": "u=6", "huge-video": "u=6"}
 	for rendition, want := range want {
 		for _, file := range []string{at(1) + ".mp4", at(1) + ".3.mp4"} {
