@@ -69,18 +69,18 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 1000*ms, 33*ms)
 	if p.stalled(at(1000*ms)) || !p.stalled(at(1100*ms)) {
 		t.Error("want it given up 900 ms after enough was fed to show something")
 	}
-	p.made()
+	p.made(at(1100 * ms))
 	if p.stalled(at(1101 * ms)) {
 		t.Error("given up right after it showed something")
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	for d := time.Duration(0); d < 5500*ms; d += 33 * ms {
 		feed(p, d, d+1, 33*ms)
 		p.used(int64(d), at(d))
@@ -90,14 +90,14 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 200*ms, 33*ms)
 	if p.stalled(at(time.Hour)) {
 		t.Error("given up although nothing is fed any more")
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 165*ms, 33*ms)
 	p.fed(media(165*ms), at(165*ms)) // and the pipe is full
 	if !p.stalled(at(time.Hour)) {
@@ -105,10 +105,30 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 100*ms, 20*ms)
 	if p.stalled(at(999 * ms)) {
 		t.Error("given up with less fed than it may hold back")
+	}
+
+	// The first frame is more than a pipe holds.
+	p = fresh()
+	p.fed(media(0), at(0))
+	if p.stalled(at(4999*ms)) || !p.owes() || !p.stalled(at(5000*ms)) {
+		t.Error("want it given up after the grace, as it does not take its first frame")
+	}
+
+	// It has shown something of what is in the pipe, which is full again.
+	p = fresh()
+	feed(p, 0, 200*ms, 33*ms)
+	p.fed(media(200*ms), at(200*ms))
+	p.made(at(300 * ms))
+	if p.stalled(at(1199*ms)) || !p.stalled(at(1200*ms)) {
+		t.Error("want it given up 900 ms after its last output, as it takes nothing")
+	}
+	p.taken()
+	if p.owes() || p.stalled(at(time.Hour)) {
+		t.Error("given up although it took what there was")
 	}
 }
 
