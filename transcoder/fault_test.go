@@ -43,6 +43,7 @@ func TestProcessIsReplaced(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall, Patience: 1500 * time.Millisecond, Grace: 15 * time.Second})
+			fx.waits = true
 			fx.play(small(t, "4").repeat(8).from(fx.epoch), 2)
 			fx.offered("48p")
 			hit, other := fx.watch("48p", media.Video), fx.watch("32p", media.Video)
