@@ -157,6 +157,18 @@ func TestMisbehavingProcess(t *testing.T) {
 	}
 }
 
+// A child that is run for a moment ends in any case, whether it does nothing or has too much to do.
+func TestShortLivedProcessIsBounded(t *testing.T) {
+	for _, c := range []struct{ name, then string }{{"idle", "exec sleep 100"}, {"busy", "while :; do :; done"}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := runOnce(script(t, c.then), nil, limits{}, nil, 100*time.Millisecond, 1); err == nil {
+				t.Error("it came to an end by itself")
+			}
+		})
+	}
+}
+
 func TestStartsOnDemandAndStopsAfterLinger(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
