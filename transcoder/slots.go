@@ -2,6 +2,7 @@ package transcoder
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -38,19 +39,8 @@ type slot struct {
 // that wait.
 const reconsiderEvery = 2 * time.Second
 
-// take waits for a slot. readers tells how many read what is made, whenever it is asked.
-func (s *slots) take(ctx context.Context, job tree.Job, readers func() int) (*slot, error) {
-	asked := s.ask(job, readers)
-	select {
-	case <-asked.given:
-		return asked, nil
-	case <-ctx.Done():
-		s.release(asked)
-		return nil, ctx.Err()
-	}
-}
-
-// ask queues for a slot, which may be given at once. It must be released in any case.
+// ask queues for a slot, which may be given at once. It must be released in any case. readers tells how many read what
+// is made, whenever it is asked.
 func (s *slots) ask(job tree.Job, readers func() int) *slot {
 	asked := &slot{job: job, readers: readers, given: make(chan struct{}), taken: make(chan struct{})}
 	asked.job.Cost = min(job.Cost, s.room().Capacity) // one that is too much for the machine may have all of it
@@ -176,6 +166,38 @@ func (t *Transcoder) costOf(target Target, source Source) float64 {
 	}
 	rate := func(p media.Params, fps float64) float64 { return float64(p.Width*p.Height) * fps }
 	return rate(in, max(source.FrameRate, out.FPS))/decodes + rate(out, out.FPS)/speed
+}
+
+// errElsewhere ends a job.
+var errElsewhere = errors.New("there was no room for the format here, and another node makes it now")
+
+// queue waits for a slot. It gives up when the format has been taken over by another node, which then has room for it:
+// readers here get it from there. Those elsewhere find it by themselves, and are given a moment for that.
+func (j *job) queue(ctx context.Context, source media.Params) (*slot, error) {
+	const look = time.Second
+	j.account.enter(Queued)
+	asked := j.t.slots.ask(j.claim(source), j.readers)
+	again := time.NewTicker(look)
+	defer again.Stop()
+	for gone := 0; ; {
+		select {
+		case <-asked.given:
+			return asked, nil
+		case now := <-again.C:
+			if j.account.queued(now) < waitsLong || j.t.config.Here(j.stream.Name(), j.target.Format) {
+				gone = 0
+				continue
+			}
+			if gone++; gone < 2 {
+				continue
+			}
+			j.t.slots.release(asked)
+			return nil, errElsewhere
+		case <-ctx.Done():
+			j.t.slots.release(asked)
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // claim is what a job asks a slot with.

@@ -24,6 +24,18 @@ func claims() map[media.Format]tree.Job {
 	}
 }
 
+// take waits for a slot until ctx ends.
+func (s *slots) take(ctx context.Context, job tree.Job, readers func() int) (*slot, error) {
+	asked := s.ask(job, readers)
+	select {
+	case <-asked.given:
+		return asked, nil
+	case <-ctx.Done():
+		s.release(asked)
+		return nil, ctx.Err()
+	}
+}
+
 func TestSlotsShedWhatIsWorthLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slots{most: 10, capacity: 1}
