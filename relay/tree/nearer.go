@@ -39,7 +39,9 @@ func (p places) add(region string) {
 		return
 	}
 	for end := range prefixes(region) {
-		p[region[:end]] = p[region[:end]]
+		if _, known := p[region[:end]]; !known {
+			p[region[:end]] = false
+		}
 	}
 	p[region] = true
 }
