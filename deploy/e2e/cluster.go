@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,47 @@ func (c *Cluster) Start(name, roles, region string, flags ...string) *Node {
 	}
 	c.Nodes[name] = n
 	return n
+}
+
+// Kill ends nodes with SIGKILL, all at once, and returns when their processes have ended. The cluster still has to notice.
+func (c *Cluster) Kill(names ...string) {
+	for _, name := range names {
+		c.Nodes[name].Signal(syscall.SIGKILL)
+	}
+	for _, name := range names {
+		<-c.Nodes[name].done
+	}
+}
+
+// WaitParent waits until n has a track from a node that is none of the given ones, and tells from whom.
+func (n *Node) WaitParent(t testing.TB, stream, format, kind string, not ...string) (parent string) {
+	t.Helper()
+	Eventually(t, 20*time.Second, fmt.Sprintf("it has %s %s %s from another node than %v", stream, format, kind, not), func() error {
+		view, err := n.Cluster(t)
+		if err != nil {
+			return err
+		}
+		if parent = view.Parent(stream, format, kind); parent == "" || slices.Contains(not, parent) {
+			return fmt.Errorf("it has it from %q", parent)
+		}
+		return nil
+	})
+	return parent
+}
+
+// WaitBirthplace waits until n has a track that is born at a node.
+func (n *Node) WaitBirthplace(t testing.TB, stream, format, kind, node string) {
+	t.Helper()
+	Eventually(t, 20*time.Second, fmt.Sprintf("%s %s %s is born at %s", stream, format, kind, node), func() error {
+		view, err := n.Cluster(t)
+		if err != nil {
+			return err
+		}
+		if at := view.Birthplace(stream, format, kind); at != node {
+			return fmt.Errorf("it is born at %q", at)
+		}
+		return nil
+	})
 }
 
 // ClusterView is what a node tells of its cluster, see /api/v1/cluster.

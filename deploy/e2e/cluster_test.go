@@ -32,6 +32,18 @@ func watchers(t *testing.T, edge *Node) (webrtc, hls *Browser) {
 	return webrtc, hls
 }
 
+// wantWhole checks that viewers of the camera got each packet once since WatchGaps, and each picture: sequence numbers
+// have no gap where the server skips to a keyframe, but media time has.
+func wantWhole(t *testing.T, v *Viewers) {
+	t.Helper()
+	got := v.Account()
+	Record("the same, packets at viewers", "none lost or doubled", "%v", got)
+	const frame = 90000 / 25 // ticks, at the camera's rate
+	if got.Packets == 0 || got.Missing > 0 || got.Doubled > 0 || got.Step > frame*3/2 {
+		t.Errorf("the viewers got %v; want all, once, and every picture", got)
+	}
+}
+
 func TestThreeTiers(t *testing.T) {
 	c := threeTiers(t)
 	edge := c.Nodes["edge1"]
@@ -64,14 +76,26 @@ func TestThreeTiers(t *testing.T) {
 	posts := func() float64 {
 		return edge.Metric(t, "banyan_signal_requests_total", `endpoint="whep"`, `method="POST"`)
 	}
+	counting := Watch(t, edge.URL("/whep/cup/cam1?format=180p"), 2)
+	defer counting.Leave()
+	Eventually(t, 30*time.Second, "what viewers were sent at once when they came is behind them", func() error {
+		if got := counting.Account(); got.Frames < 2*100 {
+			return fmt.Errorf("they got %v", got)
+		}
+		return nil
+	})
 	sessions := posts()
 	hls.WatchBreaks()
 	webrtc.WatchGaps()
 	hls.WatchGaps()
 	hls.WatchHalts()
-	c.Nodes[parent].Kill()
+	counting.WatchGaps()
+	c.Kill(parent)
+	edge.WaitParent(t, "cup/cam1", "180p", "video", parent)
 	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
+	counting.WaitFlowing(t, "viewers who count packets")
+	wantWhole(t, counting)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
 	Record("relay killed -9", "≤ 1 s", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
 	const bound = 5000 // CHECKLISTS F1 asks for 1 s, which the benchmark measures; what takes longer than this is no slow machine

@@ -336,9 +336,6 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Crash sends SIGKILL and does not wait, so that several programs can be made to die at once.
-func (p *Process) Crash() { p.Signal(syscall.SIGKILL) }
-
 // Signal sends a signal to the program and its children.
 func (p *Process) Signal(s syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, s) }
 

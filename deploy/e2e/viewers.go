@@ -14,7 +14,8 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// Viewers are cheap WebRTC viewers, who throw away what they get and note only when pictures come.
+// Viewers are cheap WebRTC viewers, who throw away what they get and note only when pictures come, and whether packets
+// are missing or come twice.
 type Viewers struct {
 	all     []*viewer
 	readers sync.WaitGroup
@@ -28,6 +29,7 @@ type viewer struct {
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
 	ended   bool          // it has lost its connection
+	video   sequence
 }
 
 // Watch lets n viewers connect to a WHEP address. Call Leave to let them go.
@@ -53,13 +55,25 @@ func (v *Viewers) Leave() {
 	v.readers.Wait()
 }
 
-// WatchGaps begins to note the largest gap between two pictures.
+// WatchGaps begins to note the largest gap between two pictures, and the account of packets.
 func (v *Viewers) WatchGaps() {
 	for _, one := range v.all {
 		one.mu.Lock()
 		one.largest = 0
+		one.video.reset()
 		one.mu.Unlock()
 	}
+}
+
+// Account is that of the video of all viewers together, since WatchGaps. Viewers ask for no packet again, so what this
+// machine loses between two sockets is missing as well.
+func (v *Viewers) Account() (sum Account) {
+	for _, one := range v.all {
+		one.mu.Lock()
+		sum = sum.add(one.video.Account)
+		one.mu.Unlock()
+	}
+	return sum
 }
 
 // LargestGaps are those of all viewers since WatchGaps, in ascending order, the ones that last included. It also tells
@@ -101,9 +115,13 @@ func (v *Viewers) WaitFlowing(t testing.TB, who string) {
 	})
 }
 
-func (v *viewer) picture(now time.Time) {
+// packet takes a packet of video.
+func (v *viewer) packet(number uint16, stamp uint32, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if !v.video.take(number, stamp) {
+		return
+	}
 	if v.first.IsZero() {
 		v.first = now
 	}
@@ -159,7 +177,8 @@ func (v *Viewers) prepare() (one *viewer, err error) {
 	return one, nil
 }
 
-// newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's cost.
+// newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's
+// cost. What comes twice is not dropped, so that it can be counted.
 func newPeer() (*webrtc.PeerConnection, error) {
 	engine := &webrtc.MediaEngine{}
 	if err := engine.RegisterDefaultCodecs(); err != nil {
@@ -167,6 +186,7 @@ func newPeer() (*webrtc.PeerConnection, error) {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.DisableSRTPReplayProtection(true)
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings))
 	return api.NewPeerConnection(webrtc.Configuration{})
 }
@@ -185,7 +205,6 @@ func (v *viewer) note(s webrtc.PeerConnectionState) {
 // read notes when pictures come, until the track ends.
 func (v *viewer) read(track *webrtc.TrackRemote) {
 	buffer := make([]byte, 1500)
-	newest := uint32(0)
 	for {
 		n, _, err := track.Read(buffer)
 		if err != nil {
@@ -194,10 +213,7 @@ func (v *viewer) read(track *webrtc.TrackRemote) {
 		if track.Kind() != webrtc.RTPCodecTypeVideo || n < 12 {
 			continue
 		}
-		if at := binary.BigEndian.Uint32(buffer[4:]); at != newest { // the first packet of a picture
-			newest = at
-			v.picture(time.Now())
-		}
+		v.packet(binary.BigEndian.Uint16(buffer[2:]), binary.BigEndian.Uint32(buffer[4:]), time.Now())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -311,6 +312,20 @@ func TestVersions(t *testing.T) {
 	var app *quic.ApplicationError
 	if errors.As(context.Cause(s.conn.Context()), &app) && !strings.Contains(app.ErrorMessage, "upgrade") {
 		t.Errorf("it was told %q, want what to do", app.ErrorMessage)
+	}
+
+	// A field of the next version stands behind all of ours, also where these are zero.
+	for _, ours := range []subscribe{{sub: 1, id: videoID}, {sub: 1, id: videoID, from: birth, below: []string{"edge"}, whole: true}} {
+		got, err := decodeSubscribe(binary.AppendUvarint(ours.append(nil), math.MaxUint64))
+		if err != nil || got.whole != ours.whole || got.from != ours.from || len(got.below) != len(ours.below) {
+			t.Errorf("%+v with one more field is read as %+v, %v", ours, got, err)
+		}
+	}
+
+	// The version before has no flags.
+	old := subscribe{sub: 1, id: videoID, from: birth, whole: true}.append(nil)
+	if got, err := decodeSubscribe(old[:len(old)-1]); err != nil || got.whole || got.from != birth {
+		t.Errorf("the frame of the version before is read as %+v, %v", got, err)
 	}
 
 	// The next version says more in each frame, and has frames that we do not know.

@@ -159,6 +159,9 @@ func (s *serving) place(l *log.Log) error {
 		s.cursor = l.Cursor(log.LastKeyframe())
 	case s.whole && s.from >= l.Tail():
 		s.cursor = l.Cursor(log.KeyframeBefore(timeAt(l, s.from).Add(-wholeSpan)))
+		if s.cursor.Offset() > s.from { // all keyframes are later
+			s.cursor = l.Cursor(log.Offset(s.from))
+		}
 	case s.from >= l.Tail():
 		s.cursor = l.Cursor(log.Offset(s.from))
 	default:

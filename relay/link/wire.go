@@ -29,11 +29,13 @@ import (
 //
 // A type with the critical bit (0x80) has to be understood; who does not, ends the connection. Other unknown
 // types are skipped, and so is what stands in a body behind the fields that are known. That is how neighbours
-// that are one version apart talk to each other: each version may add frames and append fields.
+// that are one version apart talk to each other: each version may add frames and append fields. A field may be missing
+// only at the end of a body, where the sender does not know it: whoever knows it writes it, so that the next one stands
+// where it is looked for.
 //
 //	0x81 HELLO        both, first       uvarint least version, uvarint newest version, string node
 //	0x82 SUBSCRIBE    child to parent   uvarint sub, string stream, string format, byte kind, uvarint from,
-//	                                    strings below; since version 2: uvarint flags (1 whole)
+//	                                    strings below; since version 2, and then always: uvarint flags (1 whole)
 //	0x83 UNSUBSCRIBE  child to parent   uvarint sub
 //	0x84 ACCEPTED     parent to child   uvarint sub, uvarint head, strings path
 //	0x85 REFUSED      parent to child   uvarint sub, uvarint code, string text
@@ -45,9 +47,9 @@ import (
 //
 // sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
 // offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
-// is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that will get the track
-// through the child, without the child itself, nearest first. path are the nodes that the track came through,
-// its birthplace first, the parent last. groups is the number of groups that the parent began.
+// is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that
+// will get the track through the child, without the child itself, nearest first. path are the nodes that the track came
+// through, its birthplace first, the parent last. groups is the number of groups that the parent began.
 //
 // # Group stream: one group of pictures, or one second of audio, of one epoch
 //
@@ -222,10 +224,11 @@ func (s subscribe) append(b []byte) []byte {
 	b = append(b, byte(s.id.Kind))
 	b = binary.AppendUvarint(b, uint64(s.from))
 	b = appendStrings(b, s.below)
+	var flags uint64 // stand there even if there are none: what a next version appends comes behind them
 	if s.whole {
-		b = binary.AppendUvarint(b, flagWhole)
+		flags |= flagWhole
 	}
-	return b
+	return binary.AppendUvarint(b, flags)
 }
 
 func (a accepted) append(b []byte) []byte {

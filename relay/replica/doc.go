@@ -36,7 +36,8 @@
 //
 // A child on another node is a reader like any other: Node.Open subscribes for it, which starts the replica where
 // there is none, from where the child needs the track on: children who have lost their parent come to one that may not
-// have had it before. So demand travels up the tree, and a track crosses a link once, however many are below it.
+// have had it before. Where a new reader has started the replica later than that, it takes what is missing from its parent
+// in turn (Node.reach). So demand travels up the tree, and a track crosses a link once, however many are below it.
 //
 // # One publisher for a name
 //

@@ -31,7 +31,8 @@ type replica struct {
 	path  []string   // from the birthplace to this node
 	moved chan struct{}
 
-	wanted atomic.Int64 // where it begins; zero for the newest keyframe
+	wanted  atomic.Int64  // where it begins; zero for the newest keyframe
+	filling chan struct{} // capacity 1: held by who gets what comes before
 
 	// Owned by run.
 	now, next *upstream // those of lead and heir
@@ -49,7 +50,7 @@ type shun struct {
 
 func newReplica(n *Node, id media.TrackID, w *log.Writer) *replica {
 	return &replica{
-		node: n, id: id, writer: w, moved: make(chan struct{}), shunned: map[string]shun{},
+		node: n, id: id, writer: w, moved: make(chan struct{}), shunned: map[string]shun{}, filling: make(chan struct{}, 1),
 		logger: n.config.Logger.With("track", id.String()),
 	}
 }

@@ -16,7 +16,8 @@ import (
 // the child.
 const heardOf = time.Second
 
-// Open subscribes to a track for a child that wants it from an offset on. It is a link.Source.
+// Open subscribes to a track for a child that wants it from an offset on, and waits for a moment for what comes before
+// the replica here, where that is wanted. It is a link.Source.
 func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
 	who := child{id: id}
 	if len(below) > 0 {
@@ -33,6 +34,7 @@ func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []s
 		sub, err := n.subscribe(id)
 		if err == nil {
 			n.children.come(who)
+			n.reach(ctx, id, sub.Log(), from)
 			return &served{node: n, child: who, subscription: sub}, nil
 		}
 		if !errors.Is(err, relay.ErrNoStream) && !errors.Is(err, relay.ErrNoTrack) {
@@ -71,15 +73,7 @@ func (s *served) Close() {
 }
 
 // replica is what is served where the track is born elsewhere; nil where it is born here.
-func (s *served) replica() *replica {
-	s.node.mu.Lock()
-	defer s.node.mu.Unlock()
-	r := s.node.replicas[s.child.id]
-	if r == nil || r.writer.Log() != s.Log() {
-		return nil
-	}
-	return r
-}
+func (s *served) replica() *replica { return s.node.running(s.child.id, s.Log()) }
 
 // Path names the nodes from the birthplace to this one.
 func (s *served) Path() []string {

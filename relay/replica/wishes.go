@@ -10,7 +10,8 @@ import (
 
 // wishes are the offsets from which children want tracks that this node may not have yet. Children who have lost their
 // parent come with what they have got so far, and would miss something if the replica here began at the newest
-// keyframe, as one for a new reader does. The zero value is ready to use.
+// keyframe, as one for a new reader does. A replica that runs already is mended otherwise (reach). The zero value is
+// ready to use.
 type wishes struct {
 	mu   sync.Mutex
 	made map[media.TrackID]wish

@@ -90,7 +90,7 @@ function configuration(library: typeof Hls, token: string, route: Route): Partia
     manifestLoadPolicy: {
       default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null },
     },
-    pLoader: patientLoader(library),
+    pLoader: patientLoader(library, route),
     // hls.js waits that long at every gap, too: the pause that a publisher made would last a second more.
     fragLoadPolicy: {
       default: {
@@ -177,7 +177,7 @@ class HlsPlayback implements Playback {
     this.route = new Route(options.address(this.root));
     this.hls = new library({
       ...configuration(library, options.token, this.route),
-      fLoader: measuringLoader(library, this.throughput),
+      fLoader: measuringLoader(library, this.throughput, this.route),
     });
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
