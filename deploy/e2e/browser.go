@@ -190,6 +190,43 @@ func (b *Browser) LargestGap() float64 {
 	return ms
 }
 
+// WatchHalts begins to note when the playhead stands, which a viewer by HLS sees and hears even where it is short. A
+// playhead that stands for less than a part of HLS, 200 ms, is one that this machine had no time for.
+func (b *Browser) WatchHalts() {
+	b.t.Helper()
+	b.Eval(nil, `(() => {
+		const video = document.querySelector("video");
+		window.halts = [];
+		if (window.watchingHalts) return;
+		window.watchingHalts = true;
+		let at = video.currentTime, since = performance.now(), noted = null;
+		setInterval(() => {
+			const now = performance.now();
+			if (video.currentTime !== at || video.paused) {
+				at = video.currentTime;
+				since = now;
+				noted = null;
+			} else if (now - since >= 200) {
+				if (noted !== window.halts) window.halts.push(0);
+				noted = window.halts;
+				noted[noted.length - 1] = now - since;
+			}
+		}, 25);
+	})()`)
+}
+
+// Halts tells how often and for how long the playhead has stood since WatchHalts.
+func (b *Browser) Halts() string {
+	b.t.Helper()
+	var lengths []float64 // ms
+	b.Eval(&lengths, `window.halts`)
+	var sum float64
+	for _, ms := range lengths {
+		sum += ms
+	}
+	return fmt.Sprintf("%d halts of %.0f ms in all", len(lengths), sum)
+}
+
 // WatchBreaks begins to count what would be a new start to an HLS viewer, or an error to its player.
 func (b *Browser) WatchBreaks() {
 	b.t.Helper()

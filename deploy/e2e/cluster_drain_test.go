@@ -37,6 +37,7 @@ func TestDrain(t *testing.T) {
 		node := c.Nodes[name]
 		webrtc.WatchGaps()
 		hls.WatchGaps()
+		hls.WatchHalts()
 		began := time.Now()
 		drain(t, node)
 		Eventually(t, 10*time.Second, "the cluster knows that "+name+" drains, or that it has gone", func() error {
@@ -56,7 +57,7 @@ func TestDrain(t *testing.T) {
 		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
 		hls.WaitPlaying("hls", 50, 30*time.Second)
 		byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
-		Record(name+" drained", "≤ 60 s, no frozen frame", "in %.1f s, largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", took.Seconds(), byWebRTC, byHLS)
+		Record(name+" drained", "≤ 60 s, no frozen frame", "in %.1f s, largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", took.Seconds(), byWebRTC, byHLS, hls.Halts())
 		const bound = 2000 // CHECKLISTS asks for no frozen frame, which the benchmark measures; what takes longer than this is no slow machine
 		if byWebRTC > bound || byHLS > bound {
 			t.Errorf("a viewer had no picture for longer than %d ms", bound)

@@ -152,13 +152,14 @@ func TestAViewerPlaysOnWhenItsEdgeDies(t *testing.T) {
 	hls.WatchBreaks()
 	webrtc.WatchGaps()
 	hls.WatchGaps()
+	hls.WatchHalts()
 	c.Nodes["eu1"].Kill()
 
 	const bound = 5000 // ms; CHECKLISTS F2 asks for 2 s, which the benchmark measures
 	webrtc.WaitPlaying("webrtc", 100, 30*time.Second)
 	hls.WaitPlaying("hls", 100, 30*time.Second)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
-	Record("edge killed -9", "WebRTC ≤ 2 s, HLS no stall", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	Record("edge killed -9", "WebRTC ≤ 2 s, HLS no stall", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
 	if byWebRTC > bound || byHLS > bound {
 		t.Errorf("a viewer had no picture for longer than %d ms", bound)
 	}
@@ -229,6 +230,7 @@ func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
 		watchTurns(b)
 		b.WatchGaps()
 	}
+	hls.WatchHalts()
 	plain.WatchGaps()
 	began := time.Now()
 	drain(t, leaving)
@@ -267,7 +269,7 @@ func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
 	t.Logf("an edge is drained\n  largest gap between pictures, WebRTC page  %5.0f ms\n  largest gap between pictures, HLS page     %5.0f ms\n"+
 		"  largest gap, plain WHEP until it left      %5.0f ms\n  all pages at the other edge after          %5.1f s\n  the process ended after                    %5.1f s",
 		byWebRTC, byHLS, float64(gaps[0].Milliseconds()), moved.Seconds(), ended.Seconds())
-	Record("edge drained", "no frozen frame", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+	Record("edge drained", "no frozen frame", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
 	const bound = 4000 // CHECKLISTS F21 asks for no frozen frame, which the benchmark measures; what takes longer is no slow machine
 	if byWebRTC > bound || byHLS > bound {
 		t.Errorf("a viewer had no picture for longer than %d ms", bound)

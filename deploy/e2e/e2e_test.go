@@ -295,13 +295,14 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		t.Helper()
 		webrtc.WatchGaps()
 		hls.WatchGaps()
+		hls.WatchHalts()
 		begin()
 		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
 		hls.WaitPlaying("hls", 200, 40*time.Second) // its buffer hides for a while what is wrong
 		// CHECKLISTS F4 asks for 3 s, which the benchmark measures; what takes longer than this is no slow machine.
 		const bound = 8000
 		byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
-		t.Logf("largest gap between pictures: %.0f ms by WebRTC, %.0f ms by HLS", byWebRTC, byHLS)
+		t.Logf("largest gap between pictures: %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
 		if byWebRTC > bound || byHLS > bound {
 			t.Errorf("a viewer had no picture for longer than %d ms", bound)
 		}

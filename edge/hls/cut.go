@@ -106,14 +106,33 @@ func (c *cutter) push(f *frame.Frame) (done []cut) {
 // conceal puts silence where frames of sound are missing before f, so that players find no hole: they would
 // stop at it, or lose the picture's time.
 func (c *cutter) conceal(f *frame.Frame) (done []cut) {
-	if c.plan.kind != media.Audio || c.quiet == nil || c.msn == noSegment {
+	if c.plan.kind != media.Audio || c.quiet == nil {
 		return nil
+	}
+	if c.msn == noSegment {
+		return c.lead(f)
 	}
 	length := int64(c.plan.frame)
 	if media.DurationOf(f.Ticks-c.ended, c.plan.rate) >= silence {
 		return nil
 	}
 	for at := c.ended; f.Ticks-at > length/2; at += length {
+		done = append(done, c.place(&frame.Frame{Ticks: at, Params: c.params, Keyframe: true, Units: [][]byte{c.quiet}})...)
+	}
+	return done
+}
+
+// lead puts silence before f, the first of all, from the beginning of its segment on. A node that has just begun to
+// carry a track has its pictures since their keyframe, which begins a segment, and its sound since that moment only; a
+// player may ask it for any part of that segment that another node has. Where such parts are gaps hls.js 1.7.4
+// asks for the init section again and again.
+func (c *cutter) lead(f *frame.Frame) (done []cut) {
+	k, length := c.grid.at(f.Time()), int64(c.plan.frame)
+	if k <= c.after {
+		return nil
+	}
+	late := f.Ticks - media.TicksOf(c.grid.start(k), c.plan.rate)
+	for at := f.Ticks - late/length*length; at < f.Ticks; at += length {
 		done = append(done, c.place(&frame.Frame{Ticks: at, Params: c.params, Keyframe: true, Units: [][]byte{c.quiet}})...)
 	}
 	return done

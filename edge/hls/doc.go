@@ -46,7 +46,8 @@
 // Players can change neither the codec of sound nor its rendition in mid-play. So that rendition is named by its
 // codec and not by its track: it is made of the publisher's own sound where that has the codec, else of what
 // is made of it, and moves from one to the other, with a discontinuity, when the publisher returns with
-// another codec (renditions.go). Where the sound ends and the picture goes on, it has silence (hush.go).
+// another codec (renditions.go). Where the sound ends and the picture goes on, it has silence
+// (hush.go), and so has the beginning of the segment in which a node began to read it (cut.go).
 //
 // # Limits
 //
@@ -55,7 +56,8 @@
 // changes by itself, as by another encoder, has another EXT-X-MAP only. After a new start of the publisher's node it goes
 // on above what it was, unless the stream changed more than six times an hour: then, and only if nobody in the cluster
 // knew the stream, it falls back. An edge that hears of a break later than another rendition has shown
-// its segment puts the mark before the next one, which another edge may not do.
+// its segment puts the mark before the next one, which another edge may not do, and of several at once before as many
+// segments; of more than missedMost it shows one, and its sequence number rises by the others at once.
 // Media time that goes back by more than a playlist starts the numbers over.
 // There is no encryption, no EXT-X-DATERANGE, and no push of parts ahead of requests.
 package hls

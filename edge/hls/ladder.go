@@ -49,6 +49,7 @@ func (s *Server) letGo(now time.Time) {
 			p.cancel(errUnwatched)
 		}
 		delete(s.ladders, name)
+		s.timelines.of(name).forget()
 	}
 	s.metrics.renditions.Set(float64(s.countLocked()))
 }

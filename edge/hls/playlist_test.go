@@ -252,13 +252,23 @@ func TestTimelineIsTheSameForAll(t *testing.T) {
 		}
 	}
 	line.show(100)
-	line.learn(103, 50)         // nobody can be shown that any more
+	line.learn(103, 50)  // shown long ago by another node
+	line.learn(106, 104) // two more were missed
+	if marks, sequence := line.within(20, 200); !slices.Equal(marks, []int64{101, 102, 103, 104}) || sequence != 102 {
+		t.Errorf("marks %v, sequence %d, want 101 to 104, and 102 as before", marks, sequence)
+	}
+	line.show(110)
+	line.forget()
+	line.learn(109, 112) // nobody has seen that two more were missed
+	if marks, sequence := line.within(105, 200); !slices.Equal(marks, []int64{112}) || sequence != 108 {
+		t.Errorf("marks %v, sequence %d, want 112, and 108", marks, sequence)
+	}
 	line.learn(5000, noSegment) // the birthplace has started anew
-	if marks, sequence := line.within(20, 200); len(marks) != 0 || sequence != 5000 {
+	if marks, sequence := line.within(113, 200); len(marks) != 0 || sequence != 5000 {
 		t.Errorf("marks %v, sequence %d, want none, 5000", marks, sequence)
 	}
 	for k := range uint32(2 * maxMarks) {
-		line.learn(5001+k, 101+int64(k))
+		line.learn(5001+k, 113+int64(k))
 	}
 	if _, sequence := line.within(1<<30, 1<<40); sequence != 5000+2*maxMarks || len(line.marks) > maxMarks {
 		t.Errorf("sequence %d with %d marks kept", sequence, len(line.marks))
@@ -275,11 +285,12 @@ func TestSequencesOnlyGrow(t *testing.T) {
 		line.learn(number, noSegment)
 		marksBefore, firstBefore, sequenceBefore := []int64(nil), int64(0), uint64(bornAt)
 		last := int64(listed)
+		line.show(last)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			switch rapid.IntRange(0, 2).Draw(t, "step") {
 			case 0:
-				number++
-				line.learn(number, last+rapid.Int64Range(-2, 3).Draw(t, "from"))
+				number += uint32(rapid.IntRange(1, missedMost).Draw(t, "breaks"))
+				line.learn(number, last+rapid.Int64Range(-20, 3).Draw(t, "from"))
 			case 1:
 				line.learn(uint32(rapid.IntRange(1, int(number)).Draw(t, "old")), last) // from another track
 			case 2:

@@ -31,32 +31,39 @@ type timeline struct {
 const (
 	// maxMarks bounds what is remembered; far more than fit into any playlist.
 	maxMarks = 1024
-	// lateMark is how many segments ago a break may have been that is heard of only now, and be shown still.
-	lateMark = 3
+	// missedMost is how many breaks that are heard of at once are shown, one before each of as many segments.
+	missedMost = 8
 )
 
 func newTimeline() *timeline { return &timeline{shown: noSegment} }
 
 // learn takes a break, which shows from segment k on; noSegment for the state that a stream begins with. What is known
-// already is passed over. A segment that some rendition has shown without a mark cannot get one any more:
-// then the next one gets it.
+// already is passed over.
+//
+// The sequence number of a segment that some rendition has shown must not change any more, so that a break heard of later
+// than that shows before the next one, however late it is, and each that was missed has a segment of its own: a
+// discontinuity that is none costs players little.
 func (t *timeline) learn(number uint32, k int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if number <= t.number {
 		return
 	}
+	news := int64(number - t.number)
 	t.number = number
-	if k == noSegment || t.shown != noSegment && k < t.shown-lateMark {
+	if k == noSegment {
 		return
 	}
-	if k <= t.shown {
-		k = t.shown + 1
+	if t.shown == noSegment || news > missedMost {
+		news = 1
 	}
+	k = max(k-news+1, t.shown+1)
 	if n := len(t.marks); n > 0 {
 		k = max(k, t.marks[n-1]+1)
 	}
-	t.marks = append(t.marks, k)
+	for i := range news {
+		t.marks = append(t.marks, k+i)
+	}
 	if n := len(t.marks) - maxMarks; n > 0 {
 		t.marks = slices.Delete(t.marks, 0, n)
 	}
@@ -67,6 +74,13 @@ func (t *timeline) show(k int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.shown = max(t.shown, k)
+}
+
+// forget tells that nobody has a playlist any more: breaks that are missed until somebody has need not be shown.
+func (t *timeline) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = noSegment
 }
 
 // draw tells that a rendition shows pictures of some media time.
