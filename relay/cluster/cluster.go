@@ -44,7 +44,7 @@ type Cluster struct {
 	reached    map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
 	joined     bool                         // states were exchanged with somebody, or there is nobody to look for
 	twin       *twin
-	doubles    map[string]time.Time // names that two nodes have, and when that was last heard
+	doubles    doubles
 	odds       odds
 	complained time.Time      // that nobody can be reached
 	mend       netip.AddrPort // with whom to exchange states out of turn; zero if with nobody
@@ -72,7 +72,7 @@ func New(config Config) (*Cluster, error) {
 		config: config, logger: config.Logger, metrics: m,
 		tell: make(chan struct{}, 1), seek: make(chan struct{}, 1),
 		self: normal(config.Self), nodes: map[string]member{}, lost: map[string]lostNode{}, left: map[string]int64{},
-		reached: map[netip.AddrPort]time.Time{}, doubles: map[string]time.Time{}, joined: len(config.Join) == 0,
+		reached: map[netip.AddrPort]time.Time{}, doubles: doubles{}, joined: len(config.Join) == 0,
 	}
 	c.self.Boot = time.Now().UnixNano()
 	c.registry = newRegistry(c.self.Name, c.self.Boot)

@@ -65,7 +65,7 @@ func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 	d.metrics.conflicts.Inc()
 	if other.Name != d.config.Self.Name {
 		d.mu.Lock()
-		d.double(other.Name, time.Now())
+		d.doubles.note(other.Name, time.Now())
 		d.mu.Unlock()
 		d.logger.Debug("two nodes have one name", "member", other.Name, "addr", existing.Address(), "other", other.Address())
 		return
@@ -82,7 +82,7 @@ func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 		signal(d.seek)
 	}
 	d.twin.boot, d.twin.last = got.node.Boot, now
-	d.double(other.Name, now)
+	d.doubles.note(other.Name, now)
 }
 
 func (c *Cluster) hasTwin() bool {

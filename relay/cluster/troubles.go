@@ -23,6 +23,10 @@ const (
 	// troubleAgain is how long the log is spared a line that it had already.
 	troubleAgain = 10 * time.Minute
 	maxTroubles  = 16
+	// doubleGrace is how long two nodes must have one name, which the younger gives up after nameGrace; a node that comes
+	// back at another address has it with its former life for less. doubleStays is how long it is told.
+	doubleGrace = 2 * time.Second
+	doubleStays = time.Minute
 	// mostNamed bounds a list in a sentence.
 	mostNamed = 8
 )
@@ -36,26 +40,43 @@ func (c *Cluster) watchTroubles(ctx context.Context) error {
 		now := time.Now()
 		wrong := misfits(c.View(), c.config.Self.Name)
 		c.mu.Lock()
-		for name, last := range c.doubles {
-			if now.Sub(last) > twinForgotten {
-				delete(c.doubles, name)
-				continue
-			}
-			wrong = append(wrong, fmt.Sprintf("two nodes have the name %.64q: give one of them another node.name", name))
-		}
+		doubled := c.doubles.names(now)
 		c.mu.Unlock()
-		for _, sentence := range c.troubles.update(wrong, now) {
+		for _, sentence := range c.troubles.update(wrong, doubled, now) {
 			c.logger.Warn("the cluster is set up oddly: " + sentence)
 		}
 	}
 	return nil
 }
 
-// double notes that two nodes go by one name; with mu held.
-func (c *Cluster) double(name string, now time.Time) {
-	if _, known := c.doubles[name]; known || len(c.doubles) < maxTroubles {
-		c.doubles[name] = now
+// doubles are names that two nodes go by, and when that was heard.
+type doubles map[string]span
+
+type span struct{ first, last time.Time }
+
+// note is told of a name whenever it is heard of.
+func (d doubles) note(name string, now time.Time) {
+	heard, known := d[name]
+	if !known && len(d) >= maxTroubles {
+		return
 	}
+	if now.Sub(heard.last) > twinForgotten {
+		heard.first = now
+	}
+	d[name] = span{heard.first, now}
+}
+
+// names makes sentences of those that outlasted a former life, and forgets what was long ago.
+func (d doubles) names(now time.Time) (wrong []string) {
+	for name, heard := range d {
+		switch {
+		case now.Sub(heard.last) > doubleStays:
+			delete(d, name)
+		case heard.last.Sub(heard.first) >= doubleGrace:
+			wrong = append(wrong, fmt.Sprintf("two nodes have the name %.64q: give one of them another node.name", name))
+		}
+	}
+	return wrong
 }
 
 // misfits are what is odd about a node's place in a view.
@@ -101,13 +122,14 @@ type troubles struct {
 	stand []string             // those that count
 }
 
-// update takes what is wrong now, and returns what the log has not had lately.
-func (t *troubles) update(wrong []string, now time.Time) (news []string) {
+// update takes what is wrong now, and what is so for sure, and returns what the log has not had lately.
+func (t *troubles) update(wrong, sure []string, now time.Time) (news []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.since == nil {
 		t.since, t.told = map[string]time.Time{}, map[string]time.Time{}
 	}
+	wrong = slices.Concat(sure, wrong)
 	maps.DeleteFunc(t.since, func(s string, _ time.Time) bool { return !slices.Contains(wrong, s) })
 	maps.DeleteFunc(t.told, func(_ string, at time.Time) bool { return now.Sub(at) >= troubleAgain })
 	t.stand = nil
@@ -116,7 +138,7 @@ func (t *troubles) update(wrong []string, now time.Time) (news []string) {
 		if _, known := t.since[s]; !known {
 			t.since[s] = now
 		}
-		if now.Sub(t.since[s]) < troubleGrace {
+		if now.Sub(t.since[s]) < troubleGrace && !slices.Contains(sure, s) {
 			continue
 		}
 		t.stand = append(t.stand, s)

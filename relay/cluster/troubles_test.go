@@ -48,7 +48,7 @@ func TestTroublesAreToldOnce(t *testing.T) {
 	t0 := time.Unix(1000, 0)
 	step := func(after time.Duration, wrong, news, stand string) {
 		t.Helper()
-		got := b.update(strings.Fields(wrong), t0.Add(after))
+		got := b.update(strings.Fields(wrong), nil, t0.Add(after))
 		if strings.Join(got, " ") != news || strings.Join(b.list(), " ") != stand {
 			t.Errorf("after %v: news %q, standing %q; want %q, %q", after, got, b.list(), news, stand)
 		}
@@ -64,12 +64,40 @@ func TestTroublesAreToldOnce(t *testing.T) {
 	step(2*time.Hour, "region", "", "")
 	step(2*time.Hour+troubleGrace, "region", "region", "region")
 
+	if news := b.update(nil, []string{"sure"}, t0.Add(150*time.Minute)); !slices.Equal(news, []string{"sure"}) {
+		t.Errorf("what is so for sure: %q", news)
+	}
+
 	var many []string
 	for i := range 1000 {
 		many = append(many, fmt.Sprint(i))
 	}
-	b.update(many, t0.Add(3*time.Hour))
-	if b.update(many, t0.Add(4*time.Hour)); len(b.list()) != maxTroubles || len(b.since) > maxTroubles {
+	b.update(many, nil, t0.Add(3*time.Hour))
+	if b.update(many, nil, t0.Add(4*time.Hour)); len(b.list()) != maxTroubles || len(b.since) > maxTroubles {
 		t.Errorf("%d troubles stand, and %d are remembered; want %d", len(b.list()), len(b.since), maxTroubles)
+	}
+}
+
+func TestDoubledNames(t *testing.T) {
+	d := doubles{}
+	t0 := time.Unix(1000, 0)
+	for name, heard := range map[string][]time.Duration{
+		"twin": {0, time.Second, 2 * time.Second}, "former": {0, time.Second}, "twice": {0, 10 * time.Second},
+	} {
+		for _, at := range heard {
+			d.note(name, t0.Add(at))
+		}
+	}
+	if got := d.names(t0.Add(11 * time.Second)); len(got) != 1 || !strings.Contains(got[0], `"twin"`) {
+		t.Errorf("doubled are %q, want only what lasted", got)
+	}
+	if got := d.names(t0.Add(2 * doubleStays)); len(got) != 0 || len(d) != 0 {
+		t.Errorf("long after that: %q, %d remembered", got, len(d))
+	}
+	for i := range 1000 {
+		d.note(fmt.Sprint(i), t0)
+	}
+	if len(d) > maxTroubles {
+		t.Errorf("%d names are remembered, want at most %d", len(d), maxTroubles)
 	}
 }
