@@ -73,6 +73,8 @@ type Offer struct {
 	Always bool
 	// Linger is how long the supply goes on after the last reader has left.
 	Linger time.Duration
+	// Waits tells that the track is wanted, and has waited for room here for a while: another node had better make it.
+	Waits bool
 	// Replica tells that the track is born on another node: its offsets come from there, and the supplier calls
 	// StartAt on its writer.
 	Replica bool

@@ -182,6 +182,17 @@ func (s *Stream) Tracks() []Track {
 	return list
 }
 
+// Readers is how many read a track of the stream; zero where it is not there. Unlike Tracks it asks no supplier, and may
+// be called with a supplier's locks held.
+func (s *Stream) Readers(format media.Format, kind media.Kind) int {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if t := s.tracks[trackKey{format, kind}]; t != nil {
+		return t.readers
+	}
+	return 0
+}
+
 func compareTracks(a, b Track) int {
 	height := func(t Track) int {
 		if t.ID.Format == media.Source || t.Params == nil {

@@ -63,6 +63,7 @@ func TestResolutionChange(t *testing.T) {
 	for _, c := range []clip{large, smaller, again} {
 		all.frames = append(all.frames, c.frames...)
 	}
+	fx.waits = true
 	fx.play(all, 2)
 	fx.offered("90p")
 	got := fx.watch("90p", media.Video).until(fx.epoch.Add(8 * time.Second))

@@ -38,7 +38,7 @@ type Config struct {
 	// Memory bounds the address space of a process with a software encoder, in bytes. If zero, 4 GiB.
 	Memory uint64
 	// Here tells whether a format of a stream is to be made on this node. One that is already being made goes on
-	// as long as somebody reads it here. If nil, all are.
+	// as long as somebody reads it here; one that waits for room does not. If nil, all are.
 	Here func(media.Name, media.Format) bool
 	// Patience is how long a process that is fed may do nothing before it is taken for hung; it has
 	// Grace for its first output, and to be slow. If zero, 900 ms and 5 s.

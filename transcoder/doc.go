@@ -40,7 +40,8 @@
 // the last frame written, with a keyframe and without repeating any. Between crashes the wait grows,
 // and five in a minute suspend the format for half a minute (breaker); other formats go on. How many
 // processes run at once is bounded, and how much processor they may take by estimate: where that is too little, the
-// formats whose viewers lose least wait, until there is room or more read them (slots, tree.Keep).
+// formats whose viewers lose least wait, until there is room or more read them (slots, tree.Keep). One that waits for
+// long is offered as such, so that another worker may take it over (tree.Worker).
 //
 // # What a process may do
 //

@@ -43,6 +43,7 @@ func TestProcessIsReplaced(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall, Patience: 1500 * time.Millisecond, Grace: 15 * time.Second})
+			fx.waits = true
 			fx.play(small(t, "4").repeat(8).from(fx.epoch), 2)
 			fx.offered("48p")
 			hit, other := fx.watch("48p", media.Video), fx.watch("32p", media.Video)
@@ -152,6 +153,18 @@ func TestMisbehavingProcess(t *testing.T) {
 			first := fx.worker("48p", func(w Worker) bool { return w.PID != 0 })
 			fx.worker("48p", func(w Worker) bool { return w.Restarts >= 2 })
 			wantGone(t, first.PID)
+		})
+	}
+}
+
+// A child that is run for a moment ends in any case, whether it does nothing or has too much to do.
+func TestShortLivedProcessIsBounded(t *testing.T) {
+	for _, c := range []struct{ name, then string }{{"idle", "exec sleep 100"}, {"busy", "while :; do :; done"}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := runOnce(script(t, c.then), nil, limits{}, nil, 100*time.Millisecond, 1); err == nil {
+				t.Error("it came to an end by itself")
+			}
 		})
 	}
 }

@@ -202,8 +202,7 @@ func (j *job) step() int64 {
 // attempt runs a process that starts with first. An error means that the job cannot go on.
 func (j *job) attempt(ctx context.Context, first *frame.Frame) error {
 	asked := time.Now()
-	j.account.enter(Queued)
-	slot, err := j.t.slots.take(ctx, j.claim(*first.Params), j.readers)
+	slot, err := j.queue(ctx, *first.Params)
 	if err != nil {
 		return err
 	}

@@ -159,15 +159,42 @@ func lastLine(b []byte) string {
 	}, line)
 }
 
+// expire kills the child after limit, unless stop is called before. One that uses the processor has longer, four times
+// as long at most: on a machine that has too much to do it is only slow.
+func (p *process) expire(limit time.Duration) (stop func()) {
+	const most = 4
+	look := limit / 2
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		ticker := time.NewTicker(look)
+		defer ticker.Stop()
+		used := int64(0)
+		for age := look; ; age += look {
+			select {
+			case <-ticker.C:
+			case <-done:
+				return
+			}
+			now := processorTime(p.pid())
+			if age >= most*limit || age >= limit && now <= used {
+				p.kill()
+				return
+			}
+			used = now
+		}
+	}()
+	return func() { close(done); <-watched }
+}
+
 // runOnce runs a short-lived child on input and returns at most most bytes of its output. It is
-// killed after limit, or when it says more.
+// killed when it takes too long (expire), or says more.
 func runOnce(path string, args []string, l limits, input []byte, limit time.Duration, most int64) ([]byte, error) {
 	p, err := startProcess(path, args, l)
 	if err != nil {
 		return nil, err
 	}
-	late := time.AfterFunc(limit, p.kill)
-	defer late.Stop()
+	defer p.expire(limit)()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)

@@ -8,7 +8,8 @@ import (
 )
 
 // progress tells a hung process from one that has nothing to do: it is stalled when it was fed
-// enough to show something and has shown nothing for a while. One that uses the processor meanwhile may
+// enough to show something and has shown nothing for a while. Enough is some frames since it last showed anything, or
+// that its pipe is full: what lies in there it has not even taken. One that uses the processor meanwhile may
 // only be slow, on a machine that has too much to do, and killing it would make that worse: it has
 // longer. Time comes in as an argument. It is safe for concurrent use.
 type progress struct {
@@ -22,6 +23,7 @@ type progress struct {
 	first   media.Time // of these, the first
 	overdue time.Time  // when enough had been fed; zero if it has not
 	last    time.Time  // when a frame was last fed
+	output  time.Time  // when something was last made
 	blocked bool       // it is being fed now
 	cpu     int64      // processor time it has used, in whatever unit
 	busy    time.Time  // when that last grew
@@ -53,17 +55,28 @@ func (p *progress) taken() {
 }
 
 // made notes output.
-func (p *progress) made() {
+func (p *progress) made(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.shown, p.frames, p.overdue = true, 0, time.Time{}
+	p.shown, p.frames, p.overdue, p.output = true, 0, time.Time{}, now
+}
+
+// due is since when it was fed enough to show something; zero where it was not.
+func (p *progress) due() time.Time {
+	switch {
+	case !p.overdue.IsZero() || !p.blocked:
+		return p.overdue
+	case p.output.After(p.last):
+		return p.output
+	}
+	return p.last
 }
 
 // owes tells whether the process was fed enough to show something, and has not.
 func (p *progress) owes() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.overdue.IsZero()
+	return !p.due().IsZero()
 }
 
 // used notes how much processor time the process has used so far.
@@ -85,5 +98,6 @@ func (p *progress) stalled(now time.Time) bool {
 		limit = p.grace
 	}
 	fed := p.blocked || now.Sub(p.last) < p.patience
-	return fed && !p.overdue.IsZero() && now.Sub(p.overdue) >= limit
+	due := p.due()
+	return fed && !due.IsZero() && now.Sub(due) >= limit
 }

@@ -179,7 +179,7 @@ func (r *run) collect() {
 // emit writes one frame of output, at its absolute time. Time never goes back and no frame comes
 // twice, whatever process it is from.
 func (r *run) emit(f frame.Frame) error {
-	r.progress.made()
+	r.progress.made(time.Now())
 	f.Ticks += r.plan.Base * int64(r.plan.Out.ClockRate)
 	if r.target.Kind == media.Audio {
 		f.Ticks = onGrid(r.target.Codec, f.Ticks)

@@ -2,6 +2,8 @@ package transcoder
 
 import (
 	"context"
+	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -10,95 +12,101 @@ import (
 )
 
 // slots decide which processes run where there is not room for all. What a format is worth, and which is given up for
-// which, is for tree.Keep; slots see to it that what is given up has ended before another takes its place. It is safe
-// for concurrent use.
+// which, is for tree.Keep; slots see to it that what is given up has ended before another takes its place: at no time
+// do more run than may. It is safe for concurrent use.
 type slots struct {
 	most     int     // processes at one time
 	capacity float64 // processors; zero for any number
 
 	mu      sync.Mutex
-	asked   []*slot // that run, end, or wait
-	refused uint64  // asked for and not given at once
-	shed    uint64  // taken away again
+	asked   []*slot     // that run, end, or wait
+	again   *time.Timer // runs while anybody waits; nil before anybody has
+	refused uint64      // asked for and not given at once
+	shed    uint64      // taken away again
 }
 
 // slot is leave to run one process.
 type slot struct {
 	job     tree.Job
-	readers func() int    // how many read what it makes, now
+	readers func() int    // how many read what it makes, now; quick
 	given   chan struct{} // closed when the slot is given
 	taken   chan struct{} // closed when it is to be given back for another
 	held    bool          // given is closed
 	shed    bool          // taken is closed
 }
 
-// reconsiderEvery is how often a format that waits looks whether what readers want has changed.
+// reconsiderEvery is how often, while formats wait, it is looked whether what readers want has changed: once for all
+// that wait.
 const reconsiderEvery = 2 * time.Second
 
-// take waits for a slot. readers tells how many read what is made, whenever it is asked.
-func (s *slots) take(ctx context.Context, job tree.Job, readers func() int) (*slot, error) {
+// ask queues for a slot, which may be given at once. It must be released in any case. readers tells how many read what
+// is made, whenever it is asked.
+func (s *slots) ask(job tree.Job, readers func() int) *slot {
 	asked := &slot{job: job, readers: readers, given: make(chan struct{}), taken: make(chan struct{})}
+	asked.job.Cost = min(job.Cost, s.room().Capacity) // one that is too much for the machine may have all of it
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.asked = append(s.asked, asked)
 	s.settle()
 	if !asked.held {
 		s.refused++
 	}
-	s.mu.Unlock()
-	again := time.NewTicker(reconsiderEvery)
-	defer again.Stop()
-	for {
-		select {
-		case <-asked.given:
-			return asked, nil
-		case <-again.C:
-			s.mu.Lock()
-			s.settle()
-			s.mu.Unlock()
-		case <-ctx.Done():
-			s.release(asked)
-			return nil, ctx.Err()
-		}
+	return asked
+}
+
+// room is what all processes may take.
+func (s *slots) room() tree.Room {
+	if s.capacity <= 0 {
+		return tree.Room{Capacity: math.Inf(1), Jobs: s.most}
 	}
+	return tree.Room{Capacity: s.capacity, Jobs: s.most}
 }
 
 // settle gives slots and asks for some back; with mu held.
 func (s *slots) settle() {
+	room := s.room()
 	jobs := make([]tree.Job, len(s.asked))
-	used := 0.0 // also by those that are about to end
+	cost, held := 0.0, 0 // of all that run, also of those that are about to end
 	for i, o := range s.asked {
 		jobs[i] = o.job
-		jobs[i].Cost = s.share(o.job.Cost)
 		jobs[i].Readers = o.readers()
 		jobs[i].Running = o.held && !o.shed
 		if o.held {
-			used += jobs[i].Cost
+			cost += o.job.Cost
+			held++
 		}
 	}
-	for i, keep := range tree.Keep(jobs, 1) {
+	for i, keep := range tree.Keep(jobs, room) {
 		o := s.asked[i]
 		switch {
 		case !keep && o.held && !o.shed:
 			o.shed = true
 			s.shed++
 			close(o.taken)
-		case keep && !o.held && used+jobs[i].Cost <= 1:
-			used += jobs[i].Cost
+		case keep && !o.held && held < room.Jobs && cost+o.job.Cost <= room.Capacity:
+			cost += o.job.Cost
+			held++
 			o.held = true
 			close(o.given)
 		}
 	}
+	s.arm(held < len(s.asked))
 }
 
-// share is which part of all there is a process takes: of the processors, and of the number of processes. Keep leaves a
-// tenth free whenever something starts, which is meant for processors, so the number is counted without it.
-func (s *slots) share(cost float64) float64 {
-	const countable = 0.8999
-	share := countable / float64(s.most)
-	if s.capacity > 0 {
-		share = max(share, cost/s.capacity)
+// arm has settle run again after a while, if anybody waits; with mu held.
+func (s *slots) arm(waiting bool) {
+	switch {
+	case waiting && s.again == nil:
+		s.again = time.AfterFunc(reconsiderEvery, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.settle()
+		})
+	case waiting:
+		s.again.Reset(reconsiderEvery)
+	case s.again != nil:
+		s.again.Stop()
 	}
-	return min(share, 1) // one that is too much for the machine may have all of it
 }
 
 // release gives a slot back, or stops waiting for it.
@@ -160,6 +168,38 @@ func (t *Transcoder) costOf(target Target, source Source) float64 {
 	return rate(in, max(source.FrameRate, out.FPS))/decodes + rate(out, out.FPS)/speed
 }
 
+// errElsewhere ends a job.
+var errElsewhere = errors.New("there was no room for the format here, and another node makes it now")
+
+// queue waits for a slot. It gives up when the format has been taken over by another node, which then has room for it:
+// readers here get it from there. Those elsewhere find it by themselves, and are given a moment for that.
+func (j *job) queue(ctx context.Context, source media.Params) (*slot, error) {
+	const look = time.Second
+	j.account.enter(Queued)
+	asked := j.t.slots.ask(j.claim(source), j.readers)
+	again := time.NewTicker(look)
+	defer again.Stop()
+	for gone := 0; ; {
+		select {
+		case <-asked.given:
+			return asked, nil
+		case now := <-again.C:
+			if j.account.queued(now) < waitsLong || j.t.config.Here(j.stream.Name(), j.target.Format) {
+				gone = 0
+				continue
+			}
+			if gone++; gone < 2 {
+				continue
+			}
+			j.t.slots.release(asked)
+			return nil, errElsewhere
+		case <-ctx.Done():
+			j.t.slots.release(asked)
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // claim is what a job asks a slot with.
 func (j *job) claim(source media.Params) tree.Job {
 	claim := tree.Job{
@@ -173,12 +213,4 @@ func (j *job) claim(source media.Params) tree.Job {
 }
 
 // readers is how many read what the job makes: viewers and children on other nodes.
-func (j *job) readers() int {
-	id := media.TrackID{Stream: j.stream.Name(), Format: j.target.Format, Kind: j.target.Kind}
-	for _, track := range j.stream.Tracks() {
-		if track.ID == id {
-			return track.Readers
-		}
-	}
-	return 0
-}
+func (j *job) readers() int { return j.stream.Readers(j.target.Format, j.target.Kind) }

@@ -196,8 +196,12 @@ type fixture struct {
 	epoch       media.Time // where clips begin: a whole multiple of the segment duration
 	watched     chan struct{}
 	once        sync.Once       // closes watched
+	waits       bool            // clips wait for the formats that are watched; set before they are played
 	playing     []chan struct{} // closed when a clip has ended
 	writers     map[media.Kind]*frame.Writer
+
+	mu      sync.Mutex // guards viewers
+	viewers []*viewer
 }
 
 func newFixture(t testing.TB, c Config) *fixture {
@@ -321,12 +325,35 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 			if sleep(ctx, time.Until(began.Add(time.Duration(float64(since(next))/pace)))) != nil {
 				return
 			}
+			if fx.waits && fx.keepUp(ctx, c, next) != nil {
+				return
+			}
 			fx.sendFrame(c, next)
 		}
 	}()
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
 	return stop
+}
+
+// keepUp waits until the formats that are watched are not far behind frame i of a clip, so that none skips a part of it
+// (maxLag) because this machine is slow.
+func (fx *fixture) keepUp(ctx context.Context, c clip, i int) error {
+	const far = maxLag / 2
+	at := func(i int) media.Time { return media.TimeAt(c.frames[i].Ticks, c.params.ClockRate) }
+	behind := func(v *viewer) bool { return at(i).Sub(max(v.sub.Log().NewestTime(), at(0))) > far }
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		fx.mu.Lock()
+		wait := slices.ContainsFunc(fx.viewers, behind)
+		fx.mu.Unlock()
+		if !wait {
+			break
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // finish waits until all clips have been sent.
@@ -348,14 +375,20 @@ func (fx *fixture) watch(format media.Format, kind media.Kind) *viewer {
 	}
 	v := &viewer{t: fx.t, sub: sub, frames: frame.NewReader(sub.Log().Cursor(logStart(sub.Log())))}
 	fx.t.Cleanup(sub.Close)
+	fx.mu.Lock()
+	fx.viewers = append(fx.viewers, v)
+	fx.mu.Unlock()
 	fx.release()
 	return v
 }
 
+// patience is how long tests wait for processes: this machine may have much else to do.
+const patience = 40 * time.Second
+
 // worker waits until the format has a worker that fits.
 func (fx *fixture) worker(format media.Format, fits func(Worker) bool) Worker {
 	fx.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for _, w := range fx.transcoder.Workers() {
 			if w.Track.Format == format && fits(w) {
 				return w

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -91,6 +92,7 @@ func (t *Transcoder) Encoder(c media.Codec) string { return t.encoders[c].name }
 // Offers lists the formats that could be made of a stream's source as it is now.
 func (t *Transcoder) Offers(s *relay.Stream) []relay.Offer {
 	l := ladderOf(t.ladders, s.Name())
+	waits := t.waiting(s.Name(), time.Now())
 	var offers []relay.Offer
 	for _, track := range s.Published() {
 		if track.ID.Format != media.Source || track.Params == nil {
@@ -102,11 +104,32 @@ func (t *Transcoder) Offers(s *relay.Stream) []relay.Offer {
 			}
 			offers = append(offers, relay.Offer{
 				Format: rung.Target.Format, Kind: rung.Target.Kind, Params: rung.Params,
-				Always: l.always, Linger: t.config.Linger,
+				Always: l.always, Linger: t.config.Linger, Waits: waits[rung.Target.Format],
 			})
 		}
 	}
 	return offers
+}
+
+// waitsLong is how long a format queues for a slot before others are told that it does, who may have room. It is longer
+// than what is displaced takes to end.
+const waitsLong = 5 * time.Second
+
+// waiting lists the formats of a stream that have been queued for long.
+func (t *Transcoder) waiting(stream media.Name, now time.Time) map[media.Format]bool {
+	var list map[media.Format]bool
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for j := range t.jobs {
+		if j.stream.Name() != stream || j.account.queued(now) < waitsLong {
+			continue
+		}
+		if list == nil {
+			list = map[media.Format]bool{}
+		}
+		list[j.target.Format] = true
+	}
+	return list
 }
 
 // sourceOf is what is known of a source: parameters and what its log measured.
@@ -119,7 +142,7 @@ func sourceOf(p media.Params, l *log.Log) Source {
 }
 
 // Supply makes a format until ctx ends. It returns earlier only where it can never go on: the source
-// or the track to write is gone for good.
+// or the track to write is gone for good, or another node, which has room, makes the format now.
 func (t *Transcoder) Supply(ctx context.Context, s *relay.Stream, offer relay.Offer, w *log.Writer) error {
 	target, err := ParseTarget(string(offer.Format))
 	if err != nil {

@@ -1,18 +1,14 @@
 package transcoder
 
 import (
-	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"banyan/relay/frame"
 	"banyan/relay/log"
 	"banyan/relay/media"
-	"banyan/relay/tree"
 )
 
 func TestBreaker(t *testing.T) {
@@ -73,18 +69,18 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 1000*ms, 33*ms)
 	if p.stalled(at(1000*ms)) || !p.stalled(at(1100*ms)) {
 		t.Error("want it given up 900 ms after enough was fed to show something")
 	}
-	p.made()
+	p.made(at(1100 * ms))
 	if p.stalled(at(1101 * ms)) {
 		t.Error("given up right after it showed something")
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	for d := time.Duration(0); d < 5500*ms; d += 33 * ms {
 		feed(p, d, d+1, 33*ms)
 		p.used(int64(d), at(d))
@@ -94,14 +90,14 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 200*ms, 33*ms)
 	if p.stalled(at(time.Hour)) {
 		t.Error("given up although nothing is fed any more")
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 165*ms, 33*ms)
 	p.fed(media(165*ms), at(165*ms)) // and the pipe is full
 	if !p.stalled(at(time.Hour)) {
@@ -109,112 +105,30 @@ func TestProgress(t *testing.T) {
 	}
 
 	p = fresh()
-	p.made()
+	p.made(start)
 	feed(p, 0, 100*ms, 20*ms)
 	if p.stalled(at(999 * ms)) {
 		t.Error("given up with less fed than it may hold back")
 	}
-}
 
-// claims are those of one stream, on a machine of one processor.
-func claims() map[media.Format]tree.Job {
-	return map[media.Format]tree.Job{
-		"720p": {Stream: "cup/cam1", Format: "720p", Kind: media.Video, Lines: 720, Cost: 0.5},
-		"360p": {Stream: "cup/cam1", Format: "360p", Kind: media.Video, Lines: 360, Cost: 0.3},
-		"180p": {Stream: "cup/cam1", Format: "180p", Kind: media.Video, Lines: 180, Cost: 0.2},
-		"opus": {Stream: "cup/cam1", Format: "opus", Kind: media.Audio, Cost: 0.1},
+	// The first frame is more than a pipe holds.
+	p = fresh()
+	p.fed(media(0), at(0))
+	if p.stalled(at(4999*ms)) || !p.owes() || !p.stalled(at(5000*ms)) {
+		t.Error("want it given up after the grace, as it does not take its first frame")
 	}
-}
 
-func TestSlotsShedWhatIsWorthLeast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &slots{most: 10, capacity: 1}
-		var mu sync.Mutex // guards viewers
-		viewers := map[media.Format]int{"720p": 10, "360p": 10, "180p": 10, "opus": 30}
-		readers := func(f media.Format) int {
-			mu.Lock()
-			defer mu.Unlock()
-			return viewers[f]
-		}
-		take := func(f media.Format) chan *slot {
-			got := make(chan *slot, 1)
-			go func() {
-				held, err := s.take(t.Context(), claims()[f], func() int { return readers(f) })
-				if err != nil {
-					t.Error(err)
-				}
-				got <- held
-			}()
-			synctest.Wait()
-			return got
-		}
-		shed := func(held *slot) bool {
-			select {
-			case <-held.taken:
-				return true
-			default:
-				return false
-			}
-		}
-		large, middle := <-take("720p"), <-take("360p")
-		sound := <-take("opus") // 0.9 of it is taken: the rest is spare
-		small := take("180p")
-		if !shed(large) || shed(middle) || shed(sound) {
-			t.Fatalf("given up are 720p: %v, 360p: %v, opus: %v; want the largest picture", shed(large), shed(middle), shed(sound))
-		}
-		if len(small) != 0 {
-			t.Fatal("its place was given before it was given back")
-		}
-		s.release(large)
-		low := <-small
-		again := take("720p") // asks again
-		if len(again) != 0 || shed(middle) || shed(low) {
-			t.Error("it displaces others at once")
-		}
-		mu.Lock()
-		viewers["720p"], viewers["360p"], viewers["180p"] = 100_000, 0, 1
-		mu.Unlock()
-		time.Sleep(reconsiderEvery)
-		synctest.Wait()
-		if !shed(middle) || shed(sound) {
-			t.Error("a hundred thousand viewers of the largest picture get none")
-		}
-		s.release(middle)
-		synctest.Wait()
-		if shed(low) {
-			s.release(low)
-		}
-		<-again
-		if running, waiting, refused, count := s.counts(); running+waiting < 2 || refused != 2 || count < 2 {
-			t.Errorf("running %d, waiting %d, refused %d, shed %d", running, waiting, refused, count)
-		}
-	})
-}
-
-func TestSlotsCountProcesses(t *testing.T) {
-	s := &slots{most: 1}
-	one := func() int { return 1 }
-	held, err := s.take(t.Context(), claims()["720p"], one)
-	if err != nil {
-		t.Fatal(err)
+	// It has shown something of what is in the pipe, which is full again.
+	p = fresh()
+	feed(p, 0, 200*ms, 33*ms)
+	p.fed(media(200*ms), at(200*ms))
+	p.made(at(300 * ms))
+	if p.stalled(at(1199*ms)) || !p.stalled(at(1200*ms)) {
+		t.Error("want it given up 900 ms after its last output, as it takes nothing")
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := s.take(ctx, claims()["opus"], one); err == nil {
-		t.Error("a second place was given")
-	}
-	s.release(held)
-	if running, waiting, _, _ := s.counts(); running != 0 || waiting != 0 {
-		t.Errorf("running %d, waiting %d after all have left", running, waiting)
-	}
-	many := &slots{most: 7, capacity: 100}
-	for range many.most {
-		if _, err := many.take(t.Context(), claims()["opus"], one); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if running, _, refused, _ := many.counts(); running != many.most || refused != 0 {
-		t.Errorf("%d of %d processes may run", running, many.most)
+	p.taken()
+	if p.owes() || p.stalled(at(time.Hour)) {
+		t.Error("given up although it took what there was")
 	}
 }
 

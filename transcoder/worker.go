@@ -57,6 +57,16 @@ func (a *account) enter(s State) {
 	})
 }
 
+// queued is how long it has waited for a slot; zero where it does not.
+func (a *account) queued(now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.worker.State != Queued {
+		return 0
+	}
+	return now.Sub(a.worker.Since)
+}
+
 func (a *account) made(at media.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

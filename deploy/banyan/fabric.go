@@ -140,8 +140,7 @@ func (n *node) makes(stream media.Name, f media.Format) bool {
 	if n.parts.fabric == nil {
 		return true
 	}
-	worker, ok := tree.Worker(n.parts.fabric.cluster.View(), stream, f)
-	return !ok || worker == n.cfg.Node.Name
+	return tree.Makes(n.parts.fabric.cluster.View(), n.cfg.Node.Name, stream, f)
 }
 
 // run keeps the node in the cluster until ctx ends.

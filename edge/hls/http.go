@@ -375,14 +375,10 @@ func (a *answer) serveMedia(stream *relay.Stream) {
 		return
 	}
 	data := p.file(a.resource)
-	if data == nil && a.hinted(now) {
+	if data == nil && a.comes(now) {
 		limit := blockedTargets * now.targetDuration()
 		var err error
-		want := a.resource
-		now, err = a.await(a.r.Context(), p, limit, func(st *state) bool {
-			msn, part := st.next()
-			return msn > want.msn || msn == want.msn && part > want.part
-		})
+		now, err = a.await(a.r.Context(), p, limit, func(st *state) bool { return st.passed(a.resource) })
 		if !a.waited(now, err) {
 			return
 		}
@@ -397,13 +393,15 @@ func (a *answer) serveMedia(stream *relay.Stream) {
 
 const noMedia = "There is no such segment or part, or no more. Load the playlist again and take addresses from it."
 
-// hinted tells whether the request is for the part that the playlist says comes next.
-func (a *answer) hinted(now *state) bool {
-	if a.resource.kind != partFile || now.ended {
+// comes tells whether a part or segment is not there yet and soon will be: the part that the playlist hints at, and
+// what a node may list already that gets its media sooner. Players that move from there to here know of it.
+func (a *answer) comes(now *state) bool {
+	const soon = time.Second // far more than nodes differ by
+	r := a.resource
+	if r.kind != partFile && r.kind != segmentFile || now.ended || now.passed(r) {
 		return false
 	}
-	msn, part := now.next()
-	return a.resource.msn == msn && a.resource.part == part
+	return now.until(r) < soon
 }
 
 func (a *answer) sendMedia(data []byte, urgency int) {

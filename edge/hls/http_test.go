@@ -298,6 +298,32 @@ func TestRequestsAheadWait(t *testing.T) {
 	}
 }
 
+// A node that gets its media a little later than another has what the other lists already, when it is asked for it:
+// players move from one to the other, and caches ask any.
+func TestMediaThatAnotherNodeListsIsWaitedFor(t *testing.T) {
+	s, studio := live(t, 9.61, nil) // up to part 7 of segment 4
+	for _, rendition := range []string{video, sound} {
+		s.want(200, rendition+"index.m3u8")
+		s.listing(rendition, at(4)+".7.mp4")
+	}
+	var waiting []<-chan reply
+	for _, rendition := range []string{video, sound} {
+		for _, file := range []string{at(4) + ".8.mp4", at(4) + ".9.mp4", at(4) + ".mp4", at(5) + ".0.mp4", at(5) + ".1.mp4"} {
+			waiting = append(waiting, s.block(t.Context(), rendition+file))
+		}
+		for _, file := range []string{at(5) + ".3.mp4", at(5) + ".mp4", at(6) + ".0.mp4", at(3) + ".10.mp4"} {
+			s.want(404, rendition+file)
+		}
+	}
+	s.waiters(len(waiting))
+	studio.play(second(9.61), second(10.5))
+	for _, answer := range waiting {
+		if r := <-answer; r.status != 200 || r.body == "" {
+			t.Errorf("status %d: %.200s", r.status, r.body)
+		}
+	}
+}
+
 // H26: after the end directives mean nothing.
 func TestAfterTheEnd(t *testing.T) {
 	s, _ := live(t, 8.5, nil)

@@ -112,6 +112,29 @@ func (l *listing) tooFar(msn int64, index int) bool {
 	return index >= limit
 }
 
+// passed tells whether a part or segment that is not there now will not come any more.
+func (l *listing) passed(r *resource) bool {
+	msn, index := l.next()
+	return r.msn < msn || r.kind == partFile && r.msn == msn && r.part < index
+}
+
+// until is how much media has to come before a part, or the last part of a segment; none for what has passed.
+func (l *listing) until(r *resource) time.Duration {
+	msn, index := l.next()
+	if r.msn > msn+1 {
+		return time.Duration(math.MaxInt64)
+	}
+	length := l.grid.part
+	if l.open != nil && l.open.plan.length > 0 {
+		length = l.open.plan.length
+	}
+	have, want := time.Duration(index)*length, l.grid.segment
+	if r.kind == partFile {
+		want = time.Duration(r.part) * length
+	}
+	return max(0, time.Duration(r.msn-msn)*l.grid.segment+want-have)
+}
+
 // skippable is how many segments a delta update leaves out: those that end before the skip boundary.
 func (l *listing) skippable() int {
 	if l.ended {

@@ -94,7 +94,7 @@ func (r *registry) rename(boot int64) (all []record) {
 
 // sameTrack tells whether a and b say the same to others.
 func sameTrack(a, b *tree.Track) bool {
-	return a.Source == b.Source && a.Since == b.Since &&
+	return a.Source == b.Source && a.Waits == b.Waits && a.Since == b.Since &&
 		(a.Params == b.Params || a.Params != nil && b.Params != nil && bytes.Equal(encodeParams(a.Params), encodeParams(b.Params)))
 }
 

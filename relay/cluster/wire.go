@@ -29,7 +29,7 @@ import (
 //	state, the user part of memberlist's push/pull:
 //	  version u8 = 1 | count, and for each node: node str | boot i64 | complete varint | count, records…
 //
-//	record, a block: version varint | flags u8 (1 withdrawn, 2 source, 4 params) | kind u8 | stream str | format str
+//	record, a block: version varint | flags u8 (1 withdrawn, 2 source, 4 params, 8 waits) | kind u8 | stream str | format str
 //	  | since i64 | params, if flagged
 //
 //	params, a block: epoch | codec str | clock rate | width | height | FPS f64 | flags u8 (1 reordered, 2 aligned)
@@ -64,6 +64,7 @@ const (
 	flagGone   = 1
 	flagSource = 2
 	flagParams = 4
+	flagWaits  = 8
 
 	flagReordered = 1
 	flagAligned   = 2
@@ -276,7 +277,7 @@ func decodeState(b []byte, yield func(announcement)) error {
 
 func appendRecord(b []byte, r record) []byte {
 	t := &r.Track
-	flags := bit(r.Gone, flagGone) | bit(t.Source, flagSource)
+	flags := bit(r.Gone, flagGone) | bit(t.Source, flagSource) | bit(t.Waits, flagWaits)
 	params := t.Params
 	if r.Gone {
 		params = nil
@@ -355,7 +356,7 @@ func (r *reader) record(node string) record {
 	t.ID.Kind = media.Kind(in.u8())
 	stream, format := in.str(maxNews), in.str(maxLabel)
 	t.Since = int64(in.u64())
-	t.Source = flags&flagSource != 0
+	t.Source, t.Waits = flags&flagSource != 0, flags&flagWaits != 0
 	if flags&flagParams != 0 {
 		t.Params = in.params()
 	}

@@ -24,7 +24,7 @@ func fullNode() tree.Node {
 
 func fullTracks() []tree.Track {
 	audio := tree.Track{
-		ID: media.TrackID{Stream: "a/b/c/d", Format: "opus", Kind: media.Audio}, Since: -1,
+		ID: media.TrackID{Stream: "a/b/c/d", Format: "opus", Kind: media.Audio}, Since: -1, Waits: true,
 		Params: &media.Params{Epoch: math.MaxUint32, Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000, Bitrate: 64000, Aligned: true,
 			Break: media.Break{Number: math.MaxUint32, At: 1 << 60}},
 	}

@@ -126,7 +126,7 @@ func (n *Node) made(v *tree.View) (tracks []tree.Track) {
 		for _, maker := range n.makers {
 			for _, o := range maker.Offers(s) {
 				id := media.TrackID{Stream: s.Name(), Format: o.Format, Kind: o.Kind}
-				tracks = append(tracks, tree.Track{ID: id, Node: n.config.Name, Params: &o.Params, Since: since.UnixNano()})
+				tracks = append(tracks, tree.Track{ID: id, Node: n.config.Name, Params: &o.Params, Since: since.UnixNano(), Waits: o.Waits})
 			}
 		}
 	}

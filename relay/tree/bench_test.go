@@ -47,3 +47,13 @@ func BenchmarkEdges(b *testing.B) {
 		n++
 	}
 }
+
+// BenchmarkEdgesOfStrangers is the same where each viewer makes up a region and a format.
+func BenchmarkEdgesOfStrangers(b *testing.B) {
+	p, n := NewPlan(world()), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Edges(fmt.Sprint("x", n), "ana", media.Format(fmt.Sprint(n, "p")))
+		n++
+	}
+}

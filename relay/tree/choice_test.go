@@ -286,6 +286,50 @@ func TestWorker(t *testing.T) {
 	}
 }
 
+// A format that waits for room on the one worker goes to another that has some, without a moment in which both or none
+// believe that it is theirs, in whatever order they hear of each other.
+func TestWhoHasNoRoomGivesWay(t *testing.T) {
+	const a, b = "eu-west-transcoder-0", "eu-west-transcoder-1"
+	nodes := fleet(Transcoder, "eu-west", 2)
+	view := func(load float64, tracks ...Track) *View {
+		v := NewView(slices.Clone(nodes), tracks)
+		return with(v, b, func(n *Node) { n.Load = load })
+	}
+	waits, makes := Track{ID: final, Node: a, Waits: true}, Track{ID: final, Node: b}
+	for _, c := range []struct {
+		why    string
+		view   *View
+		worker string
+		a, b   bool // make it
+		birth  string
+	}{
+		{"it is made", view(0, Track{ID: final, Node: a}), a, true, false, a},
+		{"it waits: the other is to take over, and has not yet", view(0.5, waits), b, true, true, a},
+		{"the other has taken over", view(0.5, waits, makes), b, false, true, b},
+		{"it was withdrawn", view(0.5, makes), b, false, true, b},
+		{"nobody has room", view(1, waits), a, true, false, a},
+		{"the other became full with it", view(1, waits, makes), b, false, true, b},
+	} {
+		if w, _ := Worker(c.view, "cup/final", "720p"); w != c.worker {
+			t.Errorf("%s is to make it, want %s: %s", w, c.worker, c.why)
+		}
+		if birth, _ := Birthplace(c.view, final); birth != c.birth {
+			t.Errorf("it is born on %s, want %s: %s", birth, c.birth, c.why)
+		}
+		if x, y := Makes(c.view, a, "cup/final", "720p"), Makes(c.view, b, "cup/final", "720p"); x != c.a || y != c.b {
+			t.Errorf("they make it: %v and %v, want %v and %v: %s", x, y, c.a, c.b, c.why)
+		}
+	}
+	// It waits on both: one of them keeps it.
+	both := view(0, waits, Track{ID: final, Node: b, Waits: true})
+	if x, y := Makes(both, a, "cup/final", "720p"), Makes(both, b, "cup/final", "720p"); x == y {
+		t.Errorf("where it waits on both they make it: %v and %v, want one of them", x, y)
+	}
+	if drains := with(view(0, waits), b, func(n *Node) { n.Draining = true }); !Makes(drains, a, "cup/final", "720p") {
+		t.Error("it goes to one that drains")
+	}
+}
+
 // Jobs spread over workers by what these have free.
 func TestWorkersShare(t *testing.T) {
 	v := NewView(fleet(Transcoder, "eu-west", 4), nil)

@@ -3,6 +3,7 @@ package tree
 import (
 	"cmp"
 	"slices"
+	"sync"
 
 	"banyan/relay/media"
 )
@@ -63,6 +64,7 @@ func carried(n *Node, formats []media.Format) (count int) {
 
 // doors are the edges for viewers of one region who want the same formats.
 type doors struct {
+	once      sync.Once   // fills the fields below
 	classes   []doorClass // best first
 	elsewhere int         // the first class with room in another region than the first class; zero where there is none
 }
@@ -77,28 +79,56 @@ type doorGroup struct {
 	seeds  []uint64
 }
 
-// mostDoors bounds what a plan remembers: the names of regions come from viewers.
+// mostDoors bounds what a plan remembers. Where there are more regions times formats, those that are asked for again
+// take the places of others.
 const mostDoors = 256
 
+// doorsFor looks up the doors of a region and some formats, or works them out.
+//
+// Regions and formats come from viewers, who may make them up, so doors are remembered by what can make a difference: how
+// near the region is to those of the edges, and which formats some edge is restricted to. So made-up names are all alike.
 func (p *Plan) doorsFor(region string, formats []media.Format) *doors {
+	region, formats = p.places.class(region), p.known(formats)
 	key := make([]byte, 0, 64)
 	key = append(key, region...)
 	for _, f := range formats {
 		key = append(append(key, 0), f...)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	d := p.doors[string(key)]
 	if d == nil {
-		d = p.openDoors(region, formats)
-		if len(p.doors) < mostDoors {
-			p.doors[string(key)] = d
+		d = &doors{}
+		if len(p.doors) >= mostDoors {
+			for old := range p.doors { // any
+				delete(p.doors, old)
+				break
+			}
 		}
+		p.doors[string(key)] = d
 	}
+	p.mu.Unlock()
+	d.once.Do(func() { p.openDoors(d, region, formats) }) // others need not wait for these
 	return d
 }
 
-func (p *Plan) openDoors(region string, formats []media.Format) *doors {
+// anyFormat stands for all formats that no edge is restricted to. It is the name of none (media.ParseFormat).
+const anyFormat media.Format = "*"
+
+// known is formats in order, each once, where those that no edge is restricted to count as one.
+func (p *Plan) known(formats []media.Format) []media.Format {
+	named := make([]media.Format, 0, len(formats))
+	for _, f := range formats {
+		if !p.restricted[f] {
+			f = anyFormat
+		}
+		named = append(named, f)
+	}
+	slices.Sort(named)
+	return slices.Compact(named)
+}
+
+// openDoors sorts the edges into classes.
+func (p *Plan) openDoors(d *doors, region string, formats []media.Format) {
 	type judged struct {
 		node                  int32
 		draining, full, lacks int
@@ -122,7 +152,6 @@ func (p *Plan) openDoors(region string, formats []media.Format) *doors {
 		return cmp.Or(cmp.Compare(a.draining, b.draining), cmp.Compare(a.full, b.full), cmp.Compare(b.near, a.near), cmp.Compare(a.lacks, b.lacks))
 	}
 	slices.SortStableFunc(edges, func(a, b judged) int { return cmp.Or(class(a, b), cmp.Compare(a.weight, b.weight)) })
-	d := &doors{}
 	for i, e := range edges {
 		if e.draining > 0 && edges[0].draining == 0 {
 			break
@@ -140,7 +169,6 @@ func (p *Plan) openDoors(region string, formats []media.Format) *doors {
 		group := &(*last)[len(*last)-1]
 		group.nodes, group.seeds = append(group.nodes, e.node), append(group.seeds, p.seeds[e.node])
 	}
-	return d
 }
 
 // door is an edge and how much it draws a viewer.

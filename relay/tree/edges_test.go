@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"banyan/relay/media"
 )
 
@@ -117,16 +119,64 @@ func TestServes(t *testing.T) {
 	}
 }
 
-func TestRegionsOfViewersAreBounded(t *testing.T) {
-	p := NewPlan(NewView(fleet(Edge, "eu-west", 2), nil))
+// Names that viewers make up are all alike to a plan, and take no place from others.
+func TestMadeUpNamesAreAlike(t *testing.T) {
+	p := NewPlan(NewView(slices.Concat(fleet(Edge, "eu-west", 2), fleet(Edge, "eu-north", 2), fleet(Edge, "us-east", 2)), nil))
 	for i := range 2 * mostDoors {
-		if got := p.Edges(fmt.Sprint(i), "ana"); len(got) != 2 {
-			t.Fatalf("region %d has edges %q", i, got)
+		for _, region := range []string{"%d", "eu-%d", "eu-west-%d", "eu-west-%d-x", "%d-eu", "-%d"} {
+			if got := p.Edges(fmt.Sprintf(region, i), "ana", media.Format(fmt.Sprint(i, "p")), "720p", "720p"); len(got) != 4 {
+				t.Fatalf("region %s has edges %q", fmt.Sprintf(region, i), got)
+			}
+		}
+	}
+	if len(p.doors) != 3 {
+		t.Errorf("%d places are remembered, want those far from all, in eu, and in eu-west", len(p.doors))
+	}
+}
+
+// Where there are more places than are remembered, those that are asked for now are.
+func TestDoorsAreBounded(t *testing.T) {
+	var nodes []Node
+	for i := range 2 * mostDoors {
+		nodes = append(nodes, fleet(Edge, fmt.Sprintf("r%d", i), 1)...)
+	}
+	p := NewPlan(NewView(nodes, nil))
+	for i := range 2 * mostDoors {
+		region := fmt.Sprintf("r%d", i)
+		if got := p.Edges(region, "ana"); p.view.Node(got[0]).Region != region {
+			t.Fatalf("viewers of %s go to %q", region, got)
+		}
+		if class := p.places.class(region); p.doors[class] == nil {
+			t.Fatalf("%q was just asked for and is not remembered", class)
 		}
 	}
 	if len(p.doors) > mostDoors {
-		t.Errorf("%d regions are remembered, want %d at most", len(p.doors), mostDoors)
+		t.Errorf("%d places are remembered, want %d at most", len(p.doors), mostDoors)
 	}
+}
+
+// A class of regions is as near to each place as the region itself.
+func TestClassIsAsNear(t *testing.T) {
+	region := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"", "eu", "us", "west", "1"}), 0, 4).Draw(t, "words"), "-")
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		known := rapid.SliceOfN(region, 0, 6).Draw(t, "places")
+		p := places{}
+		for _, k := range known {
+			p.add(k)
+		}
+		r := region.Draw(t, "region")
+		class := p.class(r)
+		for _, k := range known {
+			if got, want := nearness(class, k), nearness(r, k); got != want {
+				t.Fatalf("%q, which stands for %q, is %d near to %q, want %d", class, r, got, k, want)
+			}
+		}
+		if again := p.class(class); again != class {
+			t.Fatalf("the class of %q is %q", class, again)
+		}
+	})
 }
 
 func TestNearness(t *testing.T) {

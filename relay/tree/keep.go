@@ -23,29 +23,37 @@ type Job struct {
 	Running bool
 }
 
+// Room is what a worker has for jobs. A job takes of both, and both must be enough.
+type Room struct {
+	Capacity float64 // what the costs of jobs add up to at most; may be infinite
+	Jobs     int     // how many run at one time; zero for any number
+}
+
 // Thresholds of Keep, so that jobs do not start and stop by turns.
 const (
 	// spare is the share of a worker's capacity that is left free when a job starts, as the costs of jobs go up and down.
+	// Their number does not: none of it is spared.
 	spare = 0.1
 	// better is how many times as much a job must be worth as those it displaces.
 	better = 1.5
 )
 
-// Keep says which of a worker's jobs run, by index, when its capacity is not enough for all. It depends on what runs now:
-// jobs are given up only where capacity is exceeded or where others are worth much more, and taken back
+// Keep says which of a worker's jobs run, by index, when its room is not enough for all. It depends on what runs now:
+// jobs are given up only where room is exceeded or where others are worth much more, and taken back
 // where there is more room than they need.
 //
-// What a job is worth is what its readers would lose, for each unit of capacity. Without sound or without any picture
+// What a job is worth is what its readers would lose, for the share that it takes of the room: of the capacity or of the
+// number of jobs, whichever is more. Without sound or without any picture
 // they lose all. Without one rung of several they go to the next lower one of the same stream, and lose the lines between. So
 // those that nobody reads go first, the dearest of them before others; then the largest pictures, as they cost most
 // and their viewers lose least; the smallest picture and sound stay to the last. A rung with a hundred thousand viewers stays
 // before one with three, however, even if it is larger.
-func Keep(jobs []Job, capacity float64) []bool {
-	k := keeper{jobs: jobs, on: make([]bool, len(jobs)), capacity: capacity}
+func Keep(jobs []Job, room Room) []bool {
+	k := keeper{jobs: jobs, on: make([]bool, len(jobs)), room: room}
 	for i := range jobs {
 		k.on[i] = jobs[i].Running
 	}
-	for k.cost() > capacity {
+	for k.exceeds() {
 		k.on[k.least()] = false
 	}
 	// What is displaced may leave room for something that was looked at before it, so look until nothing changes. What a job is
@@ -59,19 +67,28 @@ func Keep(jobs []Job, capacity float64) []bool {
 }
 
 type keeper struct {
-	jobs     []Job
-	on       []bool // those that run
-	capacity float64
+	jobs []Job
+	on   []bool // those that run
+	room Room
 }
 
-func (k *keeper) cost() (sum float64) {
+// used is what runs takes of the room.
+func (k *keeper) used() (cost float64, jobs int) {
 	for i, on := range k.on {
 		if on {
-			sum += max(k.jobs[i].Cost, 0)
+			cost += max(k.jobs[i].Cost, 0)
+			jobs++
 		}
 	}
-	return sum
+	return cost, jobs
 }
+
+func (k *keeper) exceeds() bool {
+	cost, jobs := k.used()
+	return cost > k.room.Capacity || k.tooMany(jobs)
+}
+
+func (k *keeper) tooMany(jobs int) bool { return k.room.Jobs > 0 && jobs > k.room.Jobs }
 
 // takeBack starts what waits, the worthiest first, where there is room or where it is worth much more than what runs, and
 // tells whether anything started.
@@ -100,8 +117,11 @@ func (k *keeper) takeBack() (started bool) {
 
 // fits tells whether what runs leaves something to spare, or is i alone.
 func (k *keeper) fits(i int) bool {
-	cost := k.cost()
-	return cost <= k.capacity*(1-spare) || cost <= k.capacity && cost == k.jobs[i].Cost
+	cost, jobs := k.used()
+	if k.tooMany(jobs) {
+		return false
+	}
+	return cost <= k.room.Capacity*(1-spare) || cost <= k.room.Capacity && cost == k.jobs[i].Cost
 }
 
 func (k *keeper) list(on bool) (list []int) {
@@ -129,10 +149,9 @@ func (k *keeper) compare(a, b int) int {
 		CompareIDs(media.TrackID{Stream: y.Stream, Format: y.Format, Kind: y.Kind}, media.TrackID{Stream: x.Stream, Format: x.Format, Kind: x.Kind}))
 }
 
-// worth is what the readers of a job lose without it, in viewers who lose all, for each unit of capacity. They go to the
+// worth is what the readers of a job lose without it, in viewers who lose all, for the share of the room that it takes. They go to the
 // next lower picture that runs, and so count as readers of that one when their own does not run.
 func (k *keeper) worth(i int) float64 {
-	const cheapest = 1e-6
 	j := &k.jobs[i]
 	readers, lower := j.Readers, 0
 	for o := range k.jobs {
@@ -151,7 +170,17 @@ func (k *keeper) worth(i int) float64 {
 	if j.Lines > 0 {
 		lost = 1 - float64(lower)/float64(j.Lines)
 	}
-	return float64(readers) * lost / max(j.Cost, cheapest)
+	return float64(readers) * lost / k.share(j)
+}
+
+// share is the part of the room that a job takes, where it takes most.
+func (k *keeper) share(j *Job) float64 {
+	const least, cheapest = 1e-12, 1e-6
+	share := max(j.Cost, cheapest) / k.room.Capacity
+	if k.room.Jobs > 0 {
+		share = max(share, 1/float64(k.room.Jobs))
+	}
+	return max(share, least)
 }
 
 // nextBelow tells whether readers of o, which does not run, end up with i: no running picture lies between.

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -60,8 +61,53 @@ func TestKeep(t *testing.T) {
 		{"nothing", nil, 1, nil},
 		{"no capacity", rungs("a", 9, 9, 9, 9), 0, nil},
 	} {
-		if got := kept(c.jobs, Keep(c.jobs, c.capacity)); !slices.Equal(got, c.want) {
+		if got := kept(c.jobs, Keep(c.jobs, Room{Capacity: c.capacity})); !slices.Equal(got, c.want) {
 			t.Errorf("with %v kept are %q, want %q: %s", c.capacity, got, c.want, c.why)
+		}
+	}
+}
+
+// sounds are n jobs that are alike.
+func sounds(n int) (jobs []Job) {
+	for i := range n {
+		jobs = append(jobs, Job{Stream: media.Name(fmt.Sprintf("s%02d", i)), Format: "opus", Kind: media.Audio, Cost: 0.02, Readers: 1, Running: true})
+	}
+	return jobs
+}
+
+// Capacity and the number of jobs are two limits: what takes much of the one and little of the other leaves room for
+// its opposite.
+func TestKeepCountsJobsApart(t *testing.T) {
+	picture := func(running bool) Job {
+		return Job{Stream: "cup/cam1", Format: "720p", Kind: media.Video, Lines: 720, Cost: 0.34, Readers: 1, Running: running}
+	}
+	mixed := sounds(8)
+	for i := range 3 {
+		j := picture(false)
+		j.Stream = media.Name(fmt.Sprintf("cup/%d", i))
+		mixed = append(mixed, j)
+	}
+	count := func(on []bool) (n int) {
+		for _, o := range on {
+			n += rank01(o)
+		}
+		return n
+	}
+	for _, c := range []struct {
+		why  string
+		jobs []Job
+		room Room
+		want int
+	}{
+		{"1.18 of 2 cores and 11 of 16 jobs leave room", mixed, Room{2, 16}, 11},
+		{"as many as there may be", sounds(16), Room{2, 16}, 16},
+		{"one less than there are", sounds(16), Room{2, 15}, 15},
+		{"only their number counts", sounds(9), Room{math.Inf(1), 4}, 4},
+		{"nothing counts", sounds(9), Room{math.Inf(1), 0}, 9},
+		{"one more waits", append(sounds(4), picture(false)), Room{2, 4}, 4},
+	} {
+		if got := count(Keep(c.jobs, c.room)); got != c.want {
+			t.Errorf("%d of %d run with %+v, want %d: %s", got, len(c.jobs), c.room, c.want, c.why)
 		}
 	}
 }
@@ -78,22 +124,24 @@ func TestKeepRests(t *testing.T) {
 			}
 		}
 		capacity := rapid.Float64Range(0, 20).Draw(t, "capacity")
+		room := Room{Capacity: capacity, Jobs: rapid.IntRange(0, 12).Draw(t, "jobs")}
 		var on []bool
 		for round := range 3 {
-			next := Keep(jobs, capacity)
+			next := Keep(jobs, room)
 			if round > 1 && !slices.Equal(on, next) {
 				t.Fatalf("with the same jobs first %q run, then %q", kept(jobs, on), kept(jobs, next))
 			}
 			on = next
-			cost := 0.0
+			cost, running := 0.0, 0
 			for i := range jobs {
 				jobs[i].Running = on[i]
 				if on[i] {
 					cost += jobs[i].Cost
+					running++
 				}
 			}
-			if cost > capacity {
-				t.Fatalf("%q cost %v of %v", kept(jobs, on), cost, capacity)
+			if cost > capacity || room.Jobs > 0 && running > room.Jobs {
+				t.Fatalf("%d run, %q, and cost %v of %+v", running, kept(jobs, on), cost, room)
 			}
 		}
 	})

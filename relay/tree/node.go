@@ -2,7 +2,6 @@ package tree
 
 import (
 	"math"
-	"strings"
 
 	"banyan/relay/media"
 )
@@ -43,27 +42,6 @@ func isEdge(n *Node, f media.Format) bool { return n.Has(Edge) && !n.Has(Relay) 
 // sameHost tells whether nodes run on one machine, as far as their addresses show.
 func sameHost(a, b *Node) bool {
 	return a.Link.Addr().IsValid() && a.Link.Addr().Unmap() == b.Link.Addr().Unmap()
-}
-
-// here is how near a region is to itself; no two others are as near.
-const here = math.MaxInt
-
-// nearness counts the words that the names of two regions begin with in common: eu-west-1 and eu-west-2 share two.
-func nearness(a, b string) int {
-	if a == b {
-		return here
-	}
-	for shared := 0; ; shared++ {
-		wordA, restA, moreA := strings.Cut(a, "-")
-		wordB, restB, moreB := strings.Cut(b, "-")
-		if wordA != wordB || wordA == "" {
-			return shared
-		}
-		if !moreA || !moreB {
-			return shared + 1
-		}
-		a, b = restA, restB
-	}
 }
 
 // rank01 orders no before yes.

@@ -16,6 +16,9 @@ type Plan struct {
 	relays []int32            // nodes, in order of names
 	edges  map[string][]int32 // nodes by region, in order of names; relays are none of them
 
+	places     places                // regions of edges, relays or not
+	restricted map[media.Format]bool // formats that some edge is restricted to
+
 	mu    sync.Mutex // guards what is remembered
 	fans  map[place]*fan
 	doors map[string]*doors
@@ -29,10 +32,17 @@ type place struct {
 
 // NewPlan makes a plan of a view.
 func NewPlan(v *View) *Plan {
-	p := &Plan{view: v, seeds: make([]uint64, len(v.Nodes)), edges: map[string][]int32{}, fans: map[place]*fan{}, doors: map[string]*doors{}}
+	p := &Plan{view: v, seeds: make([]uint64, len(v.Nodes)), edges: map[string][]int32{}, fans: map[place]*fan{}, doors: map[string]*doors{},
+		places: places{}, restricted: map[media.Format]bool{}}
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
 		p.seeds[i] = seed(n.Name)
+		if isDoor(n) {
+			p.places.add(n.Region)
+			for _, f := range n.Formats {
+				p.restricted[f] = true
+			}
+		}
 		switch {
 		case n.Has(Relay):
 			p.relays = append(p.relays, int32(i))

@@ -53,6 +53,7 @@ type Track struct {
 	Node   string        // its birthplace
 	Params *media.Params // what is known of them; nil where nothing is
 	Source bool          // a publisher sends it there; otherwise it is made of other tracks
+	Waits  bool          // it is wanted, and has waited for room on its maker for a while
 	Since  int64         // when the publisher came, in nanoseconds since the Unix epoch by the birthplace's clock
 }
 

@@ -11,6 +11,8 @@ class Playhead {
   age = 0.1;
   unbroken = 30;
   jumps = 0;
+  resumes = 0;
+  standing = false;
   rates = new Set<number>();
   private readonly follower = new Follower(0);
 
@@ -27,10 +29,11 @@ class Playhead {
 
   play(ms: number): this {
     for (const end = this.now + ms; this.now < end; this.now += tickMs) {
-      const { latency, age, unbroken } = this;
-      const place: Place = { latency, target, ahead: Math.max(0, latency - this.spare), age, unbroken };
+      const { latency, age, unbroken, standing } = this;
+      const place: Place = { latency, target, ahead: Math.max(0, latency - this.spare), age, unbroken, standing };
       const move = this.follower.follow(this.now, place);
       this.rates.add(move.rate);
+      if (move.resume === true) this.resumes++;
       if (move.jumpTo !== undefined) {
         this.jumps++;
         this.latency = move.jumpTo;
@@ -72,6 +75,24 @@ describe("follower", () => {
     expect(head.play(300).jumps).toBe(1);
   });
 
+  it("has playback that stands with something to play go on", () => {
+    const head = new Playhead(1.2);
+    head.standing = true;
+    expect(head.play(200).resumes).toBe(0); // the browser goes on by itself
+    expect(head.play(200).resumes).toBe(1);
+    expect(head.play(1000).resumes).toBe(1); // while that takes its time
+    expect(head.play(500).resumes).toBe(2);
+    head.standing = false;
+    expect(head.play(3000).resumes).toBe(2);
+    expect(head.jumps).toBe(0);
+  });
+
+  it("leaves playback alone that stands for want of media", () => {
+    const head = new Playhead(0.8, 0.6);
+    head.standing = true;
+    expect(head.play(5000).resumes).toBe(0);
+  });
+
   it("jumps at once when the publisher is back", () => {
     const head = new Playhead(0.7).play(1000);
     head.age = 5;
@@ -99,7 +120,7 @@ describe("follower", () => {
     const follower = new Follower(0);
     let jumps = 0;
     for (let now = 0; now <= 5000; now += tickMs) {
-      if (follower.follow(now, { latency: 30, target, ahead: 1, age: 0, unbroken: 30 }).jumpTo !== undefined) jumps++;
+      if (follower.follow(now, { latency: 30, target, ahead: 1, age: 0, unbroken: 30, standing: false }).jumpTo !== undefined) jumps++;
     }
     expect(jumps).toBe(2); // at 2 s, and two seconds later as it was of no use
   });

@@ -19,12 +19,16 @@ export interface Place {
   age: number;
   /** How far back from the newest media there is no gap. */
   unbroken: number;
+  /** Playback has begun, and the browser has halted it. */
+  standing: boolean;
 }
 
 export interface Move {
   rate: number;
   /** Seconds behind the edge to go to at once. */
   jumpTo?: number;
+  /** Seek to where playback stands, which makes the browser play on. */
+  resume?: boolean;
 }
 
 /** The fastest playback; more could be heard even in speech. */
@@ -38,6 +42,12 @@ const reserve = 0.3;
 const far = { behind: 1.5, forMs: 2000 };
 /** The same where playback has come to a halt: there is nothing to lose by a jump. */
 const halted = { behind: 0.5, forMs: 700 };
+/**
+ * Playback that stands with so much in the buffer for so long is told to go on, by a seek to where it stands. Chromium
+ * goes on by itself with 0.2 s of sound after the first halt, and wants twice as much after each further one, up to
+ * seconds, which so close to the edge take as long to come. A seek sets that back.
+ */
+const hesitant = { ahead: 0.35, forMs: 200 };
 /** With less than this in the buffer playback halts. */
 const dry = 0.1;
 /** A playlist that has listed nothing for so long is waiting for its publisher, and the edge is not where it was. */
@@ -56,6 +66,7 @@ export class Follower {
   private calmSince: number;
   private farSince: number | null = null;
   private jumped = -Infinity;
+  private standsSince: number | null = null;
   private away = false;
   private broke = false;
   private fast = false;
@@ -71,6 +82,11 @@ export class Follower {
 
   follow(now: number, place: Place): Move {
     this.judge(now, place.age);
+    if (this.hesitates(now, place)) {
+      this.jumped = now;
+      this.standsSince = null;
+      return { ...this.steady(), resume: true };
+    }
     if (place.age > staleAge) {
       this.away = true;
       return this.steady();
@@ -99,6 +115,16 @@ export class Follower {
       this.extra = Math.max(0, this.extra - step);
       this.calmSince = now;
     }
+  }
+
+  /** Whether playback stands although there is something to play. */
+  private hesitates(now: number, { standing, ahead }: Place): boolean {
+    if (!standing || ahead < hesitant.ahead) {
+      this.standsSince = null;
+      return false;
+    }
+    this.standsSince ??= now;
+    return now - this.standsSince >= hesitant.forMs && now - this.jumped >= settleMs;
   }
 
   private shouldJump(now: number, behind: number, ahead: number): boolean {

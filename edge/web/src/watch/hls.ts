@@ -90,7 +90,7 @@ function configuration(library: typeof Hls, token: string, route: Route): Partia
     manifestLoadPolicy: {
       default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 10_000, timeoutRetry: null, errorRetry: null },
     },
-    pLoader: patientLoader(library),
+    pLoader: patientLoader(library, route),
     // hls.js waits that long at every gap, too: the pause that a publisher made would last a second more.
     fragLoadPolicy: {
       default: {
@@ -177,7 +177,7 @@ class HlsPlayback implements Playback {
     this.route = new Route(options.address(this.root));
     this.hls = new library({
       ...configuration(library, options.token, this.route),
-      fLoader: measuringLoader(library, this.throughput),
+      fLoader: measuringLoader(library, this.throughput, this.route),
     });
     const { Events } = library;
     this.hls.on(Events.ERROR, (_, data) => this.onError(data));
@@ -310,9 +310,11 @@ class HlsPlayback implements Playback {
       ahead: bufferedAhead(video),
       age,
       unbroken: unbroken(details),
+      standing: video.readyState < video.HAVE_FUTURE_DATA && video.played.length > 0,
     });
     if (video.playbackRate !== move.rate) video.playbackRate = move.rate;
     if (move.jumpTo !== undefined) video.currentTime = edge + age - move.jumpTo;
+    if (move.resume === true) video.currentTime = video.currentTime;
   }
 
   /** Looks whether the line carries another format better. */
@@ -323,8 +325,10 @@ class HlsPlayback implements Playback {
     if (hls.autoLevelEnabled) hls.loadLevel = this.level;
     const level = this.wish === "auto" ? this.best(now) : this.indexOf(this.wish);
     this.wanted = level === this.level || level < 0 ? null : level;
-    // Where playback is about to halt there is nothing to spare by waiting for the segment's end.
-    if (this.wanted !== null && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
+    // Where playback is about to halt there is nothing to spare by waiting for the segment's end, if the new level is a
+    // smaller one: what there is of the segment is loaded again.
+    const smaller = this.wanted !== null && this.wanted < this.level;
+    if (this.wanted !== null && smaller && bufferedAhead(this.options.video) < shortOf) this.switchTo(this.wanted);
   }
 
   /** The level that the line carries best. */

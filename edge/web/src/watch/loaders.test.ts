@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { patience } from "./loaders.ts";
+import type { LoaderConfiguration } from "hls.js";
+import { patience, rerouted } from "./loaders.ts";
+import { Route } from "./route.ts";
 
 const levelOrTrack = { details: { targetduration: 2 } };
 
@@ -13,5 +15,27 @@ describe("patience", () => {
     expect(patience({ deliveryDirectives: {}, levelOrTrack }, 1600)).toBe(1600);
     expect(patience({ deliveryDirectives: { msn: 7 }, levelOrTrack: { details: null } }, 1600)).toBe(1600);
     expect(patience({ deliveryDirectives: { msn: 7 }, levelOrTrack: null }, 1600)).toBe(1600);
+  });
+});
+
+describe("a request that fails", () => {
+  const [old, next] = ["https://a.example.org/hls/cup/", "https://b.example.org/hls/cup/"];
+  const none = { loadPolicy: { errorRetry: null, timeoutRetry: null } } as unknown as LoaderConfiguration;
+  const again = (config: LoaderConfiguration) =>
+    config.loadPolicy.errorRetry?.shouldRetry?.({} as never, 0, false, undefined, false) ?? false;
+
+  it("is made once more where its edge was left meanwhile", () => {
+    const route = new Route(old);
+    const config = rerouted(none, old + "source-video/7.mp4", route);
+    expect(again(config)).toBe(false);
+    route.lead(next);
+    expect(again(config)).toBe(true);
+    expect(again(config)).toBe(false);
+  });
+
+  it("is hls.js's to make again where it has a policy", () => {
+    const errorRetry = { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000 };
+    const config = { loadPolicy: { errorRetry } } as unknown as LoaderConfiguration;
+    expect(rerouted(config, old, new Route(old))).toBe(config);
   });
 });

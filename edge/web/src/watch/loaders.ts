@@ -1,5 +1,5 @@
 /**
- * What hls.js loads by, with two things that it lacks.
+ * What hls.js loads by, with three things that it lacks.
  *
  * The loader of playlists waits for as long as the server holds a blocking
  * request back. hls.js gives up after three parts or most of a segment, and
@@ -8,16 +8,39 @@
  *
  * The loader of media tells how long every load took, also of those that are
  * given up.
+ *
+ * Both ask at the edge in use for what they had asked of one that was left
+ * meanwhile and that failed: it ends soon after, and is not to be blamed.
  */
 
 import type Hls from "hls.js";
 import type {
   FragmentLoaderConstructor,
   FragmentLoaderContext,
+  LoaderConfiguration,
   LoaderStats,
   PlaylistLoaderConstructor,
   PlaylistLoaderContext,
 } from "hls.js";
+
+/** Where an address is loaded from now. */
+export interface Addresses {
+  of(url: string): string;
+}
+
+/** The configuration of a request that is made once more where its address leads elsewhere by the time that it fails. */
+export function rerouted(config: LoaderConfiguration, url: string, route: Addresses): LoaderConfiguration {
+  const { loadPolicy } = config;
+  if (loadPolicy.errorRetry !== null) return config; // it is made again in any case
+  let asked = route.of(url);
+  const shouldRetry = () => {
+    const before = asked;
+    asked = route.of(url);
+    return asked !== before;
+  };
+  const errorRetry = { maxNumRetry: 1, retryDelayMs: 0, maxRetryDelayMs: 0, shouldRetry };
+  return { ...config, loadPolicy: { ...loadPolicy, errorRetry } };
+}
 
 /** The server answers blocking requests within that many target durations, with 503 if need be. */
 const heldTargets = 3;
@@ -38,14 +61,15 @@ export interface Waiting {
 }
 
 /** The library's own loader with patience. */
-export function patientLoader(library: typeof Hls): PlaylistLoaderConstructor {
+export function patientLoader(library: typeof Hls, route: Addresses): PlaylistLoaderConstructor {
   const Loader = library.DefaultConfig.loader;
   class PatientLoader extends Loader {
     override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
       const { loadPolicy } = config;
       const maxTimeToFirstByteMs = patience(context as PlaylistLoaderContext, loadPolicy.maxTimeToFirstByteMs);
       const maxLoadTimeMs = Math.max(loadPolicy.maxLoadTimeMs, maxTimeToFirstByteMs);
-      super.load(context, { ...config, loadPolicy: { ...loadPolicy, maxTimeToFirstByteMs, maxLoadTimeMs } }, callbacks);
+      const patient = { ...config, loadPolicy: { ...loadPolicy, maxTimeToFirstByteMs, maxLoadTimeMs } };
+      super.load(context, rerouted(patient, context.url, route), callbacks);
     }
   }
   return PatientLoader as unknown as PlaylistLoaderConstructor; // the loader of DefaultConfig serves every kind
@@ -64,7 +88,7 @@ export interface Progress {
 }
 
 /** The library's own loader, which reports each load of picture. */
-export function measuringLoader(library: typeof Hls, gauge: Gauge): FragmentLoaderConstructor {
+export function measuringLoader(library: typeof Hls, gauge: Gauge, route: Addresses): FragmentLoaderConstructor {
   const Loader = library.DefaultConfig.loader;
   class MeasuringLoader extends Loader {
     private measured = false;
@@ -72,7 +96,7 @@ export function measuringLoader(library: typeof Hls, gauge: Gauge): FragmentLoad
     override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
       this.measured = (context as FragmentLoaderContext).frag.type !== "main";
       if (!this.measured) gauge.begin(() => this.progress());
-      super.load(context, config, {
+      super.load(context, rerouted(config, context.url, route), {
         ...callbacks,
         onSuccess: (response, stats, context, details) => {
           this.measure(stats, stats.loading.end);

@@ -1,6 +1,6 @@
 import type Hls from "hls.js";
 import { expect, it } from "vitest";
-import { steadySteering } from "./steering.ts";
+import { ofTheEdge, steadySteering } from "./steering.ts";
 
 it("hears of networks, and not of media", () => {
   const heard: string[] = [];
@@ -16,6 +16,11 @@ it("hears of networks, and not of media", () => {
   const Steady = steadySteering(library) as unknown as typeof Steering;
   for (const type of ["mediaError", "networkError", "muxError"]) new Steady().onError("hlsError", { type });
   expect(heard).toEqual(["networkError"]);
+});
+
+it("leaves an edge that cannot answer, not one that has not got something", () => {
+  for (const status of [undefined, 0, 500, 503]) expect(ofTheEdge("networkError", "networkError", status)).toBe(true);
+  for (const status of [400, 403, 404]) expect(ofTheEdge("networkError", "networkError", status)).toBe(false);
 });
 
 it("finds in the library what it changes", async () => {
