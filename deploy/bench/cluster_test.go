@@ -169,7 +169,12 @@ func BenchmarkRollingRestart(b *testing.B) {
 		}
 		if n[0] == "ingest1" {
 			camera(b, c.Nodes["ingest2"], "cup/cam1", "640x360", "800k")
-			c.Nodes["edge1"].WaitBirthplace(b, "cup/cam1", "source", "video", "ingest2")
+			e2e.Eventually(b, 20*time.Second, "the camera has left ingest1", func() error {
+				if n := c.Nodes["ingest1"].Metric(b, "banyan_rtsp_sessions", `direction="in"`); n != 0 {
+					return fmt.Errorf("it has %v publishers", n)
+				}
+				return nil
+			})
 		}
 		took := restart(n)
 		largest, lost, froze := time.Duration(0), 0, 0
