@@ -18,6 +18,8 @@ type Account struct {
 	// Drops are packets, by reason, that its links left out since it started.
 	Drops  map[string]uint64 `json:"drops"`
 	Tracks []TrackAccount    `json:"tracks"`
+	// Troubles are sentences about what is set wrong there or around it, though it works.
+	Troubles []string `json:"troubles,omitempty"`
 	// More is how many tracks are left out, as there are too many.
 	More int `json:"more,omitempty"`
 }
@@ -74,7 +76,9 @@ func (a *api) account() Account {
 	}
 	parents := map[media.TrackID]string{}
 	if a.Cluster != nil {
-		for _, r := range a.Cluster().Replicas {
+		c := a.Cluster()
+		out.Troubles = c.Troubles
+		for _, r := range c.Replicas {
 			parents[media.TrackID{Stream: r.Stream, Format: r.Format, Kind: r.Kind}] = r.Parent
 		}
 	}

@@ -12,6 +12,8 @@ type Cluster struct {
 	Nodes []ClusterNode `json:"nodes"`
 	// Replicas are the tracks of other nodes that this one follows.
 	Replicas []Replica `json:"replicas"`
+	// Troubles are sentences about what is set wrong at this node or around it, though it works.
+	Troubles []string `json:"troubles,omitempty"`
 }
 
 // ClusterNode is a node that is alive.

@@ -42,6 +42,8 @@ type TreeNode struct {
 	Drops   map[string]uint64 `json:"drops"`
 	// Trouble says why nothing is known of the node but what gossip tells. Empty where it answered.
 	Trouble string `json:"trouble,omitempty"`
+	// Troubles are sentences of the node's about what is set wrong there or around it, though it works.
+	Troubles []string `json:"troubles,omitempty"`
 }
 
 // Flow is a track on its way into a node: from its parent, or, where it was born there, from nowhere.
@@ -225,6 +227,8 @@ func readAccount(r io.Reader, node string) (*Account, error) {
 	a.Tracks = a.Tracks[:min(len(a.Tracks), mostTracks)]
 	a.More = max(a.More, 0) + known - len(a.Tracks)
 	a.Drops, a.Viewers = few(a.Drops), few(a.Viewers)
+	a.Troubles = slices.DeleteFunc(a.Troubles, func(s string) bool { return len(s) > mostSentence })
+	a.Troubles = a.Troubles[:min(len(a.Troubles), mostTroubles)]
 	return &a, nil
 }
 
@@ -239,6 +243,12 @@ func (t *TrackAccount) sound() bool {
 
 // mostWord bounds what a node may call something.
 const mostWord = 64
+
+// mostSentence and mostTroubles bound what a node may say is wrong.
+const (
+	mostSentence = 500
+	mostTroubles = 16
+)
 
 // few bounds a map from outside.
 func few[V any](m map[string]V) map[string]V {
@@ -265,7 +275,7 @@ func told(n ClusterNode, a *Account, trouble error) (TreeNode, []Flow) {
 	if a == nil {
 		return node, nil
 	}
-	node.Version, node.Viewers, node.Hop, node.Drops = a.Version, a.Viewers, a.Hop, a.Drops
+	node.Version, node.Viewers, node.Hop, node.Drops, node.Troubles = a.Version, a.Viewers, a.Hop, a.Drops, a.Troubles
 	flows := make([]Flow, len(a.Tracks))
 	for i, t := range a.Tracks {
 		flows[i] = Flow{TrackAccount: t, Child: n.Name}

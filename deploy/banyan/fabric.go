@@ -208,7 +208,7 @@ func (n *node) describe() api.Cluster {
 	for _, t := range v.Tracks {
 		made[t.Node]++
 	}
-	c := api.Cluster{Nodes: []api.ClusterNode{}, Replicas: []api.Replica{}}
+	c := api.Cluster{Nodes: []api.ClusterNode{}, Replicas: []api.Replica{}, Troubles: f.cluster.Troubles()}
 	for _, peer := range v.Nodes {
 		c.Nodes = append(c.Nodes, api.ClusterNode{
 			Name: peer.Name, Region: peer.Region, Roles: texts(peer.Roles), URL: peer.HTTP, Link: peer.Link.String(),

@@ -133,12 +133,14 @@ func BenchmarkPartition(b *testing.B) {
 }
 
 // BenchmarkRollingRestart restarts the nodes of a small fleet one after the other, under viewers (CHECKLISTS F21, F22):
-// cheap ones for what is above their edge, and the watch page for the edges, as it finds another one by itself.
+// cheap ones for what is above their edge, and the watch page for the edges, as it finds another one by itself. The
+// camera goes to another ingest node before its own is stopped, as no node can take a publisher over.
 func BenchmarkRollingRestart(b *testing.B) {
 	const viewers, frozen = 20, 200 * time.Millisecond
 	c := e2e.NewCluster(b)
 	nodes := [][3]string{{"ingest1", "ingest", "eu"}, {"worker1", "transcoder", "eu"}, {"worker2", "transcoder", "eu"},
-		{"relay1", "relay", "eu"}, {"relay2", "relay", "eu"}, {"edge1", "edge", "eu"}, {"edge2", "edge", "eu"}}
+		{"relay1", "relay", "eu"}, {"relay2", "relay", "eu"}, {"edge1", "edge", "eu"}, {"edge2", "edge", "eu"},
+		{"ingest2", "ingest", "eu"}}
 	fleet(b, c, nodes)
 	restart := func(n [3]string) (took time.Duration) {
 		began := time.Now()
@@ -161,9 +163,18 @@ func BenchmarkRollingRestart(b *testing.B) {
 		v.WaitFlowing(b, "viewers at "+edge)
 		audience = append(audience, v)
 	}
-	for _, n := range nodes[1:5] {
+	for _, n := range nodes[:5] {
 		for _, v := range audience {
 			v.WatchGaps()
+		}
+		if n[0] == "ingest1" {
+			camera(b, c.Nodes["ingest2"], "cup/cam1", "640x360", "800k")
+			e2e.Eventually(b, 20*time.Second, "the camera has left ingest1", func() error {
+				if n := c.Nodes["ingest1"].Metric(b, "banyan_rtsp_sessions", `direction="in"`); n != 0 {
+					return fmt.Errorf("it has %v publishers", n)
+				}
+				return nil
+			})
 		}
 		took := restart(n)
 		largest, lost, froze := time.Duration(0), 0, 0

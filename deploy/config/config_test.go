@@ -59,6 +59,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		"ring.bytes":         {c.Ring.Bytes, config.Size(32 << 20)},
 		"transcoder.encoder": {c.Transcoder.Encoder, "auto"},
 		"transcoder.linger":  {c.Transcoder.Linger, 20 * time.Second},
+		"cluster.probe":      {c.Cluster.Probe, 200 * time.Millisecond},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
 			t.Errorf("%s: got %v, want %v", key, pair[0], pair[1])

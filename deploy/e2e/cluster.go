@@ -107,7 +107,8 @@ func (c *Cluster) Start(name, roles, region string, flags ...string) *Node {
 	return n
 }
 
-// Kill ends nodes with SIGKILL, all at once, and returns when their processes have ended. The cluster still has to notice.
+// Kill ends nodes with SIGKILL, all at once, and returns when their processes have ended. The cluster still has to
+// notice.
 func (c *Cluster) Kill(names ...string) {
 	for _, name := range names {
 		c.Nodes[name].Signal(syscall.SIGKILL)

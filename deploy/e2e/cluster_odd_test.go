@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,6 +42,13 @@ func TestOddConfigurations(t *testing.T) {
 		t.Errorf("a format that nobody makes: %s, %s, %v; want a problem that says what to do", r.Status, answer, err)
 	}
 
+	noRelay, notCarried := `no relay is in the region "nowhere"`, "no relay carries source"
+	page := OpenBrowser(t, 1280, 900)
+	page.Open(edge.URL("/ops"))
+	page.Fill("input[type=password]", edge.Token(t, "--api"))
+	page.Press("Enter")
+	troubled(t, edge, page, "edge1", noRelay, notCarried)
+
 	own := c.doors["edge1"]
 	delete(c.doors, "edge1") // the twin is elsewhere
 	twin := c.Start("edge1", "edge", "eu", flags...)
@@ -59,6 +67,44 @@ func TestOddConfigurations(t *testing.T) {
 		}
 		return nil
 	})
+	doubled := `two nodes have the name "edge1"`
+	troubled(t, edge, page, "edge1", noRelay, notCarried, doubled)
+	said := edge.Output()
+	for _, sentence := range []string{noRelay, notCarried, doubled} {
+		if n := strings.Count(said, strings.ReplaceAll(sentence, `"`, `\"`)); n != 1 {
+			t.Errorf("the log of the edge has %d lines with %q, want one", n, sentence)
+		}
+	}
 	viewer.WaitFlowing(t, "the viewer of the elder node")
 	c.WaitSees(t, edge, len(c.Nodes))
+}
+
+// troubled waits until the tree that a node gathers, and the page that draws it, say what is set wrong at another one.
+func troubled(t *testing.T, n *Node, page *Browser, name string, sentences ...string) {
+	t.Helper()
+	token := n.Token(t, "--api")
+	Eventually(t, 30*time.Second, "the tree tells of "+strings.Join(sentences, ", and that "), func() error {
+		body, err := get(n.URL("/api/v1/cluster/tree"), "Authorization", "Bearer "+token)
+		if err != nil {
+			return err
+		}
+		var tree struct {
+			Nodes []struct {
+				Name     string
+				Troubles []string
+			}
+		}
+		if err := json.Unmarshal(body, &tree); err != nil {
+			return err
+		}
+		for _, node := range tree.Nodes {
+			if said := strings.Join(node.Troubles, "\n"); node.Name == name && !containsAll(said, sentences) {
+				return fmt.Errorf("%s says %q", node.Name, said)
+			}
+		}
+		if shown := row(readOps(page).Rows, name); !containsAll(shown, sentences) {
+			return fmt.Errorf("the page shows %q", shown)
+		}
+		return nil
+	})
 }

@@ -28,8 +28,8 @@ func (a Account) String() string {
 		a.Packets, a.Frames, a.Missing, a.Doubled, a.Step/ticks)
 }
 
-// add joins the accounts of two viewers.
-func (a Account) add(b Account) Account {
+// Add joins the accounts of two viewers.
+func (a Account) Add(b Account) Account {
 	return Account{a.Packets + b.Packets, a.Frames + b.Frames, a.Missing + b.Missing, a.Doubled + b.Doubled, max(a.Step, b.Step)}
 }
 

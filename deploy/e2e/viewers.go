@@ -70,7 +70,7 @@ func (v *Viewers) WatchGaps() {
 func (v *Viewers) Account() (sum Account) {
 	for _, one := range v.all {
 		one.mu.Lock()
-		sum = sum.add(one.video.Account)
+		sum = sum.Add(one.video.Account)
 		one.mu.Unlock()
 	}
 	return sum

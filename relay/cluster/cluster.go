@@ -26,7 +26,8 @@ type Cluster struct {
 	metrics   *metrics
 	transport *transport // nil where the node is alone
 	queue     *memberlist.TransmitLimitedQueue
-	others    atomic.Int64  // len(nodes), for queue
+	others    atomic.Int64 // len(nodes), for queue
+	troubles  troubles
 	tell      chan struct{} // has room for one: self changed
 	seek      chan struct{} // has room for one: there is somebody to look for
 
@@ -43,6 +44,7 @@ type Cluster struct {
 	reached    map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
 	joined     bool                         // states were exchanged with somebody, or there is nobody to look for
 	twin       *twin
+	doubles    doubles
 	odds       odds
 	complained time.Time      // that nobody can be reached
 	mend       netip.AddrPort // with whom to exchange states out of turn; zero if with nobody
@@ -70,7 +72,7 @@ func New(config Config) (*Cluster, error) {
 		config: config, logger: config.Logger, metrics: m,
 		tell: make(chan struct{}, 1), seek: make(chan struct{}, 1),
 		self: normal(config.Self), nodes: map[string]member{}, lost: map[string]lostNode{}, left: map[string]int64{},
-		reached: map[netip.AddrPort]time.Time{}, joined: len(config.Join) == 0,
+		reached: map[netip.AddrPort]time.Time{}, doubles: doubles{}, joined: len(config.Join) == 0,
 	}
 	c.self.Boot = time.Now().UnixNano()
 	c.registry = newRegistry(c.self.Name, c.self.Boot)
@@ -285,6 +287,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	g.Go(func() error { return c.keepTelling(inner, list) })
 	g.Go(func() error { return c.keepJoining(inner, list) })
 	g.Go(func() error { return c.watchName(inner) })
+	g.Go(func() error { return c.watchTroubles(inner) })
 	<-inner.Done()
 	// The goodbye first, while everything still runs: a child that hears of it moves before anything is missing. But
 	// not where the name is another's, who would be taken for gone. Then the sockets, which ends what waits on them.

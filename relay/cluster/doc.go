@@ -17,7 +17,8 @@
 // What a node is (its roles, region, formats, link address, load, whether it drains) travels in memberlist's own
 // messages, as up to 512 bytes of meta data. Its tracks travel as records, one for each track, which every node that
 // hears a new one passes on to a few others; what got lost is healed by exchanges of all that two nodes know, every
-// ten seconds and whenever their digests stay different (digest.go). The layouts are in wire.go, the rules for records in ledger.go.
+// ten seconds and whenever their digests stay different (digest.go). The layouts are in wire.go, the rules for records
+// in ledger.go.
 //
 // A node is known by its name and its Boot, which tells its lives apart. Each life writes a ledger of its own and
 // numbers the changes in it, so that late, doubled or recorded words change nothing, and a node that restarts is

@@ -80,8 +80,8 @@ func (n *testNode) refusals(why refusal, least float64) {
 	}
 }
 
-// refusesJoin lets an insider join until the node has refused something that it says; on a busy machine its attempts may
-// run out of time.
+// refusesJoin lets an insider join until the node has refused something that it says; on a busy machine its attempts
+// may run out of time.
 func (n *testNode) refusesJoin(i *insider) {
 	n.t.Helper()
 	counter := n.metrics.refusals.WithLabelValues(string(refusedMessage))

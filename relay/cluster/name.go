@@ -64,6 +64,9 @@ func (c *Cluster) meet(other member) {
 func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 	d.metrics.conflicts.Inc()
 	if other.Name != d.config.Self.Name {
+		d.mu.Lock()
+		d.doubles.note(other.Name, time.Now())
+		d.mu.Unlock()
 		d.logger.Debug("two nodes have one name", "member", other.Name, "addr", existing.Address(), "other", other.Address())
 		return
 	}
@@ -79,6 +82,7 @@ func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 		signal(d.seek)
 	}
 	d.twin.boot, d.twin.last = got.node.Boot, now
+	d.doubles.note(other.Name, now)
 }
 
 func (c *Cluster) hasTwin() bool {

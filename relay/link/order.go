@@ -60,8 +60,8 @@ func (t *turns) advance(n uint64) {
 }
 
 // hop estimates how long records are under way. Neither clock is told the other's time: the fastest record of the last
-// ten to twenty seconds is taken to have needed half the least round trip, and all others are compared with it. So a queue
-// on the line shows as delay, and a drift of the clocks (100 ppm: 2 ms in that time) hardly.
+// ten to twenty seconds is taken to have needed half the least round trip, and all others are compared with it. So a
+// queue on the line shows as delay, and a drift of the clocks (100 ppm: 2 ms in that time) hardly.
 type hop struct {
 	least, before int64 // received minus sent, in microseconds: of this span, and of the one before
 	until         int64

@@ -46,8 +46,8 @@ func gated(g *gate) option {
 	}
 }
 
-// TestANewcomerComesBeforeAnOrphan kills a parent. Before its child gets to the other relay a new reader has come there,
-// and started its replica at a keyframe that is later than what the child needs.
+// TestANewcomerComesBeforeAnOrphan kills a parent. Before its child gets to the other relay a new reader has come
+// there, and started its replica at a keyframe that is later than what the child needs.
 func TestANewcomerComesBeforeAnOrphan(t *testing.T) {
 	w := newWorld(t)
 	c := publish(w.start("ingest", tree.Ingest))
@@ -89,7 +89,8 @@ func TestANewcomerComesBeforeAnOrphan(t *testing.T) {
 	}
 }
 
-// TestWhatNobodyHasIsNotWaitedFor lets a child ask for more than the birthplace has kept, and for another log's offsets.
+// TestWhatNobodyHasIsNotWaitedFor lets a child ask for more than the birthplace has kept, and for another log's
+// offsets.
 func TestWhatNobodyHasIsNotWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	c := publish(w.start("ingest", tree.Ingest))

@@ -14,30 +14,32 @@
 // tracks are on offer, and cost nothing until somebody reads one. The first reader starts a replica: it follows the
 // track at the first parent that package tree names, from the newest keyframe on, and keeps a connection to the
 // second warm. When the parent dies or refuses, it goes on at the next one from the first offset that it lacks:
-// offsets are the same everywhere, so readers below notice nothing but the pause. Who has failed is put off for a while, whatever
-// the view says of it. A replica stays with a parent that serves it well, also when the view names a better one, until that
-// parent is named no more.
+// offsets are the same everywhere, so readers below notice nothing but the pause. Who has failed is put off for a
+// while, whatever the view says of it. A replica stays with a parent that serves it well, also when the view names a
+// better one, until that parent is named no more.
 //
 // # How it moves
 //
 // A replica whose parent still serves (it drains, or the view sends its children elsewhere) follows the next parent
-// beside it, into the same log, and leaves only when the next one has delivered what comes next and everything before. What
-// comes twice is dropped by the log. So nothing pauses, and a next parent that fails costs nothing.
+// beside it, into the same log, and leaves only when the next one has delivered what comes next and everything before.
+// What comes twice is dropped by the log. So nothing pauses, and a next parent that fails costs nothing.
 //
 // Where the next parent has another log, as when a transcoder's job has moved to another node, offsets jump. Both logs
 // tell one media time, and have keyframes at the same instants: the replica goes over at one of these (see sink).
 //
 // # How a node leaves
 //
-// A node that drains says so in gossip (tree.Node.Draining) and over its links (link.Node.GoAway). Node.Drain refuses new
-// children of tracks that others have as well, goes on serving those that are there, and returns when they have left.
+// A node that drains says so in gossip (tree.Node.Draining) and over its links (link.Node.GoAway). Node.Drain refuses
+// new children of tracks that others have as well, goes on serving those that are there, and returns when they have
+// left.
 //
 // # What a node passes on
 //
 // A child on another node is a reader like any other: Node.Open subscribes for it, which starts the replica where
 // there is none, from where the child needs the track on: children who have lost their parent come to one that may not
-// have had it before. Where a new reader has started the replica later than that, it takes what is missing from its parent
-// in turn (Node.reach). So demand travels up the tree, and a track crosses a link once, however many are below it.
+// have had it before. Where a new reader has started the replica later than that, it takes what is missing from its
+// parent in turn (Node.reach). So demand travels up the tree, and a track crosses a link once, however many are below
+// it.
 //
 // # One publisher for a name
 //

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// notice is how long a node that drains waits at least: gossip that it does so takes its time, and others make known
-	// only then what they take over.
+	// notice is how long a node that drains waits at least: gossip that it does so takes its time, and others make
+	// known only then what they take over.
 	notice = 2 * time.Second
 	// calm is how long nobody must read what could be had elsewhere: a child that was told to go may be back, until it
 	// has found another parent.
@@ -22,8 +22,8 @@ const (
 )
 
 // Drain refuses new children from now on, but not those who come back, nor those of tracks that nobody else makes. It
-// returns when no child reads anything here that it could have from another node, or when ctx ends. What is read goes on.
-// The cluster must have been told that the node drains.
+// returns when no child reads anything here that it could have from another node, or when ctx ends. What is read goes
+// on. The cluster must have been told that the node drains.
 func (n *Node) Drain(ctx context.Context) {
 	if !n.children.drain() {
 		return // nobody would notice

@@ -76,8 +76,8 @@ func tapped(l *tap) option {
 	}
 }
 
-// TestNothingPausesInAMove drains the parent of an edge, told by gossip, by the link, or by both, and looks at the order of
-// things: the parent is let go of only when the next one has delivered.
+// TestNothingPausesInAMove drains the parent of an edge, told by gossip, by the link, or by both, and looks at the
+// order of things: the parent is let go of only when the next one has delivered.
 func TestNothingPausesInAMove(t *testing.T) {
 	for _, by := range []string{"gossip", "link", "both"} {
 		t.Run(by, func(t *testing.T) {
@@ -126,7 +126,8 @@ func lastIndex(list []string, s string) int {
 	return -1
 }
 
-// TestRandomMovesLoseNothing sends an edge to and fro between parents that drain, die and return, at random moments.
+// TestRandomMovesLoseNothing sends an edge to and fro between parents that begin to drain, and take that back, at random
+// moments.
 func TestRandomMovesLoseNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -136,7 +136,8 @@ func TestTheViewNamesAnotherParent(t *testing.T) {
 	_ = relays
 }
 
-// TestBornAgain lets a birthplace come back with a clock that is behind: its offsets are below those that readers have seen.
+// TestBornAgain lets a birthplace come back with a clock that is behind: its offsets are below those that readers have
+// seen.
 func TestBornAgain(t *testing.T) {
 	w := newWorld(t)
 	before := w.start("ingest", tree.Ingest)

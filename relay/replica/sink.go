@@ -18,8 +18,8 @@ import (
 //
 // Where the track was born again (the job of a transcoder moved to another node), the heir has another log of the same
 // programme, whose offsets begin far above: after its first packet those of the lead would be too late. Formats of one
-// stream have keyframes at the same media times on whatever node they are made, so the one log ends and the other begins
-// at such a keyframe: the heir's packets are dropped up to a keyframe that is later than all that readers have.
+// stream have keyframes at the same media times on whatever node they are made, so the one log ends and the other
+// begins at such a keyframe: the heir's packets are dropped up to a keyframe that is later than all that readers have.
 type sink struct {
 	replica *replica
 	from    string // the parent
@@ -50,8 +50,8 @@ var errHandedOver = errors.New("the next parent goes on from here")
 const (
 	// mostLate is how many packets in a row may be too old before the track counts as born again.
 	mostLate = 100
-	// leap is how far above the newest offset another log begins: it is beyond every log's window, and of two births the
-	// later is above the earlier by a million for each second between them.
+	// leap is how far above the newest offset another log begins: it is beyond every log's window, and of two births
+	// the later is above the earlier by a million for each second between them.
 	leap = 1 << 16
 	// behindMost is how far an heir may be behind in media time to take over: that long readers get nothing. One that
 	// does not come nearer in half of overlap may be as far as behindAtAll.

@@ -50,6 +50,11 @@ function NodeDetails({ node }: { node: Shown }) {
     <>
       <h2>{node.name}</h2>
       {node.trouble !== "" && <p class="ops-trouble small">No account of itself: {node.trouble}.</p>}
+      {node.troubles.map((sentence) => (
+        <p class="ops-trouble small" key={sentence}>
+          {sentence}
+        </p>
+      ))}
       <dl class="small figure">
         <Fact name="State" value={state(node).text} />
         <Fact name="Region" value={node.region || "none"} />

@@ -54,6 +54,7 @@ it("takes whatever a server says", () => {
     viewers: { hls: 0, whep: 2, x: 0 },
     hop: null,
     trouble: "",
+    troubles: [],
   });
 });
 

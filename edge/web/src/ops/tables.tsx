@@ -46,6 +46,12 @@ export function NodeTable({ nodes, chosen, choose }: { nodes: Shown[] } & Choosi
                   {node.trouble !== "" && node.lostAt === null && (
                     <span class="hidden-visually">: {node.trouble}</span>
                   )}
+                  {node.lostAt === null &&
+                    node.troubles.map((sentence) => (
+                      <p class="ops-trouble small" key={sentence}>
+                        {sentence}
+                      </p>
+                    ))}
                 </td>
                 <td>{node.region || "none"}</td>
                 <td>{node.roles.join(", ")}</td>

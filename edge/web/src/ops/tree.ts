@@ -24,6 +24,8 @@ export interface TreeNode {
   drops: Record<string, number>;
   /** Why only gossip tells of it; empty where it answers. */
   trouble: string;
+  /** What it says is set wrong there or around it, though it works. */
+  troubles: string[];
 }
 
 /** A track on its way into a node. */
@@ -98,6 +100,7 @@ function asNode(body: unknown): TreeNode {
     hop: hop && { p50_ms: count(hop["p50_ms"]), p99_ms: count(hop["p99_ms"]) },
     drops: counts(node["drops"]),
     trouble: text(node["trouble"]),
+    troubles: list(node["troubles"]).map(text),
   };
 }
 
