@@ -18,10 +18,14 @@ func middle(sorted []time.Duration) time.Duration {
 }
 
 // fleet starts nodes, "name roles region" each, and a camera at the first.
-func fleet(b *testing.B, c *e2e.Cluster, nodes [][3]string) {
+func fleet(b *testing.B, c *e2e.Cluster, nodes [][3]string, flags ...map[string][]string) {
 	b.Helper()
 	for _, n := range nodes {
-		start(c, n)
+		var own []string
+		for _, f := range flags {
+			own = append(own, f[n[0]]...)
+		}
+		start(c, n, own...)
 	}
 	camera(b, c.Nodes[nodes[0][0]], "cup/cam1", "640x360", "800k")
 	for _, n := range c.Nodes {
@@ -30,8 +34,15 @@ func fleet(b *testing.B, c *e2e.Cluster, nodes [][3]string) {
 	}
 }
 
-func start(c *e2e.Cluster, n [3]string) {
-	c.Start(n[0], n[1], n[2], "--transcoder.preset", "ultrafast", "--ladder.default", "source,180p,opus,aac")
+func start(c *e2e.Cluster, n [3]string, flags ...string) {
+	c.Start(n[0], n[1], n[2], append([]string{"--transcoder.preset", "ultrafast", "--ladder.default", "source,180p,opus,aac"}, flags...)...)
+}
+
+// twoEdges are the flags of edge1 and edge2 at addresses of their own with one port, as edges have on machines of their own:
+// HLS players turn only to such.
+func twoEdges(b *testing.B) map[string][]string {
+	port := e2e.SharedPort(b, "127.0.0.2", "127.0.0.3")
+	return map[string][]string{"edge1": {"--http.addr", "127.0.0.2:" + port}, "edge2": {"--http.addr", "127.0.0.3:" + port}}
 }
 
 // BenchmarkTiers is the delay that each tier adds, and what is left of it at the viewer.
@@ -141,7 +152,8 @@ func BenchmarkRollingRestart(b *testing.B) {
 	nodes := [][3]string{{"ingest1", "ingest", "eu"}, {"worker1", "transcoder", "eu"}, {"worker2", "transcoder", "eu"},
 		{"relay1", "relay", "eu"}, {"relay2", "relay", "eu"}, {"edge1", "edge", "eu"}, {"edge2", "edge", "eu"},
 		{"ingest2", "ingest", "eu"}}
-	fleet(b, c, nodes)
+	addresses := twoEdges(b)
+	fleet(b, c, nodes, addresses)
 	restart := func(n [3]string) (took time.Duration) {
 		began := time.Now()
 		if err := syscall.Kill(c.Nodes[n[0]].PID(), syscall.SIGTERM); err != nil {
@@ -149,7 +161,7 @@ func BenchmarkRollingRestart(b *testing.B) {
 		}
 		c.Nodes[n[0]].Wait(b, time.Minute)
 		took = time.Since(began)
-		start(c, n)
+		start(c, n, addresses[n[0]]...)
 		for _, other := range c.Nodes {
 			c.WaitSees(b, other, len(nodes))
 		}

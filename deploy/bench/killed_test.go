@@ -72,7 +72,8 @@ func BenchmarkKilledRelay(b *testing.B) {
 func BenchmarkKilledEdge(b *testing.B) {
 	c := e2e.NewCluster(b)
 	nodes := [][3]string{{"ingest1", "ingest,transcoder", "eu"}, {"relay1", "relay", "eu"}, {"edge1", "edge", "eu"}, {"edge2", "edge", "eu"}}
-	fleet(b, c, nodes)
+	addresses := twoEdges(b)
+	fleet(b, c, nodes, addresses)
 	for _, transport := range []struct{ name, aim string }{{"webrtc", "≤ 2000 ms"}, {"hls", "no stall"}} {
 		b.Run(transport.name, func(b *testing.B) {
 			page := e2e.OpenBrowser(b, 800, 600)
@@ -90,7 +91,7 @@ func BenchmarkKilledEdge(b *testing.B) {
 				if transport.name == "hls" && page.Breaks() != "" {
 					broken++
 				}
-				start(c, nodes[2])
+				start(c, nodes[2], addresses["edge1"]...)
 				c.Nodes["edge1"].WaitLive(b, "cup/cam1")
 				for _, n := range c.Nodes {
 					c.WaitSees(b, n, len(nodes))

@@ -21,7 +21,7 @@ var located = []string{"--edge.region_header", regionHeader, "--http.trusted_pro
 func twoRegions(t *testing.T, flags ...string) *Cluster {
 	c := NewCluster(t)
 	ingest := c.Start("ingest1", "ingest,transcoder", "eu", located...)
-	port := sharedPort(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
+	port := SharedPort(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 	for i, node := range [][2]string{{"eu1", "eu"}, {"eu2", "eu"}, {"us1", "us"}} {
 		addr := net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+2), port)
 		all := append([]string{"--http.addr", addr}, located...)
@@ -38,27 +38,6 @@ func twoRegions(t *testing.T, flags ...string) *Cluster {
 		c.WaitSees(t, n, len(c.Nodes))
 	}
 	return c
-}
-
-// sharedPort finds a port that nobody uses on any of some addresses. Edges share a port, as they do where they have machines of
-// their own: content steering names hosts only.
-func sharedPort(t *testing.T, hosts ...string) string {
-	t.Helper()
-	for range 20 {
-		_, port, _ := net.SplitHostPort(freePort(t))
-		free := true
-		for _, host := range hosts {
-			l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-			if free = free && err == nil; err == nil {
-				_ = l.Close()
-			}
-		}
-		if free {
-			return port
-		}
-	}
-	t.Fatalf("found no port that is free on %q", hosts)
-	return ""
 }
 
 // at is the name of the node that an address leads to; empty for none.

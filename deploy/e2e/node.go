@@ -126,6 +126,27 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
+// SharedPort finds a port that nobody uses on any of some addresses. Edges share a port, as they do where they have machines of
+// their own: content steering names hosts only.
+func SharedPort(t testing.TB, hosts ...string) string {
+	t.Helper()
+	for range 20 {
+		_, port, _ := net.SplitHostPort(freePort(t))
+		free := true
+		for _, host := range hosts {
+			l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+			if free = free && err == nil; err == nil {
+				_ = l.Close()
+			}
+		}
+		if free {
+			return port
+		}
+	}
+	t.Fatalf("found no port that is free on %q", hosts)
+	return ""
+}
+
 // URL is an address on the node's public door.
 func (n *Node) URL(path string) string { return "http://" + n.HTTP + path }
 
