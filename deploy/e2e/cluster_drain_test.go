@@ -58,9 +58,7 @@ func TestDrain(t *testing.T) {
 		hls.WaitPlaying("hls", 50, 30*time.Second)
 		byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
 		Record(name+" drained", "≤ 60 s, no frozen frame", "in %.1f s, largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", took.Seconds(), byWebRTC, byHLS, hls.Halts())
-		// CHECKLISTS asks for no frozen frame, which the benchmark measures. Here a hole of half a second, on a machine that
-		// encodes and draws beside the nodes, costs HLS what is left of a segment of 2 s on top.
-		const bound = 6000
+		const bound = 2000 // CHECKLISTS asks for no frozen frame, which the benchmark measures; what takes longer than this is no slow machine
 		if byWebRTC > bound || byHLS > bound {
 			t.Errorf("a viewer had no picture for longer than %d ms", bound)
 		}
