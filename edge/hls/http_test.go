@@ -235,6 +235,60 @@ func TestDeltaUpdate(t *testing.T) {
 	}
 }
 
+// H35: how long caches may keep an answer, in target durations (RFC 8216bis appendix B.1): errors of requests that wait
+// for something longer than those of others, and what is about this server alone not at all.
+func TestCacheHeaders(t *testing.T) {
+	const target = 3 // s; no other number of a table below is a multiple of it by chance
+	s, _ := live(t, 10, func(c *Config) { c.Segment = target * time.Second; c.MaxWaiting = 1; c.Start = 100 * time.Millisecond })
+	s.hub.AddSupplier(&onDemand{t: t, mute: true, asked: make(chan struct{}, 1)})
+	s.want(200, video+"index.m3u8")
+	k := func(n int) string { return fmt.Sprint(600000000 + n) } // segment n; 3 is open
+	index, age := video+"index.m3u8", func(targets int) string { return fmt.Sprintf("max-age=%d", targets*target) }
+	for _, c := range []struct {
+		what   string
+		status int
+		path   string
+		want   string
+		header []string
+	}{
+		{"plain playlist", 200, index, "max-age=1", nil}, // half of 3 s
+		{"delta update", 200, index + "?_HLS_skip=YES", "max-age=1", nil},
+		{"multivariant playlist", 200, "cup/cam1/index.m3u8", "max-age=1", nil},
+		{"blocking playlist", 200, index + "?_HLS_msn=" + k(2), age(6), nil},
+		{"segment", 200, video + k(2) + ".mp4", age(6), nil},
+		{"part", 200, video + k(2) + ".1.mp4", age(6), nil},
+		{"range of a segment", 206, video + k(2) + ".mp4", age(6), []string{"Range", "bytes=0-9"}},
+		{"range past the end", 416, video + k(2) + ".mp4", age(1), []string{"Range", "bytes=99999999-"}},
+		{"no stream", 404, "no/such/index.m3u8", age(1), nil},
+		{"no rendition", 404, "cup/cam1/720p-video/index.m3u8", age(1), nil},
+		{"no such path", 404, "cup/cam1/x", age(1), nil},
+		{"wrong query", 400, index + "?_HLS_part=1", age(1), nil},
+		{"rendition that gives nothing", 503, "cup/cam1/180p-video/index.m3u8", age(1), nil},
+		{"blocking, of no rendition", 404, "cup/cam1/720p-video/index.m3u8?_HLS_msn=" + k(3), age(4), nil},
+		{"blocking, too far ahead", 400, index + "?_HLS_msn=" + k(9), age(4), nil},
+		{"blocking, no progress", 503, index + "?_HLS_msn=" + k(3), age(4), nil},
+		{"segment expired", 404, video + k(-99) + ".mp4", age(1), nil},
+		{"segment of the future", 404, video + k(9) + ".mp4", age(1), nil},
+		{"part that never comes", 404, video + k(3) + ".5.mp4", age(1), nil},
+		{"init section of another epoch", 404, video + "init-source-1.mp4", age(1), nil},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := s.want(c.status, c.path, c.header...)
+			if got := r.header.Get("Cache-Control"); got != c.want {
+				t.Errorf("status %d says %q, want %q", r.status, got, c.want)
+			}
+		})
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	waiting := s.block(ctx, index+"?_HLS_msn="+k(3))
+	s.waiters(1)
+	if r := s.want(503, index+"?_HLS_msn="+k(3)); r.header.Get("Cache-Control") != "no-store" || r.header.Get("Retry-After") == "" {
+		t.Errorf("a full server says %v", r.header)
+	}
+	leave()
+	<-waiting
+}
+
 func TestClassF(t *testing.T) {
 	s, _ := live(t, 8.5, nil) // segments 0 to 3 are closed, 4 has parts 0 and 1
 	s.want(200, video+"index.m3u8")
