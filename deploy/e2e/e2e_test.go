@@ -299,12 +299,13 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		begin()
 		webrtc.WaitPlaying("webrtc", 50, 30*time.Second)
 		hls.WaitPlaying("hls", 200, 40*time.Second) // its buffer hides for a while what is wrong
-		// CHECKLISTS F4 asks for 3 s, which the benchmark measures; what takes longer than this is no slow machine.
-		const bound = 8000
+		// F4 asks for 3 s. A viewer by HLS who has been brought to a halt goes on at a keyframe, up to a segment later, and
+		// where the browser gets no time from this machine, one or two after that; what takes longer is no slow machine.
+		const bound, boundHLS = 3000, 8000
 		byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
 		t.Logf("largest gap between pictures: %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
-		if byWebRTC > bound || byHLS > bound {
-			t.Errorf("a viewer had no picture for longer than %d ms", bound)
+		if byWebRTC > bound || byHLS > boundHLS {
+			t.Errorf("a viewer had no picture for longer than %d ms by WebRTC, or %d ms by HLS", bound, boundHLS)
 		}
 		what := hls.Breaks()
 		once := what == "" || strings.Contains(what, "made anew: 1,") || strings.HasSuffix(what, "made anew: 1")
@@ -318,6 +319,10 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 		if len(workers) == 0 {
 			t.Fatal("there are none")
 		}
+		watches := map[string]*PartWatch{}
+		for _, format := range []string{"360p", "180p"} {
+			watches[format] = n.WatchParts(t, "/hls/cup/cam1/"+format+"-video/index.m3u8")
+		}
 		recovers(t, true, func() {
 			for _, pid := range workers {
 				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -325,6 +330,13 @@ func TestNothingDisconnectsAViewer(t *testing.T) {
 				}
 			}
 		})
+		for format, watch := range watches {
+			pause := watch.Longest()
+			t.Logf("%s by HLS: at most %v without a part", format, pause.Round(time.Millisecond))
+			if pause > 3*time.Second {
+				t.Errorf("F4: the server made no part of %s for %v, want at most 3 s", format, pause)
+			}
+		}
 	})
 	t.Run("the publisher is killed and returns", func(t *testing.T) {
 		source.Kill()
