@@ -59,12 +59,11 @@ type Log struct {
 
 	// Published by the writer, read by everyone. A reader loads head before table: the table it then
 	// sees has room for all offsets below that head.
-	first   atomic.Int64          // where the log begins
-	head    atomic.Int64          // one past the newest offset
-	tail    atomic.Int64          // oldest offset that may still be there
-	born    atomic.Int64          // where this window began, after a jump beyond the one before; else zero
-	before  atomic.Pointer[table] // the ring of that one, while this one is not full; else nil
-	lastKey atomic.Int64          // offset of the newest keyframe in the window, or noOffset
+	first   atomic.Int64            // where the log begins
+	head    atomic.Int64            // one past the newest offset
+	tail    atomic.Int64            // oldest offset that may still be there
+	renewal atomic.Pointer[renewal] // the newest after the first; nil before
+	lastKey atomic.Int64            // offset of the newest keyframe in the window, or noOffset
 	table   atomic.Pointer[table]
 	params  atomic.Pointer[media.Params] // of the newest epoch
 	newest  atomic.Int64                 // media time of the newest packet
@@ -146,10 +145,14 @@ func (l *Log) NewestTime() media.Time { return media.Time(l.newest.Load()) }
 
 // Get returns the packet at offset, or nil where the window has none (retransmission reads this).
 func (l *Log) Get(offset int64) *media.Packet {
-	if e := l.lookup(offset); e != nil {
-		return &e.Packet
+	e := l.lookup(offset)
+	if b := l.renewal.Load(); e == nil && b != nil {
+		e = b.before.at(offset)
 	}
-	return nil
+	if e == nil {
+		return nil
+	}
+	return &e.Packet
 }
 
 func (l *Log) lookup(offset int64) *entry {
