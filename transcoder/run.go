@@ -221,7 +221,7 @@ func (r *run) watch(done chan<- struct{}) {
 		case <-r.proc.exited:
 			return
 		case now := <-ticker.C:
-			if r.progress.owes() { // else nobody asks; it is a file to read for each process
+			if r.progress.owes(now) { // else nobody asks; it is a file to read for each process
 				r.progress.used(processorTime(r.proc.pid()), now)
 			}
 			if r.progress.stalled(now) {
