@@ -171,6 +171,19 @@ func (c *Cursor) pass(to int64, why Skip) {
 // Ready returns a channel that is closed as soon as Next may return a packet, or the log has ended.
 func (c *Cursor) Ready() <-chan struct{} { return c.log.ready(c.next) }
 
+// FrameReady returns a channel that is closed as soon as Next may return the last packet of a frame, or the log has
+// ended: for who can do nothing with less than a frame.
+func (c *Cursor) FrameReady() <-chan struct{} { return c.log.frameReady(c.next, anyTime) }
+
+// FrameReadyAt is FrameReady for who can do nothing before a frame of time t or later, or one of another epoch than
+// that of seen, the parameters of the packet that Next returned last. It may be closed before.
+func (c *Cursor) FrameReadyAt(t media.Time, seen *media.Params) <-chan struct{} {
+	if c.log.Params() != seen {
+		t = anyTime
+	}
+	return c.log.frameReady(c.next, t)
+}
+
 // Ended tells whether the log is closed and c has read all of it.
 func (c *Cursor) Ended() bool { return c.log.Closed() && c.next >= c.log.Head() }
 

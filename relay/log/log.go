@@ -69,8 +69,10 @@ type Log struct {
 	newest  atomic.Int64                 // media time of the newest packet
 	closed  atomic.Bool
 
-	bell     atomic.Pointer[bell] // rung by the writer when somebody waits
-	keyframe chan struct{}        // readers' wish for a keyframe; capacity 1, never closed
+	frames   atomic.Int64  // one past the newest offset that ends a frame
+	bell     bell          // rung with each new packet
+	frame    frameBell     // rung with ends of frames, new or late
+	keyframe chan struct{} // readers' wish for a keyframe; capacity 1, never closed
 	counters counters
 
 	mu     sync.Mutex // serialises writers; readers never take it
@@ -106,9 +108,6 @@ type entry struct {
 	prevKey int64         // offset of the keyframe before this one (keyframes only), or noOffset
 	pause   time.Duration // media time since the packet before, where nobody was sending; zero otherwise
 }
-
-// bell wakes everyone who waits for the next packet.
-type bell struct{ ch chan struct{} }
 
 // alwaysReady is what Ready returns when there is no need to wait.
 var alwaysReady = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
@@ -177,35 +176,30 @@ func (l *Log) Close() {
 	l.writer = nil
 	l.closed.Store(true)
 	l.mu.Unlock()
-	l.ring()
+	l.bell.ring()
+	l.frame.ring()
 }
 
 // Closed tells whether Close was called.
 func (l *Log) Closed() bool { return l.closed.Load() }
 
-func (l *Log) ring() {
-	if b := l.bell.Swap(nil); b != nil {
-		close(b.ch)
-	}
-}
-
 // ready returns a channel that is closed as soon as offset next may be there, or the log has ended.
 func (l *Log) ready(next int64) <-chan struct{} {
-	b := l.bell.Load()
-	for b == nil {
-		fresh := &bell{ch: make(chan struct{})}
-		if l.bell.CompareAndSwap(nil, fresh) {
-			b = fresh
-		} else {
-			b = l.bell.Load()
-		}
-	}
-	// The writer stores head before it takes the bell, and this looks at head after hanging one up:
-	// one of the two sees the other.
+	rung := l.bell.wait()
 	if l.head.Load() > next || l.closed.Load() {
 		return alwaysReady
 	}
-	return b.ch
+	return rung
+}
+
+// frameReady returns a channel that is closed as soon as the end of a frame of time from or later may be there, at
+// offset next or above, or the log has ended.
+func (l *Log) frameReady(next int64, from media.Time) <-chan struct{} {
+	rung := l.frame.wait(from)
+	if l.frames.Load() > next && l.NewestTime() >= from || l.closed.Load() {
+		return alwaysReady
+	}
+	return rung
 }
 
 // keyframeBefore is the offset of the newest keyframe at or before t; where all are later, the

@@ -84,6 +84,7 @@ func (w *Writer) Begin(p media.Params) error {
 		p.Break = before.Break
 	}
 	l.params.Store(&p)
+	l.frame.next() // the time of an epoch may be before what readers wait for
 	w.begun = true
 	return nil
 }
@@ -127,10 +128,20 @@ func (w *Writer) Write(p media.Packet) error {
 		p.Flags |= media.Discontinuity
 		w.begun = false
 		p.Params = l.breakAt(&p)
+		l.frame.next() // as Begin
 	}
 	l.append(p)
-	l.ring()
+	l.bell.ring()
+	l.ended(&p)
 	return nil
+}
+
+// ended wakes the readers of frames where p, which is in the log, ends one.
+func (l *Log) ended(p *media.Packet) {
+	if p.Has(media.FrameEnd) {
+		l.frames.Store(max(l.frames.Load(), p.Offset+1))
+		l.frame.ended(p.Time())
+	}
 }
 
 // breakAt gives the parameters of an epoch, whose first packet is p, the newest break of the stream.
@@ -187,6 +198,7 @@ func (l *Log) fill(p media.Packet) error {
 	l.counters.filled.Add(1)
 	l.counters.packets.Add(1)
 	l.counters.bytes.Add(uint64(len(p.Payload)))
+	l.ended(&p) // whoever waits for the end of a frame may stand before it
 	return nil
 }
 
