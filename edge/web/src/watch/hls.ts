@@ -311,6 +311,7 @@ class HlsPlayback implements Playback {
     const beyond = beyondHole(rangesOf(video.buffered), video.currentTime);
     if (beyond !== undefined) {
       video.currentTime = beyond;
+      this.follower.moved(now);
       return;
     }
     const { edge, age } = details;
