@@ -25,6 +25,8 @@ import { steadySteering } from "./steering.ts";
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
   formats: () => readonly Format[];
+  /** The base of the edge to go on from, as the one in use does not answer; null where there is none. */
+  nextEdge: () => string | null;
 }
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
@@ -174,7 +176,10 @@ class HlsPlayback implements Playback {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
     this.wish = options.format;
-    this.route = new Route(options.address(this.root));
+    this.route = new Route(options.address(this.root), () => {
+      const base = options.nextEdge();
+      return base === null ? null : options.address(this.root, base);
+    });
     this.hls = new library({
       ...configuration(library, options.token, this.route),
       fLoader: measuringLoader(library, this.throughput, this.route),

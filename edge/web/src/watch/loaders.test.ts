@@ -21,8 +21,8 @@ describe("patience", () => {
 describe("a request that fails", () => {
   const [old, next] = ["https://a.example.org/hls/cup/", "https://b.example.org/hls/cup/"];
   const none = { loadPolicy: { errorRetry: null, timeoutRetry: null } } as unknown as LoaderConfiguration;
-  const again = (config: LoaderConfiguration) =>
-    config.loadPolicy.errorRetry?.shouldRetry?.({} as never, 0, false, undefined, false) ?? false;
+  const again = (config: LoaderConfiguration, code = 503, retries = 0) =>
+    config.loadPolicy.errorRetry?.shouldRetry?.({} as never, retries, false, { url: "", data: undefined, code }, false) ?? false;
 
   it("is made once more where its edge was left meanwhile", () => {
     const route = new Route(old);
@@ -30,7 +30,17 @@ describe("a request that fails", () => {
     expect(again(config)).toBe(false);
     route.lead(next);
     expect(again(config)).toBe(true);
-    expect(again(config)).toBe(false);
+    expect(again(config, 503, 1)).toBe(false);
+  });
+
+  it("goes to another edge where nobody answers", () => {
+    const route = new Route(old, () => next);
+    const url = old + "source-video/7.mp4";
+    const config = rerouted(none, url, route);
+    expect(again(config, 404)).toBe(false);
+    expect(again(config, 0)).toBe(true);
+    expect(route.of(url)).toBe(next + "source-video/7.mp4");
+    expect(again(rerouted(none, url, new Route(old)), 0)).toBe(false); // there is none
   });
 
   it("is hls.js's to make again where it has a policy", () => {

@@ -10,7 +10,9 @@
  * given up.
  *
  * Both ask at the edge in use for what they had asked of one that was left
- * meanwhile and that failed: it ends soon after, and is not to be blamed.
+ * meanwhile and that failed, as it ends soon after. Where the edge in use does
+ * not answer, they ask another one at once. hls.js would turn to another
+ * pathway: it loads once more what plays, and the picture stands.
  */
 
 import type Hls from "hls.js";
@@ -21,24 +23,32 @@ import type {
   LoaderStats,
   PlaylistLoaderConstructor,
   PlaylistLoaderContext,
+  RetryConfig,
 } from "hls.js";
 
-/** Where an address is loaded from now. */
+/** Where addresses are loaded from. */
 export interface Addresses {
+  /** Where an address is loaded from now. */
   of(url: string): string;
+  /** Turns to another edge, as the one in use does not answer. False where there is none. */
+  turn(): boolean;
 }
 
-/** The configuration of a request that is made once more where its address leads elsewhere by the time that it fails. */
+/**
+ * The configuration of a request that is made once more where its address leads elsewhere by the time that it fails, or
+ * where nobody answers at all and there is another edge.
+ */
 export function rerouted(config: LoaderConfiguration, url: string, route: Addresses): LoaderConfiguration {
   const { loadPolicy } = config;
   if (loadPolicy.errorRetry !== null) return config; // it is made again in any case
-  let asked = route.of(url);
-  const shouldRetry = () => {
-    const before = asked;
-    asked = route.of(url);
-    return asked !== before;
+  const asked = route.of(url);
+  const errorRetry: RetryConfig = {
+    maxNumRetry: 1,
+    retryDelayMs: 0,
+    maxRetryDelayMs: 0,
+    shouldRetry: (_, retries, __, response) =>
+      retries === 0 && (route.of(url) !== asked || (response?.code === 0 && route.turn())),
   };
-  const errorRetry = { maxNumRetry: 1, retryDelayMs: 0, maxRetryDelayMs: 0, shouldRetry };
   return { ...config, loadPolicy: { ...loadPolicy, errorRetry } };
 }
 

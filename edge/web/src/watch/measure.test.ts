@@ -29,7 +29,7 @@ function setUp(type: string) {
     begin: (load: () => Progress | null) => void (going = load),
     add: (...load: [number, number, number]) => void loads.push(load),
   };
-  const Loader = measuringLoader({ DefaultConfig: { loader: Base } } as unknown as typeof Hls, gauge, { of: (url) => url });
+  const Loader = measuringLoader({ DefaultConfig: { loader: Base } } as unknown as typeof Hls, gauge, { of: (url) => url, turn: () => false });
   const loader = new Loader({} as never) as unknown as Base;
   loader.load({ frag: { type } }, { loadPolicy: { errorRetry: null } }, { onSuccess: () => undefined });
   return { loader, loads, going: () => going() };

@@ -13,9 +13,19 @@ export class Route {
   private left: string[] = [];
   private folder: string;
 
-  /** The stream's folder at the edge where the player begins. */
-  constructor(folder: string) {
+  /** The stream's folder at the edge where the player begins, and who knows the one to try next where that is dead. */
+  constructor(
+    folder: string,
+    private readonly next: () => string | null = () => null,
+  ) {
     this.folder = folderOf(folder);
+  }
+
+  /** Loads from the next edge, as the one in use does not answer. False where there is none. */
+  turn(): boolean {
+    const folder = this.next();
+    if (folder !== null) this.lead(folder);
+    return folder !== null;
   }
 
   /** Where to load an address from. */
