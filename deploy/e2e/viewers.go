@@ -191,15 +191,14 @@ func newPeer() (*webrtc.PeerConnection, error) {
 	return api.NewPeerConnection(webrtc.Configuration{})
 }
 
-// note notes when the connection is lost. One that heard nothing for a while because this machine is busy may be back
-// by itself.
+// note notes when the connection is lost; it stays so, as a viewer of ours must never lose it.
 func (v *viewer) note(s webrtc.PeerConnectionState) {
-	if s == webrtc.PeerConnectionStateConnecting {
-		return
+	switch s {
+	case webrtc.PeerConnectionStateDisconnected, webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.ended = true
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.ended = s != webrtc.PeerConnectionStateConnected
 }
 
 // read notes when pictures come, until the track ends.
