@@ -93,12 +93,12 @@ export class Edges {
   }
 
   /** Whether the edge in use still answers anything at all. */
-  async alive(signal: AbortSignal): Promise<boolean> {
+  async alive(signal: AbortSignal, withinMs = answerMs): Promise<boolean> {
     try {
       // Any answer is a sign of life. Without a token it takes no preflight.
       await this.fetch(`${this.base}/api/v1/edges/${this.stream}`, {
         cache: "no-store",
-        signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(withinMs)]),
       });
       return true;
     } catch {

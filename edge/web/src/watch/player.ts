@@ -277,7 +277,9 @@ export class Player {
     const common = { video, stream, token, format: this.wish.value.format, address: (path: string, base?: string) => this.edges.at(path, base) };
     if (transport === "hls") {
       const formats = () => this.info.value?.formats ?? [];
-      return openHls({ ...common, formats, nextEdge: () => this.nextEdge() }, signal);
+      const nextEdge = () => this.nextEdge();
+      const edgeAnswers = async (withinMs: number) => !this.isLeft() && (await this.edges.alive(signal, withinMs));
+      return openHls({ ...common, formats, nextEdge, edgeAnswers }, signal);
     }
     const iceServers = this.iceServers;
     return openWebrtc(
