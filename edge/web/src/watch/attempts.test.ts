@@ -9,7 +9,7 @@ const media = old + "source-video/7.mp4";
 function routeBy(...edges: string[]) {
   const clock = { now: 0, lives: true };
   const [first = old, ...others] = edges;
-  const neighbours = { next: () => others.shift() ?? null, answers: () => Promise.resolve(clock.lives) };
+  const neighbours = { next: () => others.shift() ?? null, isDead: () => Promise.resolve(!clock.lives) };
   return { clock, route: new Route(first, neighbours, () => clock.now) };
 }
 
@@ -44,6 +44,14 @@ describe("a request that fails", () => {
     route.lead(next);
     expect(attempts.next(503, 0)).toBe(0);
     expect(attempts.next(503, 0)).toBe(null);
+  });
+
+  it("goes round slowly where no edge answers, and not for long", () => {
+    const { route } = routeBy(old, next, old, next, old);
+    const attempts = attemptsAt(route);
+    expect(attempts.next(0, 0)).toBe(0);
+    for (const now of [10, 2000]) expect(attempts.next(0, now)).toBe(150);
+    expect(attempts.next(0, 3000)).toBe(null);
   });
 
   it("is made for a while at an edge that was just turned to", () => {

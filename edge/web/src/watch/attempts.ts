@@ -13,8 +13,8 @@ export interface Addresses {
   turn(from: string): boolean;
   /** Whether the edge in use has just been turned to, and may not have all that it soon will. */
   readonly isFresh: boolean;
-  /** Whether the edge in use lives. Never rejects. */
-  lives(): Promise<boolean>;
+  /** Whether the edge in use is dead. */
+  isDead(): Promise<boolean>;
   readonly answering: Pick<AnswerTimes, "add" | "limitMs">;
 }
 
@@ -48,15 +48,16 @@ export class Attempts {
     const before = this.asked;
     if (silent && this.route.of(this.url) === before) this.route.turn(before);
     this.asked = this.route.of(this.url);
-    if (this.asked !== before) return 0;
+    const moved = this.asked !== before;
+    if (moved && this.failed === 1) return 0;
     const refused = status === 404 || status >= 500;
-    const excused = this.route.isFresh && (silent || refused);
+    const excused = moved || (this.route.isFresh && (silent || refused));
     return excused && now - this.since < graceMs ? againMs * (1 + this.random()) : null;
   }
 
-  /** Whether an answer will not come, as the edge was left or is dead. Never rejects. */
+  /** Whether an answer will not come, as the edge was left or is dead. */
   async isVain(): Promise<boolean> {
-    return this.route.of(this.url) !== this.asked || !(await this.route.lives());
+    return this.route.of(this.url) !== this.asked || (await this.route.isDead());
   }
 
   /** There was an answer after so many milliseconds. */

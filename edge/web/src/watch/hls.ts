@@ -26,8 +26,8 @@ export interface HlsOptions extends PlaybackOptions {
   formats: () => readonly Format[];
   /** The base of the edge to go on from, as the one in use does not answer; null where there is none. */
   nextEdge: () => string | null;
-  /** Whether the edge in use answers within so many milliseconds. */
-  edgeAnswers: (withinMs: number) => Promise<boolean>;
+  /** Whether the edge in use is dead, where it is silent for longer than usual; to answer takes it so many milliseconds. */
+  edgeIsDead: (withinMs: number) => Promise<boolean>;
 }
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
@@ -182,7 +182,7 @@ class HlsPlayback implements Playback {
         const base = options.nextEdge();
         return base === null ? null : options.address(this.root, base);
       },
-      answers: options.edgeAnswers,
+      isDead: options.edgeIsDead,
     });
     this.hls = new library({
       ...configuration(library, options.token, this.route),

@@ -94,20 +94,20 @@ function failoverLoader(library: typeof Hls, route: Addresses) {
       super.destroy();
     }
 
-    /** Looks after a while whether there is an answer, and if not, whether its edge lives. */
-    private doubt(): void {
+    /** Looks after a while whether there is an answer, and if not, whether its edge lives; less and less often. */
+    private doubt(times = 0): void {
       clearTimeout(this.doubts);
-      this.doubts = setTimeout(() => void this.question(), route.answering.limitMs);
+      this.doubts = setTimeout(() => void this.question(times), route.answering.limitMs * 2 ** times);
     }
 
-    private async question(): Promise<void> {
+    private async question(times: number): Promise<void> {
       const { attempts } = this;
       if (attempts === null || !this.isWaiting()) return;
       const gone = await attempts.isVain();
       if (!this.isWaiting()) return;
       const wait = gone ? attempts.next(0, performance.now()) : null;
       if (wait !== null) this.retry({ maxNumRetry: Infinity, retryDelayMs: wait, maxRetryDelayMs: wait, backoff: "linear" });
-      this.doubt();
+      this.doubt(gone ? 0 : times + 1);
     }
 
     private isWaiting(): boolean {

@@ -215,7 +215,7 @@ export class Player {
 
   /** The edge to go on from without a break, as the one that plays does not answer. */
   private nextEdge(): string | null {
-    if (!this.isLeft() && !this.edges.leave()) return null;
+    if (!this.isLeft() && !this.edges.flee()) return null;
     this.edge.value = this.edges.base;
     return this.edges.base;
   }
@@ -278,8 +278,8 @@ export class Player {
     if (transport === "hls") {
       const formats = () => this.info.value?.formats ?? [];
       const nextEdge = () => this.nextEdge();
-      const edgeAnswers = async (withinMs: number) => !this.isLeft() && (await this.edges.alive(signal, withinMs));
-      return openHls({ ...common, formats, nextEdge, edgeAnswers }, signal);
+      const edgeIsDead = async (withinMs: number) => this.isLeft() || (await this.edges.dead(withinMs, signal));
+      return openHls({ ...common, formats, nextEdge, edgeIsDead }, signal);
     }
     const iceServers = this.iceServers;
     return openWebrtc(

@@ -28,7 +28,7 @@ describe("a route", () => {
 
   it("turns to the next edge from wherever nobody answers", () => {
     const edges = ["http://eu2/hls/cup/cam1/?via=1", "http://eu3/x/hls/cup/cam1/?via=1"];
-    const route = new Route("/hls/cup/cam1/", { next: () => edges.shift() ?? null, answers: () => Promise.resolve(true) });
+    const route = new Route("/hls/cup/cam1/", { next: () => edges.shift() ?? null, isDead: () => Promise.resolve(false) });
     expect(route.isFresh).toBe(false);
     expect(route.turn(`${own}720p-video/7.mp4`)).toBe(true);
     expect(route.of(`${own}720p-video/8.mp4`)).toBe("http://eu2/hls/cup/cam1/720p-video/8.mp4");
@@ -39,12 +39,12 @@ describe("a route", () => {
     expect(route.isFresh).toBe(true);
   });
 
-  it("asks once for all whether the edge in use lives", async () => {
+  it("asks once for all whether the edge in use is dead", async () => {
     let asked = 0;
-    const answers = () => Promise.resolve(++asked < 2);
-    const route = new Route(own, { next: () => null, answers });
-    expect(await Promise.all([route.lives(), route.lives()])).toEqual([true, true]);
-    expect(await route.lives()).toBe(false);
+    const isDead = () => Promise.resolve(++asked === 2);
+    const route = new Route(own, { next: () => null, isDead });
+    expect(await Promise.all([route.isDead(), route.isDead()])).toEqual([false, false]);
+    expect(await route.isDead()).toBe(true);
     expect(asked).toBe(2);
   });
 

@@ -11,11 +11,11 @@ import { pause } from "../shared/backoff.ts";
 export interface Neighbours {
   /** The stream's folder at the edge to try next, as the one in use does not answer; null where there is none. */
   next(): string | null;
-  /** Whether the edge in use answers a small question within so many milliseconds. */
-  answers(withinMs: number): Promise<boolean>;
+  /** Whether the edge in use is dead; to answer a small question takes it no longer than so many milliseconds. */
+  isDead(withinMs: number): Promise<boolean>;
 }
 
-const alone: Neighbours = { next: () => null, answers: () => Promise.resolve(true) };
+const alone: Neighbours = { next: () => null, isDead: () => Promise.resolve(false) };
 
 /** An edge that is new to a stream may say for so long that it has not got it. */
 const freshMs = 3000;
@@ -72,12 +72,9 @@ export class Route {
     return this.now() - this.turned < freshMs;
   }
 
-  /** Whether the edge in use lives, found out at most once at a time. Never rejects. */
-  lives(): Promise<boolean> {
-    this.asking ??= this.neighbours
-      .answers(this.answering.limitMs)
-      .catch(() => false)
-      .finally(() => (this.asking = null));
+  /** Whether the edge in use is dead, found out for all who ask at one time. */
+  isDead(): Promise<boolean> {
+    this.asking ??= this.neighbours.isDead(this.answering.limitMs).finally(() => (this.asking = null));
     return this.asking;
   }
 }
