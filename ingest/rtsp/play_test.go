@@ -3,6 +3,7 @@ package rtsp
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -118,17 +119,25 @@ func TestPlayDecodesWithoutErrors(t *testing.T) {
 	}
 }
 
+// decode lets GStreamer decode frames of H.264, and ends it when it has as many as are wanted. It is not left to end by
+// itself: rtspsrc 1.22 cancels its own PAUSE when it closes, and calls that an error.
+func decode(t *testing.T, url, transport string, frames int) {
+	t.Helper()
+	p := start(t, "gst-launch-1.0", "-v", "rtspsrc", "location="+url, "protocols="+transport, "latency=0", "!",
+		"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "silent=false")
+	defer p.kill()
+	eventually(t, fmt.Sprintf("GStreamer to decode %d frames of %s", frames, url), func() bool {
+		return strings.Count(p.output.String(), "last-message = chain") >= frames
+	})
+}
+
 func TestPlayToGStreamer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)
 	push(t, n.url("cup/cam"), "tcp", picture, x264())
 	n.track("cup/cam", media.Video)
 	for _, url := range []string{n.url("cup/cam"), n.url("cup/cam?format=source&token=any")} {
-		p := start(t, "gst-launch-1.0", "-q", "rtspsrc", "location="+url, "protocols=tcp", "latency=0", "!",
-			"rtph264depay", "!", "avdec_h264", "!", "fakesink", "sync=false", "num-buffers=20")
-		if !p.ended() {
-			t.Errorf("GStreamer of %s: %s", url, p.output)
-		}
+		decode(t, url, "tcp", 20)
 	}
 }
 

@@ -111,10 +111,13 @@ func (c *Cursor) step() *entry {
 		c.next = max(c.next, l.first.Load())
 	}
 	for c.next < l.head.Load() {
-		if e := l.table.Load().slot(c.next).Load(); e != nil && e.Offset == c.next {
+		if e := l.table.Load().at(c.next); e != nil {
 			return e
 		}
 		if tail := l.tail.Load(); c.next < tail {
+			if e := l.before.Load().at(c.next); e != nil {
+				return e
+			}
 			c.catchUp(tail)
 			continue
 		}
@@ -123,8 +126,14 @@ func (c *Cursor) step() *entry {
 	return nil
 }
 
-// catchUp moves a cursor that the window has left behind to the newest keyframe.
+// catchUp moves a cursor that the window has left behind to the newest keyframe, or, where the window began anew, to
+// its beginning: then nothing was lost if the cursor had come to the end of the one before.
 func (c *Cursor) catchUp(tail int64) {
+	if born := c.log.born.Load(); born > c.next && born >= tail {
+		c.lost += born - c.next
+		c.next, c.waitKey = born, true
+		return
+	}
 	key := c.log.lastKey.Load()
 	if key > c.next {
 		c.pass(key-c.next, SkipOverrun)

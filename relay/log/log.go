@@ -59,10 +59,12 @@ type Log struct {
 
 	// Published by the writer, read by everyone. A reader loads head before table: the table it then
 	// sees has room for all offsets below that head.
-	first   atomic.Int64 // where the log begins
-	head    atomic.Int64 // one past the newest offset
-	tail    atomic.Int64 // oldest offset that may still be there
-	lastKey atomic.Int64 // offset of the newest keyframe in the window, or noOffset
+	first   atomic.Int64          // where the log begins
+	head    atomic.Int64          // one past the newest offset
+	tail    atomic.Int64          // oldest offset that may still be there
+	born    atomic.Int64          // where this window began, after a jump beyond the one before; else zero
+	before  atomic.Pointer[table] // the ring of that one, while this one is not full; else nil
+	lastKey atomic.Int64          // offset of the newest keyframe in the window, or noOffset
 	table   atomic.Pointer[table]
 	params  atomic.Pointer[media.Params] // of the newest epoch
 	newest  atomic.Int64                 // media time of the newest packet
@@ -80,6 +82,19 @@ type Log struct {
 // table is the ring of slots; its length is a power of two.
 type table struct {
 	slots []atomic.Pointer[entry]
+}
+
+func newTable(size int) *table { return &table{slots: make([]atomic.Pointer[entry], size)} }
+
+// at is the entry of an offset; nil where there is none. t may be nil.
+func (t *table) at(offset int64) *entry {
+	if t == nil {
+		return nil
+	}
+	if e := t.slot(offset).Load(); e != nil && e.Offset == offset {
+		return e
+	}
+	return nil
 }
 
 func (t *table) slot(offset int64) *atomic.Pointer[entry] {
@@ -110,7 +125,7 @@ func New(id media.TrackID, first int64, config Config) *Log {
 	l.head.Store(first)
 	l.tail.Store(first)
 	l.lastKey.Store(noOffset)
-	l.table.Store(&table{slots: make([]atomic.Pointer[entry], min(firstSlots, l.config.MaxPackets))})
+	l.table.Store(newTable(min(firstSlots, l.config.MaxPackets)))
 	return l
 }
 
@@ -141,10 +156,7 @@ func (l *Log) lookup(offset int64) *entry {
 	if offset < l.tail.Load() || offset >= l.head.Load() {
 		return nil
 	}
-	if e := l.table.Load().slot(offset).Load(); e != nil && e.Offset == offset {
-		return e
-	}
-	return nil
+	return l.table.Load().at(offset)
 }
 
 // RequestKeyframe passes a reader's wish for a keyframe to whoever writes the track. Wishes merge

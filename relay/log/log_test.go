@@ -473,7 +473,51 @@ func TestJumpBeginsTheWindowAnew(t *testing.T) {
 	if l.Tail() != birth {
 		t.Errorf("the window begins %d offsets before its first packet, want at it", birth-l.Tail())
 	}
-	if p, _ := l.Cursor(Offset(birth - 5)).Next(); p == nil || p.Offset != birth+2 {
-		t.Errorf("a cursor from before the jump reads %v, want the newest keyframe", p)
+	if p, _ := l.Cursor(Offset(birth - 5)).Next(); p == nil || p.Offset != birth {
+		t.Errorf("a cursor from before the jump reads %v, want the first packet behind it", p)
+	}
+}
+
+// TestReadersFinishTheWindowBeforeAJump has a reader that is behind get everything: what was there before the jump, and
+// what came after it.
+func TestReadersFinishTheWindowBeforeAJump(t *testing.T) {
+	l, w := newTestLog(t, Config{})
+	write(t, w, 0, 10)
+	c := l.Cursor(Offset(birth + 4))
+	far := int64(birth) + 1<<20
+	for i := range int64(5) {
+		p := packet(30 + i)
+		p.Offset, p.Flags = far+i, p.Flags|media.Keyframe
+		if err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []int64{birth + 4, birth + 5, birth + 6, birth + 7, birth + 8, birth + 9, far, far + 1, far + 2, far + 3, far + 4}
+	for _, offset := range want {
+		if p, _ := c.Next(); p == nil || p.Offset != offset {
+			t.Fatalf("read %v, want offset %d", p, offset)
+		}
+	}
+	if s := l.Stats(); s.Skips[SkipOverrun] != 0 || s.Holes != 0 || s.WindowPackets != 5 {
+		t.Errorf("the jump counts as a loss, or the window still counts what was before: %+v", s)
+	}
+}
+
+// TestAFullWindowLetsGoOfTheOneBefore bounds what is kept by two windows, for as long as one takes to fill.
+func TestAFullWindowLetsGoOfTheOneBefore(t *testing.T) {
+	l, w := newTestLog(t, Config{MaxPackets: firstSlots})
+	write(t, w, 0, firstSlots)
+	c := l.Cursor(Offset(birth))
+	for i := range int64(firstSlots + 1) {
+		p := packet(1<<20 + i)
+		if err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.before.Load() != nil {
+		t.Error("the window before is kept beside a full one")
+	}
+	if p, _ := c.Next(); p == nil || p.Offset < birth+1<<20 {
+		t.Errorf("a reader that was left behind reads %v, want the new window", p)
 	}
 }

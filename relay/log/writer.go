@@ -2,7 +2,6 @@ package log
 
 import (
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"banyan/relay/media"
@@ -196,18 +195,31 @@ func (l *Log) makeRoom(p media.Packet) {
 	l.shed(l.config.MaxBytes-len(p.Payload)-packetOverhead, l.head.Load())
 	l.expire(p)
 	// The bound on offsets comes last: a jump may be wider than the whole ring.
-	if oldest := p.Offset + 1 - int64(l.config.MaxPackets); l.tail.Load() < oldest {
-		for l.tail.Load() < min(oldest, l.head.Load()) {
-			l.drop()
-		}
-		if oldest >= l.head.Load() {
-			// Nothing is left: a replica's first packet, or a track that was born again. The window begins anew; to
-			// keep a ring full of holes before it would mean to search them with each packet.
-			oldest = p.Offset
-		}
-		l.tail.Store(max(l.tail.Load(), oldest))
+	oldest := p.Offset + 1 - int64(l.config.MaxPackets)
+	if oldest >= l.head.Load() {
+		// A replica's first packet, or a track that was born again. To keep a ring full of holes before it would mean to
+		// search them with each packet.
+		l.beginAnew(p.Offset)
+	}
+	for l.tail.Load() < oldest {
+		l.drop()
 	}
 	l.grow(int(p.Offset + 1 - l.tail.Load()))
+}
+
+// beginAnew begins another window at offset, in a ring of its own. What readers have not read of the one before stays
+// until this one is full. Order matters to readers: who sees the new ring sees the new tail.
+func (l *Log) beginAnew(offset int64) {
+	for old := l.tail.Load(); old < l.head.Load(); old++ {
+		if e := l.lookup(old); e != nil {
+			l.window.forget(e)
+		}
+	}
+	l.lastKey.Store(noOffset)
+	l.before.Store(l.table.Load())
+	l.born.Store(offset)
+	l.tail.Store(offset)
+	l.table.Store(newTable(min(firstSlots, l.config.MaxPackets)))
 }
 
 // shed drops from the tail, up to offset end, until at most budget bytes are left.
@@ -248,6 +260,9 @@ func (l *Log) oldest() *entry {
 
 // drop removes the offset at the tail.
 func (l *Log) drop() {
+	if l.before.Load() != nil {
+		l.before.Store(nil)
+	}
 	offset := l.tail.Load()
 	e := l.lookup(offset)
 	if l.lastKey.Load() == offset {
@@ -271,7 +286,7 @@ func (l *Log) grow(n int) {
 	for size < n {
 		size *= 2
 	}
-	bigger := &table{slots: make([]atomic.Pointer[entry], size)}
+	bigger := newTable(size)
 	for offset := l.tail.Load(); offset < l.head.Load(); offset++ {
 		if e := old.slot(offset).Load(); e != nil && e.Offset == offset {
 			bigger.slot(offset).Store(e)

@@ -21,6 +21,8 @@ func (n *Node) reach(ctx context.Context, id media.TrackID, l *log.Log, from int
 	for from > 0 && n.elsewhere(id) {
 		r := n.running(id, l)
 		switch {
+		case r == nil && l.Head() > 0:
+			return // born here, as the job that another node takes over from this one
 		case r == nil: // it is about to begin
 		case l.Head() == l.Tail():
 			r.want(from) // where it has to ask another parent

@@ -19,7 +19,7 @@ import (
 // Where the track was born again (the job of a transcoder moved to another node), the heir has another log of the same
 // programme, whose offsets begin far above: after its first packet those of the lead would be too late. Formats of one
 // stream have keyframes at the same media times on whatever node they are made, so the one log ends and the other
-// begins at such a keyframe: the heir's packets are dropped up to a keyframe that is later than all that readers have.
+// begins at such a keyframe (see handover.go).
 type sink struct {
 	replica *replica
 	from    string // the parent
@@ -39,6 +39,8 @@ type sink struct {
 	urgent bool       // any keyframe is such a point, as the lead is gone
 	flows  bool       // a keyframe has come
 	last   media.Time // of its newest packet
+	held   []media.Packet
+	bytes  int // of their payloads
 }
 
 func newSink(r *replica, from string) *sink {
@@ -50,13 +52,6 @@ var errHandedOver = errors.New("the next parent goes on from here")
 const (
 	// mostLate is how many packets in a row may be too old before the track counts as born again.
 	mostLate = 100
-	// leap is how far above the newest offset another log begins: it is beyond every log's window, and of two births
-	// the later is above the earlier by a million for each second between them.
-	leap = 1 << 16
-	// behindMost is how far an heir may be behind in media time to take over: that long readers get nothing. One that
-	// does not come nearer in half of overlap may be as far as behindAtAll.
-	behindMost  = 150 * time.Millisecond
-	behindAtAll = 2 * time.Second
 )
 
 // Log is where the replica is.
@@ -70,6 +65,9 @@ func (s *sink) KeyframeRequests() <-chan struct{} { return s.replica.writer.Keyf
 func (s *sink) Begin(p media.Params) error {
 	s.replica.mu.Lock()
 	defer s.replica.mu.Unlock()
+	if s.params != nil && s.params.Epoch != p.Epoch {
+		s.release() // what is held is of the epoch before
+	}
 	s.params = &p
 	return nil
 }
@@ -86,17 +84,24 @@ func (s *sink) Write(p media.Packet) error {
 		return nil
 	case s == r.lead && r.heir.takesOver(&p):
 		s.closed = true
+		r.heir.release()
 		return errHandedOver
 	}
+	return s.write(p)
+}
+
+// write puts a packet into the log. r.mu is held.
+func (s *sink) write(p media.Packet) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	if r.writer.Next() == 0 {
-		if err := r.writer.StartAt(p.Offset); err != nil {
+	w := s.replica.writer
+	if w.Next() == 0 {
+		if err := w.StartAt(p.Offset); err != nil {
 			return err
 		}
 	}
-	return s.judge(p.Offset, r.writer.Write(p))
+	return s.judge(p.Offset, w.Write(p))
 }
 
 // begin starts the epoch that the parent has come to, unless the other one was there first. r.mu is held.
@@ -123,63 +128,6 @@ func (s *sink) judge(offset int64, err error) error {
 		}
 	}
 	return err
-}
-
-// waits tells whether a packet of the heir's other log is before the point where it can take over. r.mu is held.
-func (s *sink) waits(p *media.Packet) bool {
-	r := s.replica
-	if !s.reborn {
-		if head := r.writer.Next(); head == 0 || s.next > 0 || p.Offset <= head+leap {
-			return false
-		}
-		s.reborn, s.gated = true, true
-	}
-	if !s.gated {
-		return false
-	}
-	s.last = s.time(p)
-	if !begins(r.id, p) {
-		return true
-	}
-	s.flows = true
-	if !s.urgent && s.last <= r.writer.Log().NewestTime() {
-		return true
-	}
-	s.gated = false
-	if r.lead != nil && r.lead != s {
-		r.lead.closed = true
-	}
-	return false
-}
-
-// takesOver tells whether the heir's log goes on where p begins. r.mu is held; s may be nil.
-func (s *sink) takesOver(p *media.Packet) bool {
-	if s == nil || !s.gated || !s.flows || !begins(s.replica.id, p) {
-		return false
-	}
-	most := behindMost
-	if time.Since(s.began) > overlap/2 {
-		most = behindAtAll
-	}
-	at := s.time(p)
-	return s.last < at && at.Sub(s.last) < most
-}
-
-// begins tells whether a reader can begin with p.
-func begins(id media.TrackID, p *media.Packet) bool {
-	return id.Kind == media.Audio || p.Has(media.Keyframe)
-}
-
-// time is the media time of a packet that has no parameters yet. All epochs of a format have one clock rate.
-func (s *sink) time(p *media.Packet) media.Time {
-	params := s.params
-	if params == nil {
-		params = s.replica.writer.Log().Params()
-	}
-	if params == nil || params.ClockRate <= 0 {
-		return 0
-	}
-	return media.TimeAt(p.Ticks, params.ClockRate)
 }
 
 // delivered tells whether the parent gave anything that was not there.
@@ -231,11 +179,4 @@ func (r *replica) ready() bool {
 		return quiet
 	}
 	return s.reborn || s.next > s.start && link.ResumeOffset(r.writer.Log()) >= s.first
-}
-
-// urge lets the sink take over at once, as there is nobody else.
-func (s *sink) urge() {
-	s.replica.mu.Lock()
-	defer s.replica.mu.Unlock()
-	s.urgent = true
 }

@@ -15,6 +15,7 @@ import { type Counters, hlsDelay, RateWindow, delayLabel } from "../shared/delay
 import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 import { formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { Follower } from "./follow.ts";
+import { beyondHole, type Range } from "./holes.ts";
 import { addressOf, measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
@@ -125,6 +126,10 @@ function bufferedAhead({ buffered, currentTime }: HTMLVideoElement): number {
     }
   }
   return 0;
+}
+
+function rangesOf(buffered: TimeRanges): Range[] {
+  return Array.from({ length: buffered.length }, (_, i) => [buffered.start(i), buffered.end(i)]);
 }
 
 /** Seconds back from the newest media to the nearest gap, or to the oldest that is listed. */
@@ -312,6 +317,11 @@ class HlsPlayback implements Playback {
       return;
     const now = performance.now();
     this.choose(now);
+    const beyond = beyondHole(rangesOf(video.buffered), video.currentTime);
+    if (beyond !== undefined) {
+      video.currentTime = beyond;
+      return;
+    }
     const { edge, age } = details;
     const move = this.follower.follow(now, {
       latency: edge + age - video.currentTime,
