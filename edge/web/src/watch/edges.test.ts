@@ -100,7 +100,8 @@ describe("an edge that is silent", () => {
 
   it("is dead where it refuses, or another one answers", async () => {
     expect(await (await page({ "": "refuses", "http://eu2": "hangs" })).dead(10, never)).toBe(true);
-    expect(await (await page({ "": "hangs", "http://eu2": "answers" })).dead(10, never)).toBe(true);
+    for (const within of [10, 60_000]) // an answer that takes longer than a second is none
+      expect(await (await page({ "": "hangs", "http://eu2": "answers" })).dead(within, never)).toBe(true);
   });
 
   it("is not where nothing answers, as the line is bad", async () => {

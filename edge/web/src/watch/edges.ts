@@ -107,8 +107,9 @@ export class Edges {
     if (other === null) return false;
     const done = new AbortController();
     const bounded = AbortSignal.any([signal, done.signal]);
-    const here = this.answers(this.base, bounded).then((answers) => answers === false);
-    const elsewhere = Promise.all([this.answers(other, bounded), pause(withinMs, bounded)]).then(([answers]) => answers === true || here);
+    const there = this.answers(other, bounded);
+    const here = this.answers(this.base, bounded).then(async (answers) => (answers === null ? (await there) === true : !answers));
+    const elsewhere = Promise.all([there, pause(withinMs, bounded)]).then(([answers]) => answers === true || here);
     const dead = await Promise.race([here, elsewhere]);
     done.abort();
     return dead && !signal.aborted;
