@@ -50,7 +50,7 @@ export class Edges {
       });
       if (response.ok) this.learn(asked, await response.json());
     } catch {
-      // What plays may go on without it, as hls.js finds another edge by itself; what is asked next should not.
+      // What plays finds another edge by itself; what is asked next should, too.
       if (this.base === asked && !(await this.alive(signal))) this.leave();
     }
   }
@@ -136,7 +136,10 @@ export class Edges {
     return true;
   }
 
-  /** Leaves the edge in use, as it is dead, for the next one, or where all have failed lately for the one that did so first. False where there is none. */
+  /**
+   * Leaves the edge in use, as it is dead, for the next one, or where all have failed lately for that which did so first.
+   * False where there is no other.
+   */
   flee(): boolean {
     const other = this.other();
     if (other === null) return false;
