@@ -301,23 +301,53 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestPanicEndsTheSessionAlone: what a packet may bring to light costs its publisher the session, and nobody else.
+// TestPanicEndsTheSessionAlone breaks each goroutine of a session, by a track without its stack: what a packet may bring
+// to light costs its publisher the session, and nobody else.
 func TestPanicEndsTheSessionAlone(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})
-	s := n.connect(t)
-	s.until("the stream", n.live)
-	n.server.mu.Lock()
-	var x *session
-	for x = range n.server.sessions {
+	broken := func(x *session) *track {
+		return &track{session: x, kind: media.Audio, keyframe: make(chan struct{}, 1), ended: make(chan struct{})}
 	}
-	n.server.mu.Unlock()
-	for range 3 { // as several goroutines may break at once
-		func() {
-			defer x.endOnPanic()
-			panic("a packet that nobody thought of")
+	for i, c := range []struct {
+		name string
+		run  func(*session) // returns, or takes the process with it
+	}{
+		{"packets", func(x *session) { broken(x).run() }},
+		{"reports", func(x *session) { broken(x).readReports() }},
+		{"requests for keyframes", func(x *session) { broken(x).requestKeyframes() }},
+		{"repairs", func(x *session) { x.readRepairs(nil) }},
+		{"all at once", func(x *session) {
+			t := broken(x)
+			t.kind = media.Video
+			t.run()
+		}},
+	} {
+		s := n.connect(t)
+		s.until("the stream", n.live)
+		x := n.session(t)
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			c.run(x)
 		}()
+		n.poll("the session to end, its "+c.name+" being broken", func() bool {
+			return n.metric("banyan_whip_sessions_ended_total", "other") == float64(i+1)
+		})
+		<-over
 	}
-	n.poll("the session to end", func() bool { return n.metric("banyan_whip_sessions_ended_total", "other") == 1 })
 	n.connect(t).until("another publisher", n.live)
+}
+
+// session is the only one, when those before it are gone.
+func (n *node) session(t *testing.T) (only *session) {
+	t.Helper()
+	n.poll("one session", func() bool {
+		n.server.mu.Lock()
+		defer n.server.mu.Unlock()
+		for only = range n.server.sessions {
+		}
+		return len(n.server.sessions) == 1
+	})
+	return only
 }
