@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -34,6 +35,45 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("ParseTarget(%q) answers with %d bytes", name, len(err.Error()))
 		}
 	}
+}
+
+// FuzzParseTarget: viewers write formats into URLs. What is taken has one spelling, is within bounds, and what an offer
+// would be called by.
+func FuzzParseTarget(f *testing.F) {
+	for _, name := range []string{"source", "opus", "aac", "720p", "1080p60", "480p15-av1", "16p5-vp9", "4320p60-h265", "720p061", "+720p", "99999999999999999999p",
+		"720p-", "-720p", "720p\x00", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		target, err := ParseTarget(name)
+		if err != nil {
+			if target != (Target{}) || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) {
+				t.Fatalf("%q is answered with %+v, %q", name, target, err)
+			}
+			return
+		}
+		if string(target.Format) != name {
+			t.Fatalf("%q is named %q", name, target.Format)
+		}
+		if target.Kind != media.Video {
+			return
+		}
+		if target.Height < minHeight || target.Height > maxHeight || target.FPS != 0 && (target.FPS < minFPS || target.FPS > maxFPS) ||
+			target.Codec.Kind() != media.Video {
+			t.Fatalf("%q is %+v", name, target)
+		}
+		spelt := fmt.Sprintf("%dp", target.Height)
+		if target.FPS != 0 {
+			spelt += fmt.Sprint(target.FPS)
+		}
+		if spelt != name && spelt+"-"+string(target.Codec) != name {
+			t.Fatalf("%q is also spelt %q", name, spelt)
+		}
+		smaller := target.withHeight(minHeight)
+		if again, err := ParseTarget(string(smaller.Format)); err != nil || again != smaller {
+			t.Fatalf("%q with fewer lines is %+v, which is read as %+v, %v", name, smaller, again, err)
+		}
+	})
 }
 
 // Whoever mistypes a format must see what a good one looks like.

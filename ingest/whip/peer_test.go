@@ -1,8 +1,10 @@
 package whip
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -369,6 +371,32 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, ok, p)
 		}
 	}
+}
+
+// FuzzRestore gives restore what a publisher may send on a retransmission stream, and may say of it in its offer. It
+// takes two bytes off the payload and touches nothing else, or refuses and changes nothing.
+func FuzzRestore(f *testing.F) {
+	for _, fmtp := range []string{"apt=102", "rtx-time=3000; apt=102", "apt=128", "apt=-1", "apt=", ";;apt=1;apt=2", ""} {
+		f.Add([]byte{0x12, 0x34, 1, 2, 3}, fmtp)
+	}
+	f.Add([]byte{0x12, 0x34}, "apt=102")
+	f.Fuzz(func(t *testing.T, payload []byte, fmtp string) {
+		before := bytes.Clone(payload)
+		p := &rtp.Packet{Header: rtp.Header{PayloadType: 103, SequenceNumber: 7, Timestamp: 9, SSRC: 5, Marker: true}, Payload: payload}
+		ok := restore(p, fmtp)
+		want := rtp.Header{PayloadType: 103, SequenceNumber: 7, Timestamp: 9, SSRC: 5, Marker: true}
+		rest := before
+		if ok {
+			if len(before) < 3 || p.PayloadType > 127 || !strings.Contains(fmtp, "apt=") {
+				t.Fatalf("%d bytes with %q were taken for a repair of type %d", len(before), fmtp, p.PayloadType)
+			}
+			want.PayloadType, want.SequenceNumber, rest = p.PayloadType, uint16(before[0])<<8|uint16(before[1]), before[2:]
+		}
+		if p.PayloadType != want.PayloadType || p.SequenceNumber != want.SequenceNumber || p.Timestamp != want.Timestamp ||
+			p.SSRC != want.SSRC || p.Marker != want.Marker || !bytes.Equal(p.Payload, rest) {
+			t.Fatalf("%v: %x, %+v; want %x, %+v", ok, p.Payload, p.Header, rest, want)
+		}
+	})
 }
 
 // TestPanicEndsTheSessionAlone breaks each goroutine of a session, by a track without its stack: what a packet may bring
