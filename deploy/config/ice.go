@@ -16,15 +16,15 @@ const maxICEText = 256
 func (s *ICEServer) check() error {
 	scheme, address, _ := strings.Cut(s.URL, ":")
 	address, query, hasQuery := strings.Cut(address, "?")
-	switch {
-	case scheme == "stun" || scheme == "stuns":
+	switch scheme {
+	case "stun", "stuns":
 		if s.Username+s.Credential+s.Secret != "" {
 			return errors.New("STUN knows no users: take username, credential and secret out, or write turn: in the url")
 		}
 		if hasQuery {
 			return errors.New("url: STUN servers take no ?transport=: take it out")
 		}
-	case scheme == "turn" || scheme == "turns":
+	case "turn", "turns":
 		if hasQuery && query != "transport=udp" && query != "transport=tcp" {
 			return errors.New("url: behind the ? only transport=udp or transport=tcp can stand")
 		}
