@@ -41,7 +41,7 @@ type Config struct {
 	// as long as somebody reads it here; one that waits for room does not. If nil, all are.
 	Here func(media.Name, media.Format) bool
 	// Patience is how long a process that is fed may do nothing before it is taken for hung; it has
-	// Grace for its first output, and to be slow. If zero, 900 ms and 5 s.
+	// Grace for its first output, and to be slow. If zero, 800 ms and 5 s.
 	Patience, Grace time.Duration
 
 	// Metrics gets the package's collectors. If nil, there are none.
@@ -66,7 +66,7 @@ const (
 	maxSegment      = 10 * time.Second
 	defaultLinger   = 10 * time.Second
 	defaultMemory   = 4 << 30
-	defaultPatience = 900 * time.Millisecond
+	defaultPatience = 800 * time.Millisecond
 	defaultGrace    = 5 * time.Second
 	perProcessor    = 8
 	maxFormats      = 32 // of a ladder

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/asticode/go-astits"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
-	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
-	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
+	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/substructs"
 
 	"banyan/relay/frame"
 	"banyan/relay/media"
@@ -80,52 +82,80 @@ func ivfUnits(codec media.Codec, payload []byte) ([][]byte, error) {
 // errNoTrack tells that the transport stream holds something else than what was asked for.
 var errNoTrack = errors.New("FFmpeg's transport stream has no track of the codec that was asked for")
 
+// tsType is how FFmpeg calls a codec in a transport stream.
+var tsType = map[media.Codec]astits.StreamType{
+	media.H264: astits.StreamTypeH264Video,
+	media.H265: astits.StreamTypeH265Video,
+	media.AAC:  astits.StreamTypeAACAudio,
+	media.Opus: astits.StreamTypePrivateData, // with a descriptor
+}
+
 func readTS(r io.Reader, codec media.Codec, give func(frame.Frame) error) error {
-	reader := &mpegts.Reader{R: r}
-	if err := reader.Initialize(); err != nil {
+	reader, err := newTransport(r)
+	switch {
+	case err != nil:
 		return err
-	}
-	reader.OnDecodeError(func(error) {}) // FFmpeg's own output; a damaged frame shows as a gap
-	var clock unwrapper
-	video := func(pts, _ int64, units [][]byte) error {
-		return give(frame.Frame{Ticks: clock.unwrap(pts), Units: units})
-	}
-	audio := func(samples int64) func(int64, [][]byte) error {
-		return func(pts int64, units [][]byte) error {
-			ticks := media.Rescale(clock.unwrap(pts)+1, media.VideoClockRate, audioRate)
-			for i, unit := range units {
-				if err := give(frame.Frame{Ticks: ticks + int64(i)*samples, Units: [][]byte{unit}}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	found := false
-	for _, track := range reader.Tracks() {
-		switch track.Codec.(type) {
-		case *codecs.H264:
-			found = codec == media.H264
-			reader.OnDataH264(track, video)
-		case *codecs.H265:
-			found = codec == media.H265
-			reader.OnDataH265(track, video)
-		case *codecs.Opus:
-			found = codec == media.Opus
-			reader.OnDataOpus(track, audio(media.OpusFrame))
-		case *codecs.MPEG4Audio:
-			found = codec == media.AAC
-			reader.OnDataMPEG4Audio(track, audio(media.AACFrame))
-		}
-	}
-	if !found || len(reader.Tracks()) != 1 {
+	case reader.track.StreamType != tsType[codec]:
 		return errNoTrack
 	}
+	var clock unwrapper
 	for {
-		if err := reader.Read(); err != nil {
+		pts, payload, err := reader.read()
+		if err != nil {
+			return err
+		}
+		units, err := tsUnits(codec, payload)
+		if err != nil {
+			continue // FFmpeg's own output; a damaged frame shows as a gap
+		}
+		if err := giveUnits(codec, clock.unwrap(pts), units, give); err != nil {
 			return err
 		}
 	}
+}
+
+// tsUnits takes the payload of a PES packet apart: the NAL units of a picture, or frames of sound.
+func tsUnits(codec media.Codec, payload []byte) (units [][]byte, err error) {
+	switch codec {
+	case media.H264, media.H265:
+		var picture h264.AnnexB // the same for both
+		err = picture.Unmarshal(payload)
+		return picture, err
+	case media.AAC:
+		var packets mpeg4audio.ADTSPackets
+		err = packets.Unmarshal(payload)
+		for _, p := range packets {
+			units = append(units, p.AU)
+		}
+		return units, err
+	}
+	for len(payload) > 0 {
+		var unit substructs.OpusAccessUnit
+		n, err := unit.Unmarshal(payload)
+		if err != nil {
+			return units, err
+		}
+		units, payload = append(units, unit.Packet), payload[n:]
+	}
+	return units, nil
+}
+
+// giveUnits gives what came at a time in ticks of 90 kHz: one picture, or frames of sound that follow each other.
+func giveUnits(codec media.Codec, at int64, units [][]byte, give func(frame.Frame) error) error {
+	if codec.Kind() == media.Video {
+		return give(frame.Frame{Ticks: at, Units: units})
+	}
+	length := int64(media.OpusFrame)
+	if codec == media.AAC {
+		length = media.AACFrame
+	}
+	ticks := media.Rescale(at+1, media.VideoClockRate, audioRate)
+	for i, unit := range units {
+		if err := give(frame.Frame{Ticks: ticks + int64(i)*length, Units: [][]byte{unit}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unwrapper makes 33-bit times monotonic again (ISO/IEC 13818-1, section 2.4.3.7). A run begins near

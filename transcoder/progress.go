@@ -72,11 +72,13 @@ func (p *progress) due() time.Time {
 	return p.last
 }
 
-// owes tells whether the process was fed enough to show something, and has not.
-func (p *progress) owes() bool {
+// owes tells whether the process was fed enough to show something, and has not for so long that its processor time
+// is worth knowing: on a machine with much to do a process is a few frames late most of the time.
+func (p *progress) owes(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.due().IsZero()
+	due := p.due()
+	return !due.IsZero() && now.Sub(due) >= p.patience/16
 }
 
 // used notes how much processor time the process has used so far.

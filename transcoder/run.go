@@ -211,32 +211,38 @@ func (r *run) emit(f frame.Frame) error {
 	return nil
 }
 
-// watch ends a process that hangs, and passes on what it complains about, at most once a second.
+// watch ends a process that hangs, and passes on what it complains about, at most once a second. It looks when the
+// wall clock shows whole multiples of a while, so that the watchdogs of all processes wake the node once and not each
+// by itself.
 func (r *run) watch(done chan<- struct{}) {
 	defer close(done)
-	const look, report = 50 * time.Millisecond, time.Second
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
+	const seldom, often, report = 100 * time.Millisecond, 50 * time.Millisecond, time.Second
+	timer := time.NewTimer(seldom)
+	defer timer.Stop()
 	reported := time.Now()
 	for {
+		look := seldom
 		select {
 		case <-r.proc.exited:
 			return
-		case now := <-ticker.C:
-			if r.progress.owes() { // else nobody asks; it is a file to read for each process
-				r.progress.used(processorTime(r.proc.pid()), now)
-			}
-			if r.progress.stalled(now) {
-				r.hung.Store(true)
-				r.proc.kill()
-			}
-			if now.Sub(reported) < report {
-				continue
-			}
-			reported = now
-			if said := r.proc.stderr.take(); said != "" {
-				r.logger.Debug("FFmpeg says", "pid", r.proc.pid(), "line", said)
-			}
+		case <-timer.C:
+		}
+		now := time.Now()
+		if r.progress.owes(now) { // else nobody asks; it is a file to read for each process
+			r.progress.used(processorTime(r.proc.pid()), now)
+			look = often
+		}
+		timer.Reset(look - time.Duration(now.UnixNano())%look)
+		if r.progress.stalled(now) {
+			r.hung.Store(true)
+			r.proc.kill()
+		}
+		if now.Sub(reported) < report {
+			continue
+		}
+		reported = now
+		if said := r.proc.stderr.take(); said != "" {
+			r.logger.Debug("FFmpeg says", "pid", r.proc.pid(), "line", said)
 		}
 	}
 }

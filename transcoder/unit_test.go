@@ -89,6 +89,20 @@ func TestProgress(t *testing.T) {
 		}
 	}
 
+	// What it used before the first look at its processor time counts as used then.
+	p = fresh()
+	p.made(start)
+	feed(p, 0, 200*ms, 33*ms)
+	const due = 132 * ms
+	if p.owes(at(due+50*ms)) || !p.owes(at(due+60*ms)) {
+		t.Error("want its processor time looked at once it has owed output for more than a few frames")
+	}
+	p.used(1, at(due+60*ms))
+	feed(p, 200*ms, 1100*ms, 33*ms)
+	if p.used(1, at(1050*ms)); p.stalled(at(due+959*ms)) || !p.stalled(at(due+960*ms)) {
+		t.Error("want it given up 900 ms after it was last seen to do something")
+	}
+
 	p = fresh()
 	p.made(start)
 	feed(p, 0, 200*ms, 33*ms)
@@ -114,7 +128,7 @@ func TestProgress(t *testing.T) {
 	// The first frame is more than a pipe holds.
 	p = fresh()
 	p.fed(media(0), at(0))
-	if p.stalled(at(4999*ms)) || !p.owes() || !p.stalled(at(5000*ms)) {
+	if p.stalled(at(4999*ms)) || !p.owes(at(4999*ms)) || !p.stalled(at(5000*ms)) {
 		t.Error("want it given up after the grace, as it does not take its first frame")
 	}
 
@@ -127,7 +141,7 @@ func TestProgress(t *testing.T) {
 		t.Error("want it given up 900 ms after its last output, as it takes nothing")
 	}
 	p.taken()
-	if p.owes() || p.stalled(at(time.Hour)) {
+	if p.owes(at(time.Hour)) || p.stalled(at(time.Hour)) {
 		t.Error("given up although it took what there was")
 	}
 }

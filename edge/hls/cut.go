@@ -324,6 +324,25 @@ func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
 	return last || i/c.plan.perPart == c.index+c.shift && (i+1)%c.plan.perPart == 0, last
 }
 
+// due is the media time from which on the next frame may complete a part; zero where any may. Until then frames may
+// as well stay in the log. It is known of tracks on the grid only, and does not foresee that frames fail to come.
+func (c *cutter) due() media.Time {
+	if c.plan.rate == 0 || c.msn == noSegment || c.wait || c.plan.kind == media.Video && !c.plan.exact {
+		return 0
+	}
+	index := c.next + c.shift
+	if len(c.frames) > 0 {
+		index = c.index + c.shift
+	}
+	start, rate := c.grid.start(c.msn), c.plan.rate
+	border, slack := float64(c.anchor)+float64(index+1)*float64(c.plan.perPart)*c.plan.frame, 1.5 // as frameIndex rounds
+	if c.plan.kind == media.Audio {
+		border, slack = float64(media.TicksOf(start.Add(time.Duration(index+1)*c.plan.length), rate)), 1
+	}
+	end := float64(media.TicksOf(start.Add(c.grid.segment), rate))
+	return media.TimeAt(int64(min(border, end)-slack*c.plan.frame), rate)
+}
+
 // flush hands out the part in work. next is the time of the frame that follows, zero where it is not
 // known yet.
 func (c *cutter) flush(next int64, last bool) []cut {

@@ -64,12 +64,21 @@ func TestPartLengths(t *testing.T) {
 		}
 		first := int64(rapid.Float64Range(0, 1<<32).Draw(t, "seconds") * float64(p.ClockRate) / step)
 		var got []cut
+		looks := 0
 		c := newCutter(testGrid)
 		for i := range 1500 {
 			ticks := int64(float64(first+int64(i)) * step)
 			at := media.TimeAt(ticks, p.ClockRate)
 			key := p.Codec.Kind() == media.Audio || i == 0 || testGrid.at(at) != testGrid.at(media.TimeAt(ticks-int64(step), p.ClockRate))
-			got = append(got, c.push(&frame.Frame{Ticks: ticks, Params: p, Keyframe: key})...)
+			due := c.due()
+			done := pushInTime(t, c, &frame.Frame{Ticks: ticks, Params: p, Keyframe: key})
+			if len(got) > 0 && at >= due {
+				looks++
+			}
+			got = append(got, done...)
+		}
+		if looks > 2*len(got) {
+			t.Fatalf("%d frames were due for %d parts", looks, len(got))
 		}
 		target := c.plan.target
 		for i, cut := range got {
@@ -84,6 +93,18 @@ func TestPartLengths(t *testing.T) {
 		}
 		checkOrder(t, got, testGrid)
 	})
+}
+
+// pushInTime pushes f as who waits until frames are due: one that completes a part must be. After a silence, or in
+// another epoch, nobody waits.
+func pushInTime(t failer, c *cutter, f *frame.Frame) []cut {
+	due, went := c.due(), c.params == f.Params && media.DurationOf(f.Ticks-c.newest, f.Params.ClockRate) < silence
+	done := c.push(f)
+	if len(done) > 0 && went && f.Time() < due {
+		t.Fatalf("the frame at %v completes part %d.%d, and one was due at %v only",
+			f.Time(), done[0].msn, done[0].index, due)
+	}
+	return done
 }
 
 type failer interface{ Fatalf(string, ...any) }
@@ -135,7 +156,7 @@ func TestCutterTakesAnything(t *testing.T) {
 			default:
 				ticks += rapid.Int64Range(1, 9000).Draw(t, "step")
 			}
-			got = append(got, c.push(&frame.Frame{Ticks: ticks, Params: p, Discontinuity: first || !begun,
+			got = append(got, pushInTime(t, c, &frame.Frame{Ticks: ticks, Params: p, Discontinuity: first || !begun,
 				Keyframe: rapid.IntRange(0, 9).Draw(t, "key") == 0, Lost: rapid.Bool().Draw(t, "lost")})...)
 			begun = true
 		}

@@ -223,7 +223,11 @@ func (a *answer) servePlaylist(stream *relay.Stream) {
 		a.refuse("query", http.StatusBadRequest, complaint)
 		return
 	}
-	p, now := a.first(stream, a.config.Start, (*state).playable)
+	enough := (*state).playable
+	if d.blocking && d.skip {
+		enough = (*state).ready // a player that goes on from another edge: all it lacks is what comes next
+	}
+	p, now := a.first(stream, a.config.Start, enough)
 	if p == nil {
 		return
 	}

@@ -21,13 +21,13 @@ const (
 	listenEvery = 100 * time.Millisecond
 )
 
-// listen rings when it is to be looked whether sound has ended; never for video.
-func (p *packager) listen() (ring <-chan time.Time, stop func()) {
+// listen rings when it is to be looked whether sound has ended; never for video. That is when the wall clock shows whole
+// multiples of a while, so that all renditions, and the watchdogs of the transcoder, wake the node at once.
+func (p *packager) listen() <-chan time.Time {
 	if p.id.kind != media.Audio {
-		return nil, func() {}
+		return nil
 	}
-	ticker := time.NewTicker(listenEvery)
-	return ticker.C, ticker.Stop
+	return time.After(listenEvery - time.Duration(time.Now().UnixNano())%listenEvery)
 }
 
 // hush puts silence beside the picture if that has moved on without sound. more is how long nothing has come

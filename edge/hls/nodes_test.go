@@ -74,3 +74,22 @@ func TestMediaThatAnotherNodeListsIsWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// A player that goes on from another node is answered with what it lacks, one that begins when there is enough to.
+func TestWhoGoesOnWaitsForNoMoreThanItLacks(t *testing.T) {
+	birthplace, studio := live(t, 10.21, nil) // up to part 0 of segment 5
+	for _, rendition := range []string{video, sound} {
+		birthplace.want(200, rendition+"index.m3u8")
+	}
+	node := edge(t, birthplace)
+	begins := node.block(t.Context(), video+"index.m3u8")
+	node.waiters(1)
+	text := node.want(200, video+"index.m3u8?_HLS_msn="+at(5)+"&_HLS_part=0&_HLS_skip=YES").body
+	if !strings.Contains(text, at(5)+".0.mp4") {
+		t.Errorf("the part that was asked for is missing:\n%s", text)
+	}
+	studio.play(second(10.21), second(10.95))
+	if r := <-begins; r.status != 200 {
+		t.Errorf("status %d: %.200s", r.status, r.body)
+	}
+}

@@ -114,32 +114,31 @@ func (p *packager) read(ctx context.Context) error {
 	source := subscription.Log()
 	cursor := source.Cursor(log.KeyframeBefore(0)) // the oldest of the window: history makes the first playlist whole
 	reader := frame.NewReader(cursor)
-	listen, stop := p.listen()
-	defer stop()
-	for {
+	listen := p.listen()
+	for listened, look := false, false; ; {
 		news, foreign := p.drain(reader, source)
 		if news {
 			p.publish(nil)
 		}
 		p.live = true
-		if foreign && p.moved(stream, format) {
+		if listened {
+			p.hush(listenEvery)
+			look = look || p.still >= silence
+		}
+		if (foreign || look) && p.moved(stream, format) {
 			return errMoved
 		}
 		if cursor.Ended() {
 			return nil
 		}
+		listened, look = false, false
 		select {
-		case <-reader.Ready():
+		case <-reader.ReadyAt(p.cutter.due()):
 		case <-listen:
-			if p.hush(listenEvery); p.still >= silence && p.moved(stream, format) {
-				return errMoved
-			}
+			listen, listened = p.listen(), true
 		case <-changed:
-			changed = stream.Changed()
+			changed, look = stream.Changed(), true
 			p.heed(stream)
-			if p.moved(stream, format) {
-				return errMoved
-			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

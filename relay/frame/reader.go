@@ -30,7 +30,11 @@ func NewReader(c *log.Cursor) *Reader { return &Reader{cursor: c} }
 func (r *Reader) Cursor() *log.Cursor { return r.cursor }
 
 // Ready returns a channel that is closed as soon as Next may return a frame, or the log has ended.
-func (r *Reader) Ready() <-chan struct{} { return r.cursor.Ready() }
+func (r *Reader) Ready() <-chan struct{} { return r.cursor.FrameReady() }
+
+// ReadyAt is Ready for who can do nothing before a frame of time t or later, or one of another epoch. It may be closed
+// before.
+func (r *Reader) ReadyAt(t media.Time) <-chan struct{} { return r.cursor.FrameReadyAt(t, r.params) }
 
 // Read waits for the next frame. It returns io.EOF when the log has ended, and the context's error
 // when that ends first.

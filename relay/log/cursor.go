@@ -81,8 +81,8 @@ func (c *Cursor) Log() *Log { return c.log }
 func (c *Cursor) Offset() int64 { return c.next }
 
 // Next returns the next packet, or nil when there is none yet. lost is how many offsets lie between
-// this packet and the one returned before it: holes, and what c skipped because it fell behind. Each
-// skip is counted in the log's Stats by its reason. Next never waits and never allocates.
+// this packet and the one returned before it: holes, and what c skipped because it fell behind, but not
+// what lies between one birth of the track and the next. Each skip is counted in the log's Stats by its reason. Next never waits and never allocates.
 func (c *Cursor) Next() (p *media.Packet, lost int64) {
 	for {
 		e := c.step()
@@ -90,7 +90,7 @@ func (c *Cursor) Next() (p *media.Packet, lost int64) {
 			return nil, 0
 		}
 		if c.waitKey && !e.Has(media.Keyframe) {
-			c.pass(1, SkipAwaitKeyframe)
+			c.pass(c.next+1, SkipAwaitKeyframe)
 			continue
 		}
 		if c.lagging(e) {
@@ -115,31 +115,24 @@ func (c *Cursor) step() *entry {
 			return e
 		}
 		if tail := l.tail.Load(); c.next < tail {
-			if e := l.before.Load().at(c.next); e != nil {
+			if e := c.finish(tail); e != nil {
 				return e
 			}
-			c.catchUp(tail)
 			continue
 		}
-		c.pass(1, SkipHole)
+		c.pass(c.next+1, SkipHole)
 	}
 	return nil
 }
 
-// catchUp moves a cursor that the window has left behind to the newest keyframe, or, where the window began anew, to
-// its beginning: then nothing was lost if the cursor had come to the end of the one before.
+// catchUp moves a cursor that the window has left behind to the newest keyframe.
 func (c *Cursor) catchUp(tail int64) {
-	if born := c.log.born.Load(); born > c.next && born >= tail {
-		c.lost += born - c.next
-		c.next, c.waitKey = born, true
-		return
-	}
 	key := c.log.lastKey.Load()
 	if key > c.next {
-		c.pass(key-c.next, SkipOverrun)
+		c.pass(key, SkipOverrun)
 		return
 	}
-	c.pass(tail-c.next, SkipOverrun)
+	c.pass(tail, SkipOverrun)
 	c.waitKey = true
 }
 
@@ -153,7 +146,7 @@ func (c *Cursor) lagging(e *entry) bool {
 	if key <= c.next {
 		return false
 	}
-	c.pass(key-c.next, SkipLag)
+	c.pass(key, SkipLag)
 	return true
 }
 
@@ -161,20 +154,35 @@ func (c *Cursor) lagging(e *entry) bool {
 // up to the next one that is written.
 func (c *Cursor) SkipToKeyframe() {
 	if key := c.log.lastKey.Load(); key > c.next {
-		c.pass(key-c.next, SkipLag)
+		c.pass(key, SkipLag)
 		return
 	}
 	c.waitKey = true
 }
 
-func (c *Cursor) pass(n int64, why Skip) {
-	c.next += n
+// pass moves on to an offset.
+func (c *Cursor) pass(to int64, why Skip) {
+	n := c.log.between(c.next, to)
+	c.next = to
 	c.lost += n
 	c.log.counters.skips[why].Add(uint64(n))
 }
 
 // Ready returns a channel that is closed as soon as Next may return a packet, or the log has ended.
 func (c *Cursor) Ready() <-chan struct{} { return c.log.ready(c.next) }
+
+// FrameReady returns a channel that is closed as soon as Next may return the last packet of a frame, or the log has
+// ended: for who can do nothing with less than a frame.
+func (c *Cursor) FrameReady() <-chan struct{} { return c.log.frameReady(c.next, anyTime) }
+
+// FrameReadyAt is FrameReady for who can do nothing before a frame of time t or later, or one of another epoch than
+// that of seen, the parameters of the packet that Next returned last. It may be closed before.
+func (c *Cursor) FrameReadyAt(t media.Time, seen *media.Params) <-chan struct{} {
+	if c.log.Params() != seen {
+		t = anyTime
+	}
+	return c.log.frameReady(c.next, t)
+}
 
 // Ended tells whether the log is closed and c has read all of it.
 func (c *Cursor) Ended() bool { return c.log.Closed() && c.next >= c.log.Head() }

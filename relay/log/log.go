@@ -59,19 +59,20 @@ type Log struct {
 
 	// Published by the writer, read by everyone. A reader loads head before table: the table it then
 	// sees has room for all offsets below that head.
-	first   atomic.Int64          // where the log begins
-	head    atomic.Int64          // one past the newest offset
-	tail    atomic.Int64          // oldest offset that may still be there
-	born    atomic.Int64          // where this window began, after a jump beyond the one before; else zero
-	before  atomic.Pointer[table] // the ring of that one, while this one is not full; else nil
-	lastKey atomic.Int64          // offset of the newest keyframe in the window, or noOffset
+	first   atomic.Int64            // where the log begins
+	head    atomic.Int64            // one past the newest offset
+	tail    atomic.Int64            // oldest offset that may still be there
+	renewal atomic.Pointer[renewal] // the newest after the first; nil before
+	lastKey atomic.Int64            // offset of the newest keyframe in the window, or noOffset
 	table   atomic.Pointer[table]
 	params  atomic.Pointer[media.Params] // of the newest epoch
 	newest  atomic.Int64                 // media time of the newest packet
 	closed  atomic.Bool
 
-	bell     atomic.Pointer[bell] // rung by the writer when somebody waits
-	keyframe chan struct{}        // readers' wish for a keyframe; capacity 1, never closed
+	frames   atomic.Int64  // one past the newest offset that ends a frame
+	bell     bell          // rung with each new packet
+	frame    frameBell     // rung with ends of frames, new or late
+	keyframe chan struct{} // readers' wish for a keyframe; capacity 1, never closed
 	counters counters
 
 	mu     sync.Mutex // serialises writers; readers never take it
@@ -108,9 +109,6 @@ type entry struct {
 	pause   time.Duration // media time since the packet before, where nobody was sending; zero otherwise
 }
 
-// bell wakes everyone who waits for the next packet.
-type bell struct{ ch chan struct{} }
-
 // alwaysReady is what Ready returns when there is no need to wait.
 var alwaysReady = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
 
@@ -146,10 +144,14 @@ func (l *Log) NewestTime() media.Time { return media.Time(l.newest.Load()) }
 
 // Get returns the packet at offset, or nil where the window has none (retransmission reads this).
 func (l *Log) Get(offset int64) *media.Packet {
-	if e := l.lookup(offset); e != nil {
-		return &e.Packet
+	e := l.lookup(offset)
+	if b := l.renewal.Load(); e == nil && b != nil {
+		e = b.before.at(offset)
 	}
-	return nil
+	if e == nil {
+		return nil
+	}
+	return &e.Packet
 }
 
 func (l *Log) lookup(offset int64) *entry {
@@ -174,35 +176,30 @@ func (l *Log) Close() {
 	l.writer = nil
 	l.closed.Store(true)
 	l.mu.Unlock()
-	l.ring()
+	l.bell.ring()
+	l.frame.ring()
 }
 
 // Closed tells whether Close was called.
 func (l *Log) Closed() bool { return l.closed.Load() }
 
-func (l *Log) ring() {
-	if b := l.bell.Swap(nil); b != nil {
-		close(b.ch)
-	}
-}
-
 // ready returns a channel that is closed as soon as offset next may be there, or the log has ended.
 func (l *Log) ready(next int64) <-chan struct{} {
-	b := l.bell.Load()
-	for b == nil {
-		fresh := &bell{ch: make(chan struct{})}
-		if l.bell.CompareAndSwap(nil, fresh) {
-			b = fresh
-		} else {
-			b = l.bell.Load()
-		}
-	}
-	// The writer stores head before it takes the bell, and this looks at head after hanging one up:
-	// one of the two sees the other.
+	rung := l.bell.wait()
 	if l.head.Load() > next || l.closed.Load() {
 		return alwaysReady
 	}
-	return b.ch
+	return rung
+}
+
+// frameReady returns a channel that is closed as soon as the end of a frame of time from or later may be there, at
+// offset next or above, or the log has ended.
+func (l *Log) frameReady(next int64, from media.Time) <-chan struct{} {
+	rung := l.frame.wait(from)
+	if l.frames.Load() > next && l.NewestTime() >= from || l.closed.Load() {
+		return alwaysReady
+	}
+	return rung
 }
 
 // keyframeBefore is the offset of the newest keyframe at or before t; where all are later, the

@@ -84,6 +84,7 @@ func (w *Writer) Begin(p media.Params) error {
 		p.Break = before.Break
 	}
 	l.params.Store(&p)
+	l.frame.next() // the time of an epoch may be before what readers wait for
 	w.begun = true
 	return nil
 }
@@ -127,10 +128,20 @@ func (w *Writer) Write(p media.Packet) error {
 		p.Flags |= media.Discontinuity
 		w.begun = false
 		p.Params = l.breakAt(&p)
+		l.frame.next() // as Begin
 	}
 	l.append(p)
-	l.ring()
+	l.bell.ring()
+	l.ended(&p)
 	return nil
+}
+
+// ended wakes the readers of frames where p, which is in the log, ends one.
+func (l *Log) ended(p *media.Packet) {
+	if p.Has(media.FrameEnd) {
+		l.frames.Store(max(l.frames.Load(), p.Offset+1))
+		l.frame.ended(p.Time())
+	}
 }
 
 // breakAt gives the parameters of an epoch, whose first packet is p, the newest break of the stream.
@@ -148,6 +159,7 @@ func (l *Log) breakAt(p *media.Packet) *media.Params {
 func (l *Log) append(p media.Packet) {
 	l.makeRoom(p)
 	e := l.window.entry(p)
+	l.letGo(p.Time())
 	l.window.pause(e, p.Time().Sub(l.NewestTime()))
 	if p.Has(media.Keyframe) {
 		e.prevKey = l.lastKey.Load()
@@ -186,6 +198,7 @@ func (l *Log) fill(p media.Packet) error {
 	l.counters.filled.Add(1)
 	l.counters.packets.Add(1)
 	l.counters.bytes.Add(uint64(len(p.Payload)))
+	l.ended(&p) // whoever waits for the end of a frame may stand before it
 	return nil
 }
 
@@ -199,27 +212,12 @@ func (l *Log) makeRoom(p media.Packet) {
 	if oldest >= l.head.Load() {
 		// A replica's first packet, or a track that was born again. To keep a ring full of holes before it would mean to
 		// search them with each packet.
-		l.beginAnew(p.Offset)
+		l.beginAnew(&p)
 	}
 	for l.tail.Load() < oldest {
 		l.drop()
 	}
 	l.grow(int(p.Offset + 1 - l.tail.Load()))
-}
-
-// beginAnew begins another window at offset, in a ring of its own. What readers have not read of the one before stays
-// until this one is full. Order matters to readers: who sees the new ring sees the new tail.
-func (l *Log) beginAnew(offset int64) {
-	for old := l.tail.Load(); old < l.head.Load(); old++ {
-		if e := l.lookup(old); e != nil {
-			l.window.forget(e)
-		}
-	}
-	l.lastKey.Store(noOffset)
-	l.before.Store(l.table.Load())
-	l.born.Store(offset)
-	l.tail.Store(offset)
-	l.table.Store(newTable(min(firstSlots, l.config.MaxPackets)))
 }
 
 // shed drops from the tail, up to offset end, until at most budget bytes are left.
@@ -260,9 +258,6 @@ func (l *Log) oldest() *entry {
 
 // drop removes the offset at the tail.
 func (l *Log) drop() {
-	if l.before.Load() != nil {
-		l.before.Store(nil)
-	}
 	offset := l.tail.Load()
 	e := l.lookup(offset)
 	if l.lastKey.Load() == offset {

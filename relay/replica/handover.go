@@ -20,9 +20,11 @@ const (
 	// does not come nearer in half of overlap may be as far as behindAtAll.
 	behindMost  = 150 * time.Millisecond
 	behindAtAll = 2 * time.Second
-	// heldMost is how far it may be ahead. A lead that is more than that behind, or stands, is left with a hole.
+	// heldMost is how far it may be ahead, and standing how long the lead may give nothing meanwhile. One that is further
+	// behind, or stands, is left with a hole.
 	heldMost = 2 * time.Second
 	heldSize = 8 << 20 // bytes of payload, for the same
+	standing = 300 * time.Millisecond
 )
 
 // waits tells whether a packet of the heir's other log is not for readers yet. r.mu is held.
@@ -64,7 +66,8 @@ func (s *sink) hold(p *media.Packet) {
 	kept.Payload = bytes.Clone(p.Payload)
 	s.held = append(s.held, kept)
 	s.bytes += len(p.Payload)
-	if s.last.Sub(s.time(&s.held[0])) > heldMost || s.bytes > heldSize {
+	lead := s.replica.lead
+	if s.last.Sub(s.time(&s.held[0])) > heldMost || s.bytes > heldSize || lead == nil || time.Since(lead.wrote) > standing {
 		s.release()
 	}
 }

@@ -31,6 +31,7 @@ type sink struct {
 	first, next int64         // the range of offsets that the parent has delivered; zero before
 	late        int           // packets in a row that were too old
 	closed      bool          // the heir begins where it stopped
+	wrote       time.Time     // when it last wrote
 
 	// Of an heir with another log.
 	began  time.Time
@@ -95,6 +96,7 @@ func (s *sink) write(p media.Packet) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
+	s.wrote = time.Now()
 	w := s.replica.writer
 	if w.Next() == 0 {
 		if err := w.StartAt(p.Offset); err != nil {

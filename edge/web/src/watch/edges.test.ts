@@ -82,6 +82,48 @@ describe("the edge in use", () => {
   });
 });
 
+describe("an edge that is silent", () => {
+  /** A page at its own edge that knows of eu2, and how the two behave from then on. */
+  async function page(at: Record<string, "answers" | "refuses" | "hangs">) {
+    let listed = false;
+    const edges = new Edges("cup/cam1", async (input, init) => {
+      if (!listed) return Promise.resolve(new Response(JSON.stringify(list(own, second))));
+      const [name = ""] = /^http:..\w+/.exec(input) ?? [];
+      if (at[name] === "answers") return new Response("{}");
+      if (at[name] === "hangs") await new Promise((resolve) => init?.signal?.addEventListener("abort", resolve));
+      throw new TypeError("gone");
+    });
+    await edges.ask("", never);
+    listed = true;
+    return edges;
+  }
+
+  it("is dead where it refuses, or another one answers", async () => {
+    expect(await (await page({ "": "refuses", "http://eu2": "hangs" })).dead(10, never)).toBe(true);
+    for (const within of [10, 60_000]) // an answer that takes longer than a second is none
+      expect(await (await page({ "": "hangs", "http://eu2": "answers" })).dead(within, never)).toBe(true);
+  });
+
+  it("is not where nothing answers, as the line is bad", async () => {
+    for (const other of ["hangs", "refuses"] as const)
+      expect(await (await page({ "": "hangs", "http://eu2": other })).dead(10, never)).toBe(false);
+  });
+
+  it("is not where it does answer", async () => {
+    for (const other of ["answers", "hangs", "refuses"] as const)
+      expect(await (await page({ "": "answers", "http://eu2": other })).dead(10, never)).toBe(false);
+  });
+
+  it("is fled from, to and fro if need be", async () => {
+    const edges = await page({});
+    for (const next of ["http://eu2", "", "http://eu2"]) {
+      expect(edges.flee()).toBe(true);
+      expect(edges.base).toBe(next);
+    }
+    expect(new Edges("cup/cam1").flee()).toBe(false);
+  });
+});
+
 describe("an edge that drains", () => {
   const leaving = (...edges: object[]) => ({ ...list(...edges), leave: true });
 

@@ -8,6 +8,7 @@
  * An edge is named by its base URL; "" stands for the page's own origin.
  */
 
+import { pause } from "../shared/backoff.ts";
 import type { Fetch } from "../shared/signalling.ts";
 import { authorization } from "../shared/token.ts";
 import { nearest, type Probe, roundTrips } from "./nearest.ts";
@@ -49,7 +50,7 @@ export class Edges {
       });
       if (response.ok) this.learn(asked, await response.json());
     } catch {
-      // What plays may go on without it, as hls.js finds another edge by itself; what is asked next should not.
+      // What plays finds another edge by itself; what is asked next should, too.
       if (this.base === asked && !(await this.alive(signal))) this.leave();
     }
   }
@@ -94,15 +95,35 @@ export class Edges {
 
   /** Whether the edge in use still answers anything at all. */
   async alive(signal: AbortSignal): Promise<boolean> {
+    return (await this.answers(this.base, signal)) === true || signal.aborted;
+  }
+
+  /**
+   * Whether the edge in use is dead: it cannot be reached, or is silent for so many milliseconds while another answers. Where
+   * none does it is the line that is bad, or the device busy.
+   */
+  async dead(withinMs: number, signal: AbortSignal): Promise<boolean> {
+    const other = this.other();
+    if (other === null) return false;
+    const done = new AbortController();
+    const bounded = AbortSignal.any([signal, done.signal]);
+    const there = this.answers(other, bounded);
+    const here = this.answers(this.base, bounded).then(async (answers) => (answers === null ? (await there) === true : !answers));
+    const elsewhere = Promise.all([there, pause(withinMs, bounded)]).then(([answers]) => answers === true || here);
+    const dead = await Promise.race([here, elsewhere]);
+    done.abort();
+    return dead && !signal.aborted;
+  }
+
+  /** Whether an edge answers at all; null where it is silent. */
+  private async answers(base: string, signal: AbortSignal): Promise<boolean | null> {
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
     try {
       // Any answer is a sign of life. Without a token it takes no preflight.
-      await this.fetch(`${this.base}/api/v1/edges/${this.stream}`, {
-        cache: "no-store",
-        signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
-      });
+      await this.fetch(`${base}/api/v1/edges/${this.stream}`, { cache: "no-store", signal: bounded });
       return true;
     } catch {
-      return signal.aborted;
+      return bounded.aborted ? null : false;
     }
   }
 
@@ -115,6 +136,18 @@ export class Edges {
     return true;
   }
 
+  /**
+   * Leaves the edge in use, as it is dead, for the next one, or where all have failed lately for that which did so first.
+   * False where there is no other.
+   */
+  flee(): boolean {
+    const other = this.other();
+    if (other === null) return false;
+    this.shunned.set(this.base, this.now() + penaltyMs);
+    this.settle(other);
+    return true;
+  }
+
   /** The edge in use plays. */
   praise(): void {
     this.shunned.delete(this.base);
@@ -123,6 +156,13 @@ export class Edges {
   /** An address at the edge in use, or at another; marked, so that it does not send the page on. */
   at(path: string, base = this.base): string {
     return base === "" ? path : `${base}${path}${path.includes("?") ? "&" : "?"}via=1`;
+  }
+
+  /** The edge to go to when the one in use is dead; null where there is none. */
+  private other(): string | null {
+    const others = this.list.filter(({ base }) => base !== this.base);
+    const until = ({ base }: Probe) => (this.isGood(base) ? -Infinity : (this.shunned.get(base) ?? -Infinity));
+    return others.toSorted((a, b) => until(a) - until(b))[0]?.base ?? null;
   }
 
   private best(fits: (base: string) => boolean = () => true): string | null {

@@ -125,6 +125,15 @@ describe("follower", () => {
     expect(jumps).toBe(2); // at 2 s, and two seconds later as it was of no use
   });
 
+  it("leaves a playhead that was just moved by somebody else alone", () => {
+    const follower = new Follower(0);
+    const place: Place = { latency: 0.7, target, ahead: 0.5, age: 0, unbroken: 30, standing: true };
+    follower.moved(0);
+    expect(follower.follow(100, place).resume).toBeUndefined();
+    expect(follower.follow(1400, place).resume).toBeUndefined();
+    expect(follower.follow(1500, place).resume).toBe(true);
+  });
+
   it("keeps more distance after a break, and comes back in calm times", () => {
     const head = new Playhead(target + 0.2).play(1000);
     head.latency = target + 0.2;

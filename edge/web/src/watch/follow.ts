@@ -80,11 +80,17 @@ export class Follower {
     this.broke = true;
   }
 
+  /** The playhead was moved by somebody else. */
+  moved(now: number): void {
+    this.jumped = now;
+    this.farSince = null;
+    this.standsSince = null;
+  }
+
   follow(now: number, place: Place): Move {
     this.judge(now, place.age);
     if (this.hesitates(now, place)) {
-      this.jumped = now;
-      this.standsSince = null;
+      this.moved(now);
       return { ...this.steady(), resume: true };
     }
     if (place.age > staleAge) {
@@ -96,8 +102,7 @@ export class Follower {
     // With a gap at the edge nobody knows yet where media will go on.
     const whole = place.unbroken > 0 && place.age + place.unbroken >= target;
     if (this.shouldJump(now, behind, place.ahead) && whole) {
-      this.jumped = now;
-      this.farSince = null;
+      this.moved(now);
       return { ...this.steady(), jumpTo: target };
     }
     return { rate: this.rate(behind, place.ahead) };

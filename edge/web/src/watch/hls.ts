@@ -16,16 +16,19 @@ import { type Failure, failure, failureOf, PlaybackError } from "./failure.ts";
 import { formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { Follower } from "./follow.ts";
 import { beyondHole, type Range } from "./holes.ts";
-import { measuringLoader, patientLoader } from "./loaders.ts";
+import { addressOf, measuringLoader, patientLoader } from "./loaders.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
 import { listsThere, rebased, Route } from "./route.ts";
-import { steadySteering } from "./steering.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
   formats: () => readonly Format[];
+  /** The base of the edge to go on from, as the one in use does not answer; null where there is none. */
+  nextEdge: () => string | null;
+  /** Whether the edge in use is dead, where it is silent for longer than usual; to answer takes it so many milliseconds. */
+  edgeIsDead: (withinMs: number) => Promise<boolean>;
 }
 
 /** Rejects with PlaybackError when the playlist cannot be had or holds nothing playable. */
@@ -69,9 +72,9 @@ function rootOf(stream: string): string {
 
 function configuration(library: typeof Hls, token: string, route: Route): Partial<HlsConfig> {
   const headers = Object.entries(authorization(token));
-  const contentSteeringController = steadySteering(library);
   return {
-    ...(contentSteeringController === undefined ? {} : { contentSteeringController }),
+    // Our loaders find the next edge, without the new start that a pathway is to hls.js.
+    contentSteeringController: undefined,
     lowLatencyMode: true,
     // The distance to the edge is PART-HOLD-BACK of the playlist, as long as
     // liveSyncDuration is left unset. Our Follower keeps it, not hls.js.
@@ -101,12 +104,12 @@ function configuration(library: typeof Hls, token: string, route: Route): Partia
         errorRetry: { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000, backoff: "exponential" },
       },
     },
-    xhrSetup: (request, url) => {
-      request.open("GET", route.of(url), true);
+    xhrSetup: (request, url, context) => {
+      request.open("GET", addressOf(url, context, route), true);
       for (const [name, value] of headers) request.setRequestHeader(name, value);
     },
     fetchSetup: (context, init: RequestInit) =>
-      new Request(route.of(context.url), { ...init, headers: [...new Headers(init.headers), ...headers] }),
+      new Request(addressOf(context.url, context, route), { ...init, headers: [...new Headers(init.headers), ...headers] }),
   };
 }
 
@@ -179,7 +182,13 @@ class HlsPlayback implements Playback {
     this.ended = new Promise((resolve) => (this.end = resolve));
     this.root = rootOf(options.stream);
     this.wish = options.format;
-    this.route = new Route(options.address(this.root));
+    this.route = new Route(options.address(this.root), {
+      next: () => {
+        const base = options.nextEdge();
+        return base === null ? null : options.address(this.root, base);
+      },
+      isDead: options.edgeIsDead,
+    });
     this.hls = new library({
       ...configuration(library, options.token, this.route),
       fLoader: measuringLoader(library, this.throughput, this.route),
@@ -311,6 +320,7 @@ class HlsPlayback implements Playback {
     const beyond = beyondHole(rangesOf(video.buffered), video.currentTime);
     if (beyond !== undefined) {
       video.currentTime = beyond;
+      this.follower.moved(now);
       return;
     }
     const { edge, age } = details;

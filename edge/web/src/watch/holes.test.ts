@@ -14,6 +14,7 @@ describe("beyondHole", () => {
   });
   it("waits until there is something to play behind it", () => {
     expect(beyondHole([ranges[0]!, [14, 14.1]], 13.8)).toBeUndefined();
+    expect(beyondHole([ranges[0]!, [14, 14.1], [14.5, 15]], 13.8)).toBe(14.5);
     expect(beyondHole([ranges[0]!], 13.8)).toBeUndefined();
   });
   it("finds nothing before all media, behind it, or where there is none", () => {

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { LoaderConfiguration } from "hls.js";
-import { patience, rerouted } from "./loaders.ts";
+import { addressOf, patience } from "./loaders.ts";
 import { Route } from "./route.ts";
 
 const levelOrTrack = { details: { targetduration: 2 } };
@@ -18,24 +17,19 @@ describe("patience", () => {
   });
 });
 
-describe("a request that fails", () => {
-  const [old, next] = ["https://a.example.org/hls/cup/", "https://b.example.org/hls/cup/"];
-  const none = { loadPolicy: { errorRetry: null, timeoutRetry: null } } as unknown as LoaderConfiguration;
-  const again = (config: LoaderConfiguration) =>
-    config.loadPolicy.errorRetry?.shouldRetry?.({} as never, 0, false, undefined, false) ?? false;
+describe("the address of a request", () => {
+  const route = new Route("https://a.example.org/hls/cup/");
+  const url = "https://a.example.org/hls/cup/7.mp4";
 
-  it("is made once more where its edge was left meanwhile", () => {
-    const route = new Route(old);
-    const config = rerouted(none, old + "source-video/7.mp4", route);
-    expect(again(config)).toBe(false);
-    route.lead(next);
-    expect(again(config)).toBe(true);
-    expect(again(config)).toBe(false);
+  it("is another one once it was refused", () => {
+    expect(addressOf(url, {}, route)).toBe(url);
+    expect(addressOf(url, { refused: 2 }, route)).toBe(`${url}?again=2`);
+    expect(addressOf(`${url}?a=1`, { refused: 2 }, route)).toBe(`${url}?a=1&again=2`);
   });
+});
 
-  it("is hls.js's to make again where it has a policy", () => {
-    const errorRetry = { maxNumRetry: 8, retryDelayMs: 100, maxRetryDelayMs: 8000 };
-    const config = { loadPolicy: { errorRetry } } as unknown as LoaderConfiguration;
-    expect(rerouted(config, old, new Route(old))).toBe(config);
-  });
+it("finds in the library what it builds on", async () => {
+  const { default: library } = await import("hls.js");
+  const prototype = library.DefaultConfig.loader.prototype as unknown as Record<string, unknown>;
+  for (const method of ["load", "abort", "destroy", "retry"]) expect(typeof prototype[method]).toBe("function");
 });

@@ -1,45 +1,120 @@
 /**
- * What hls.js loads by, with three things that it lacks.
+ * What hls.js loads by, with four things that it lacks.
  *
- * The loader of playlists waits for as long as the server holds a blocking
- * request back. hls.js gives up after three parts or most of a segment, and
- * then asks once a second only until something new is listed: a viewer would
- * see the publisher come back up to a second later than it did.
+ * Both loaders go on at another edge where the one in use does not answer, or
+ * was left: they ask there for the same again, and hls.js learns nothing of it.
+ * It would itself turn to another pathway: it loads once more what plays, so
+ * that the picture stands until the next keyframe, and may never play again.
+ *
+ * The loader of playlists makes what another edge lists the continuation of
+ * what the player has.
+ *
+ * It waits for as long as the server holds a blocking request back. hls.js
+ * gives up after three parts or most of a segment, and then asks once a second
+ * only until something new is listed: a viewer would see the publisher come
+ * back up to a second later than it did.
  *
  * The loader of media tells how long every load took, also of those that are
  * given up.
- *
- * Both ask at the edge in use for what they had asked of one that was left
- * meanwhile and that failed: it ends soon after, and is not to be blamed.
  */
 
 import type Hls from "hls.js";
 import type {
   FragmentLoaderConstructor,
   FragmentLoaderContext,
+  HlsConfig,
+  LevelDetails,
+  Loader,
+  LoaderCallbacks,
   LoaderConfiguration,
+  LoaderContext,
   LoaderStats,
   PlaylistLoaderConstructor,
   PlaylistLoaderContext,
+  RetryConfig,
 } from "hls.js";
+import { continued } from "./continuation.ts";
+import { Attempts, type Addresses } from "./attempts.ts";
 
-/** Where an address is loaded from now. */
-export interface Addresses {
-  of(url: string): string;
+/** The library's loader, with what is not public of it. */
+type Retrying = new (config: HlsConfig) => Loader<LoaderContext> & { retry(policy: RetryConfig): void };
+
+/** What is asked for, and how often it was refused. */
+export interface Asked extends LoaderContext {
+  refused?: number;
 }
 
-/** The configuration of a request that is made once more where its address leads elsewhere by the time that it fails. */
-export function rerouted(config: LoaderConfiguration, url: string, route: Addresses): LoaderConfiguration {
-  const { loadPolicy } = config;
-  if (loadPolicy.errorRetry !== null) return config; // it is made again in any case
-  let asked = route.of(url);
-  const shouldRetry = () => {
-    const before = asked;
-    asked = route.of(url);
-    return asked !== before;
+/** The address to open for a request. Caches keep what was refused, so that it is asked for by another name. */
+export function addressOf(url: string, { refused }: Partial<Asked>, route: Addresses): string {
+  const at = route.of(url);
+  return refused === undefined ? at : `${at}${at.includes("?") ? "&" : "?"}again=${refused}`;
+}
+
+/** For requests that come to nothing, which are made again by shouldRetry only. */
+function policyOf(shouldRetry: NonNullable<RetryConfig["shouldRetry"]>): RetryConfig {
+  return { maxNumRetry: Infinity, retryDelayMs: 0, maxRetryDelayMs: 0, backoff: "linear", shouldRetry };
+}
+
+/** The library's own loader, which goes on at another edge. */
+function failoverLoader(library: typeof Hls, route: Addresses) {
+  const Base = library.DefaultConfig.loader as unknown as Retrying;
+  return class FailoverLoader extends Base {
+    private attempts: Attempts | null = null;
+    private doubts: ReturnType<typeof setTimeout> | undefined;
+
+    override load(context: LoaderContext, config: LoaderConfiguration, callbacks: LoaderCallbacks<LoaderContext>): void {
+      const asked: Asked = context;
+      const attempts = (this.attempts = new Attempts(context.url, route));
+      const errorRetry = policyOf((policy, _, __, response) => {
+        const wait = attempts.next(response?.code ?? 0, performance.now());
+        if (wait === null || !policy) return false;
+        if (wait > 0 && response?.code !== 0) asked.refused = (asked.refused ?? 0) + 1;
+        policy.retryDelayMs = policy.maxRetryDelayMs = wait;
+        this.doubt();
+        return true;
+      });
+      this.doubt();
+      super.load(context, { ...config, loadPolicy: { ...config.loadPolicy, errorRetry } }, {
+        ...callbacks,
+        onSuccess: (response, stats, context, details) => {
+          clearTimeout(this.doubts);
+          attempts.succeeded(stats.loading.first - stats.loading.start);
+          callbacks.onSuccess(response, stats, context, details);
+        },
+      });
+    }
+
+    override abort(): void {
+      clearTimeout(this.doubts);
+      super.abort();
+    }
+
+    override destroy(): void {
+      clearTimeout(this.doubts);
+      super.destroy();
+    }
+
+    /** Looks after a while whether there is an answer, and if not, whether its edge lives; less and less often. */
+    private doubt(times = 0): void {
+      clearTimeout(this.doubts);
+      this.doubts = setTimeout(() => void this.question(times), route.answering.limitMs * 2 ** times);
+    }
+
+    private async question(times: number): Promise<void> {
+      const { attempts } = this;
+      if (attempts === null || !this.isWaiting()) return;
+      const gone = await attempts.isVain();
+      if (!this.isWaiting()) return;
+      const wait = gone ? attempts.next(0, performance.now()) : null;
+      if (wait !== null) this.retry({ maxNumRetry: Infinity, retryDelayMs: wait, maxRetryDelayMs: wait, backoff: "linear" });
+      this.doubt(gone ? 0 : times + 1);
+    }
+
+    private isWaiting(): boolean {
+      const stats = this.stats as LoaderStats | null; // null once the loader is destroyed
+      return stats !== null && !stats.aborted && stats.loading.first === 0;
+    }
   };
-  const errorRetry = { maxNumRetry: 1, retryDelayMs: 0, maxRetryDelayMs: 0, shouldRetry };
-  return { ...config, loadPolicy: { ...loadPolicy, errorRetry } };
 }
 
 /** The server answers blocking requests within that many target durations, with 503 if need be. */
@@ -60,16 +135,29 @@ export interface Waiting {
   levelOrTrack: { details?: { targetduration: number } | null } | null;
 }
 
-/** The library's own loader with patience. */
+/** What a player has of a playlist so far; null where there is nothing that an answer could continue. */
+function beginningOf(details: LevelDetails | null | undefined) {
+  if (!details?.live) return null;
+  const { startSN: segment, partList } = details;
+  return { segment, parts: partList?.[0]?.fragment.sn ?? segment };
+}
+
+/** The library's own loader with failover, patience, and playlists that continue. */
 export function patientLoader(library: typeof Hls, route: Addresses): PlaylistLoaderConstructor {
-  const Loader = library.DefaultConfig.loader;
-  class PatientLoader extends Loader {
-    override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
+  class PatientLoader extends failoverLoader(library, route) {
+    override load(...[context, config, callbacks]: Parameters<Loader<LoaderContext>["load"]>): void {
       const { loadPolicy } = config;
-      const maxTimeToFirstByteMs = patience(context as PlaylistLoaderContext, loadPolicy.maxTimeToFirstByteMs);
+      const waiting = context as PlaylistLoaderContext;
+      const maxTimeToFirstByteMs = patience(waiting, loadPolicy.maxTimeToFirstByteMs);
       const maxLoadTimeMs = Math.max(loadPolicy.maxLoadTimeMs, maxTimeToFirstByteMs);
-      const patient = { ...config, loadPolicy: { ...loadPolicy, maxTimeToFirstByteMs, maxLoadTimeMs } };
-      super.load(context, rerouted(patient, context.url, route), callbacks);
+      super.load(context, { ...config, loadPolicy: { ...loadPolicy, maxTimeToFirstByteMs, maxLoadTimeMs } }, {
+        ...callbacks,
+        onSuccess: (response, stats, context, details) => {
+          const from = beginningOf(waiting.levelOrTrack?.details);
+          const data = from !== null && typeof response.data === "string" ? continued(response.data, from) : response.data;
+          callbacks.onSuccess({ ...response, data }, stats, context, details);
+        },
+      });
     }
   }
   return PatientLoader as unknown as PlaylistLoaderConstructor; // the loader of DefaultConfig serves every kind
@@ -87,16 +175,15 @@ export interface Progress {
   since: number;
 }
 
-/** The library's own loader, which reports each load of picture. */
+/** The library's own loader with failover, which reports each load of picture. */
 export function measuringLoader(library: typeof Hls, gauge: Gauge, route: Addresses): FragmentLoaderConstructor {
-  const Loader = library.DefaultConfig.loader;
-  class MeasuringLoader extends Loader {
+  class MeasuringLoader extends failoverLoader(library, route) {
     private measured = false;
 
-    override load(...[context, config, callbacks]: Parameters<InstanceType<typeof Loader>["load"]>): void {
+    override load(...[context, config, callbacks]: Parameters<Loader<LoaderContext>["load"]>): void {
       this.measured = (context as FragmentLoaderContext).frag.type !== "main";
       if (!this.measured) gauge.begin(() => this.progress());
-      super.load(context, rerouted(config, context.url, route), {
+      super.load(context, config, {
         ...callbacks,
         onSuccess: (response, stats, context, details) => {
           this.measure(stats, stats.loading.end);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type Hls from "hls.js";
 import { measuringLoader, type Progress } from "./loaders.ts";
+import { Route } from "./route.ts";
 
 /** As much of the library's loader as ours builds on. */
 class Base {
@@ -29,7 +30,7 @@ function setUp(type: string) {
     begin: (load: () => Progress | null) => void (going = load),
     add: (...load: [number, number, number]) => void loads.push(load),
   };
-  const Loader = measuringLoader({ DefaultConfig: { loader: Base } } as unknown as typeof Hls, gauge, { of: (url) => url });
+  const Loader = measuringLoader({ DefaultConfig: { loader: Base } } as unknown as typeof Hls, gauge, new Route("http://localhost/"));
   const loader = new Loader({} as never) as unknown as Base;
   loader.load({ frag: { type } }, { loadPolicy: { errorRetry: null } }, { onSuccess: () => undefined });
   return { loader, loads, going: () => going() };

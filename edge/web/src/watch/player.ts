@@ -213,6 +213,13 @@ export class Player {
     if (this.wish.value.format !== format) await playback.select(this.wish.value.format).catch(() => false);
   }
 
+  /** The edge to go on from without a break, as the one that plays does not answer. */
+  private nextEdge(): string | null {
+    if (!this.isLeft() && !this.edges.flee()) return null;
+    this.edge.value = this.edges.base;
+    return this.edges.base;
+  }
+
   /** Whether the edge that plays has been found dead, and left for what is opened next, by who asked it for the list. */
   private isLeft(): boolean {
     return this.edge.peek() !== this.edges.base;
@@ -268,7 +275,12 @@ export class Player {
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
     const common = { video, stream, token, format: this.wish.value.format, address: (path: string, base?: string) => this.edges.at(path, base) };
-    if (transport === "hls") return openHls({ ...common, formats: () => this.info.value?.formats ?? [] }, signal);
+    if (transport === "hls") {
+      const formats = () => this.info.value?.formats ?? [];
+      const nextEdge = () => this.nextEdge();
+      const edgeIsDead = async (withinMs: number) => this.isLeft() || (await this.edges.dead(withinMs, signal));
+      return openHls({ ...common, formats, nextEdge, edgeIsDead }, signal);
+    }
     const iceServers = this.iceServers;
     return openWebrtc(
       {

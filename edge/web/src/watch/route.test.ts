@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { listsThere, rebased, Route } from "./route.ts";
+import { AnswerTimes, listsThere, rebased, Route } from "./route.ts";
 
 const own = "http://localhost/hls/cup/cam1/";
 
@@ -26,12 +26,26 @@ describe("a route", () => {
     expect(route.of(`${own}7.mp4`)).toBe(`${own}7.mp4`);
   });
 
-  it("has the player steered to where it is", () => {
-    const route = new Route("/hls/cup/cam1/");
-    const steering = "http://eu3/hls/cup/cam1/steering.json?base=eu1&_HLS_pathway=.";
-    expect(route.of(steering)).toBe(`${steering}&hold=1`);
-    route.lead("http://eu2/hls/cup/cam1/?via=1");
-    expect(route.of(steering)).toBe("http://eu2/hls/cup/cam1/steering.json?hold=1");
+  it("turns to the next edge from wherever nobody answers", () => {
+    const edges = ["http://eu2/hls/cup/cam1/?via=1", "http://eu3/x/hls/cup/cam1/?via=1"];
+    const route = new Route("/hls/cup/cam1/", { next: () => edges.shift() ?? null, isDead: () => Promise.resolve(false) });
+    expect(route.isFresh).toBe(false);
+    expect(route.turn(`${own}720p-video/7.mp4`)).toBe(true);
+    expect(route.of(`${own}720p-video/8.mp4`)).toBe("http://eu2/hls/cup/cam1/720p-video/8.mp4");
+    expect(route.turn("http://eu9/redirected/hls/cup/cam1/720p-video/8.mp4")).toBe(true);
+    for (const from of [own, "http://eu2/hls/cup/cam1/", "http://eu9/redirected/hls/cup/cam1/"])
+      expect(route.of(`${from}720p-video/8.mp4`)).toBe("http://eu3/x/hls/cup/cam1/720p-video/8.mp4");
+    expect(route.turn(`${own}720p-video/7.mp4`)).toBe(false);
+    expect(route.isFresh).toBe(true);
+  });
+
+  it("asks once for all whether the edge in use is dead", async () => {
+    let asked = 0;
+    const isDead = () => Promise.resolve(++asked === 2);
+    const route = new Route(own, { next: () => null, isDead });
+    expect(await Promise.all([route.isDead(), route.isDead()])).toEqual([false, false]);
+    expect(await route.isDead()).toBe(true);
+    expect(asked).toBe(2);
   });
 
   it("finds an address on another edge", () => {
@@ -54,5 +68,21 @@ describe("a playlist at another edge", () => {
     const waiting = listsThere("http://eu2/", {}, page.signal, () => Promise.reject(new TypeError("gone")));
     page.abort();
     expect(await waiting).toBe(false);
+  });
+});
+
+describe("the time of answers", () => {
+  it("is doubted beyond twice what the latest took", () => {
+    const times = new AnswerTimes();
+    const first = times.limitMs;
+    expect(first).toBeGreaterThan(1000);
+    times.add(10);
+    expect(times.limitMs).toBe(300);
+    times.add(210);
+    expect(times.limitMs).toBe(420);
+    times.add(6000);
+    expect(times.limitMs).toBe(first);
+    for (let i = 0; i < 8; i++) times.add(250);
+    expect(times.limitMs).toBe(500);
   });
 });

@@ -1,39 +1,47 @@
 /**
  * Where an HLS player loads from while it plays. Segment numbers and paths are
  * the same on every edge, so a player goes on from another one by asking there
- * for what it needs next: it keeps its playlists, its buffer and its place.
+ * for what it needs next: it keeps its playlists, its buffer and its place, and
+ * hls.js does not learn of it.
  */
 
 import { pause } from "../shared/backoff.ts";
 
-const steering = "steering.json";
+/** The edges that there are, as a route needs to know. */
+export interface Neighbours {
+  /** The stream's folder at the edge to try next, as the one in use does not answer; null where there is none. */
+  next(): string | null;
+  /** Whether the edge in use is dead; to answer a small question takes it no longer than so many milliseconds. */
+  isDead(withinMs: number): Promise<boolean>;
+}
+
+const alone: Neighbours = { next: () => null, isDead: () => Promise.resolve(false) };
+
+/** An edge that is new to a stream may say for so long that it has not got it. */
+const freshMs = 3000;
 
 /** Leads the addresses below a stream's folder on the edges that were left to the one in use. */
 export class Route {
+  readonly answering = new AnswerTimes();
   private left: string[] = [];
   private folder: string;
+  private turned = -Infinity;
+  private asking: Promise<boolean> | null = null;
 
   /** The stream's folder at the edge where the player begins. */
-  constructor(folder: string) {
+  constructor(
+    folder: string,
+    private readonly neighbours: Neighbours = alone,
+    private readonly now: () => number = () => performance.now(),
+  ) {
     this.folder = folderOf(folder);
   }
 
   /** Where to load an address from. */
   of(url: string): string {
-    const { href, pathname } = absolute(url);
-    if (pathname.endsWith(steering)) return this.steering(url);
+    const { href } = absolute(url);
     const from = this.left.find((folder) => href.startsWith(folder));
     return from === undefined ? url : this.folder + href.slice(from.length);
-  }
-
-  /**
-   * The steering manifest gives hls.js the edges to try when one dies. It is not to move the player before: hls.js would
-   * load what it has once more. After a move, what was the first pathway leads to the edge in use, whichever that is.
-   */
-  private steering(url: string): string {
-    const at = absolute(this.left.length > 0 ? this.folder + steering : url);
-    at.searchParams.set("hold", "1");
-    return at.href;
   }
 
   /** Whether an address is at the edge in use, or one that was left for it. */
@@ -47,15 +55,59 @@ export class Route {
     this.left = [...this.left, this.folder].filter((folder) => folder !== to);
     this.folder = to;
   }
+
+  /** Turns to another edge, as nobody answers at an address. False where there is none. */
+  turn(from: string): boolean {
+    const next = this.neighbours.next();
+    if (next === null) return false;
+    const path = pathOf(from, this.folder);
+    if (path !== "") this.left.push(from.slice(0, -path.length)); // a redirect may have led there
+    this.lead(next);
+    this.turned = this.now();
+    return true;
+  }
+
+  /** Whether the edge in use has just been turned to. */
+  get isFresh(): boolean {
+    return this.now() - this.turned < freshMs;
+  }
+
+  /** Whether the edge in use is dead, found out for all who ask at one time. */
+  isDead(): Promise<boolean> {
+    this.asking ??= this.neighbours.isDead(this.answering.limitMs).finally(() => (this.asking = null));
+    return this.asking;
+  }
+}
+
+/** How long answers take: the time that a server holds a request back, and the line. */
+export class AnswerTimes {
+  private readonly latest: number[] = [];
+
+  add(ms: number): void {
+    this.latest.push(ms);
+    if (this.latest.length > 8) this.latest.shift();
+  }
+
+  /** After so many milliseconds without an answer there is reason to doubt that one will come. */
+  get limitMs(): number {
+    const [least, most] = [300, 1200];
+    if (this.latest.length === 0) return most;
+    return Math.min(most, Math.max(least, 2 * Math.max(...this.latest)));
+  }
 }
 
 /** The same address in another folder of the stream. */
 export function rebased(url: string, folder: string): string {
   const to = folderOf(folder);
-  const stream = new URL(to).pathname.replace(/^.*(?=\/hls\/)/, "");
-  const { href } = absolute(url);
+  const path = pathOf(absolute(url).href, to);
+  return path === "" ? url : to + path;
+}
+
+/** What an address has below the stream's folder, at whichever edge that is; empty for one that is elsewhere. */
+function pathOf(href: string, folder: string): string {
+  const stream = new URL(folder).pathname.replace(/^.*(?=\/hls\/)/, "");
   const at = href.indexOf(stream);
-  return at < 0 ? url : to + href.slice(at + stream.length);
+  return at < 0 ? "" : href.slice(at + stream.length);
 }
 
 function folderOf(address: string): string {
