@@ -233,6 +233,7 @@ func (b *Browser) WatchBreaks() {
 	b.Eval(nil, `(() => {
 		const breaks = window.breaks = { "media sources made anew": 0, "restarts of the element": 0, "errors of the element": 0, "media refused": 0 };
 		const video = document.querySelector("video");
+		const refusals = window.refusals = [];
 		video.addEventListener("emptied", () => breaks["restarts of the element"]++);
 		video.addEventListener("error", () => breaks["errors of the element"]++);
 		const address = URL.createObjectURL;
@@ -242,12 +243,16 @@ func (b *Browser) WatchBreaks() {
 		};
 		const known = new WeakSet(), append = SourceBuffer.prototype.appendBuffer;
 		SourceBuffer.prototype.appendBuffer = function (data) {
-			if (!known.has(this)) this.addEventListener("error", () => breaks["media refused"]++);
+			if (!known.has(this)) this.addEventListener("error", () => {
+				breaks["media refused"]++;
+				refusals.push(video.error?.message ?? "decoder");
+			});
 			known.add(this);
 			try {
 				return append.call(this, data);
 			} catch (error) {
 				breaks["media refused"]++;
+				refusals.push(String(error));
 				throw error;
 			}
 		};
@@ -267,6 +272,10 @@ func (b *Browser) Breaks() string {
 		if n > 0 {
 			found = append(found, fmt.Sprintf("%s: %d", what, n))
 		}
+	}
+	var refusals []string
+	if b.Eval(&refusals, `window.refusals`); len(refusals) > 0 {
+		b.t.Logf("the browser refused media: %s", strings.Join(refusals, "; "))
 	}
 	return strings.Join(found, ", ")
 }
