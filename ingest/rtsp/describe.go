@@ -113,7 +113,7 @@ func instead(stream *relay.Stream, want target) string {
 			formats = append(formats, f)
 		}
 	}
-	if want.format == "" || len(formats) == 0 {
+	if want.format == "" || len(formats) == 0 || slices.Contains(formats, string(want.format)) {
 		return fmt.Sprintf("stream %q cannot be played yet, try again", want.name)
 	}
 	return fmt.Sprintf("stream %q has no %q, but %s", want.name, want.format, strings.Join(formats, ", "))
