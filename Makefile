@@ -13,7 +13,7 @@ LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 .PHONY: help run test build bench lint fuzz web web-test setup-run setup-test
 
 help:
-	@echo 'make run      build all, start the server with two demo cameras, print the pages to open'
+	@echo 'make run      build all, start the server with two demo cameras, print the pages to open (ARGS="--http.addr :8090")'
 	@echo 'make test     install what tests need, and run all of them'
 	@echo 'make build    leave bin/banyan'
 	@echo 'make bench    run the benchmarks (BENCH=pattern)'
@@ -21,7 +21,7 @@ help:
 	@echo 'make fuzz     run each fuzz target for FUZZTIME (60s)'
 
 run: setup-run build
-	bin/banyan serve --demo
+	bin/banyan serve --demo $(ARGS)
 
 # The race detector needs cgo; the product is built without. Results are not taken from Go's cache, which cannot see
 # the binary and the programs that the end-to-end tests run.

@@ -107,7 +107,16 @@ func videoArgs(p plan) []string {
 		"-g", "1000000", "-bf", "0", "-threads", threads,
 		"-force_key_frames", fmt.Sprintf("expr:eq(n,0)+not(mod(n+%d,%d))", p.From%segment, segment),
 	}
-	return append(a, p.Encoder.options...)
+	return append(append(a, p.Encoder.options...), levelArgs(p)...)
+}
+
+// levelArgs has libx264 write the level that playlists tell before there is a picture (see edge/hls), instead of the
+// lowest one that the bit rate allows, too. Those of hardware are left to choose.
+func levelArgs(p plan) []string {
+	if p.Encoder.name != "libx264" || p.In.Width <= 0 || p.In.Height <= 0 {
+		return nil
+	}
+	return []string{"-level", strconv.Itoa(media.H264Level(p.Out.Width, p.Out.Height, p.Out.FPS))}
 }
 
 // audioFilter resamples to the output's clock and lets it begin exactly at the start; it puts silence

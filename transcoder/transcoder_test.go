@@ -1,6 +1,7 @@
 package transcoder
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
@@ -75,5 +76,9 @@ func TestFormatsAreAligned(t *testing.T) {
 	}
 	if p := a[0].Params; p.Width != 256 || p.Height != 144 || p.FPS != 30 || !p.Aligned || p.Reordered {
 		t.Errorf("144p of 320x180 came out as %+v", p)
+	}
+	level := byte(media.H264Level(256, 144, 30)) // as playlists have it before there is a picture
+	if sps := frame.SetsOf(a[0].Params).SPS[0]; !bytes.Equal(sps[1:4], []byte{0x42, 0xc0, level}) {
+		t.Errorf("the profile and level of 144p are %x; want Constrained Baseline, level_idc %d", sps[1:4], level)
 	}
 }

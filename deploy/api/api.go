@@ -44,6 +44,8 @@ type Config struct {
 	Edges http.Handler
 	// Cluster tells of other nodes; nil on a node that stands alone.
 	Cluster func() Cluster
+	// Load tells, from 0 to 1, how much of what it can carry a node carries that stands alone; not asked if nil.
+	Load func() float64
 	// Peers makes and checks the tokens by which nodes ask each other for accounts of themselves; nil on a node that
 	// stands alone.
 	Peers *auth.Guard

@@ -131,7 +131,11 @@ func (g *gatherer) gather(ctx context.Context) *Tree {
 
 // alone is a node that is not in a cluster.
 func (a *api) alone() ClusterNode {
-	return ClusterNode{Name: a.Node.Name, Region: a.Node.Region, Roles: a.Node.Roles}
+	node := ClusterNode{Name: a.Node.Name, Region: a.Node.Region, Roles: a.Node.Roles}
+	if a.Load != nil {
+		node.Load = a.Load()
+	}
+	return node
 }
 
 // chosen are the nodes to ask, by name: in a large cluster, this one, then those of the upper tiers.

@@ -135,6 +135,8 @@ func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 		{[]string{"serve", "--http.adr", ":80"}, "--http.addr"},
 		{[]string{"serve", "--http.addr", "80"}, "http.addr"},
 		{[]string{"serve", "--roles", "relay,king"}, "ingest"},
+		{[]string{"serve", "--roles", "mixer"}, "there is no mixer in this version yet: choose some of ingest,transcoder,relay,edge"},
+		{[]string{"serve", "--roles", "edge,conference"}, "no conference"},
 		{[]string{"serve", "--config", filepath.Join(dir, "none.yaml")}, "banyan config"},
 		{[]string{"config", "--hls.part", "soon"}, "hls.part"},
 		{[]string{"token", "--data.dir", dir}, "allows nothing"},
@@ -346,7 +348,7 @@ func TestServeSaysWhereToLookAndWhatRuns(t *testing.T) {
 		t.Errorf("there is no demo:\n%s", n.out.String())
 	}
 	if want := "ingest transcoder relay edge"; strings.Join(n.roles, " ") != want {
-		t.Errorf("it has the roles %v, want %s: the others have no parts yet", n.roles, want)
+		t.Errorf("it has the roles %v, want %s", n.roles, want)
 	}
 	var self doctor.Node
 	if _, _, body := n.get("admin", doctor.NodePath); json.Unmarshal([]byte(body), &self) != nil ||
@@ -354,9 +356,9 @@ func TestServeSaysWhereToLookAndWhatRuns(t *testing.T) {
 		t.Errorf("to the doctor it says %s", body)
 	}
 
-	open := start(t, "--auth.publish=open", "--roles=ingest,edge,mixer")
-	if strings.Contains(open.out.String(), "token") {
-		t.Errorf("no token is needed:\n%s", open.out.String())
+	open := start(t, "--auth.publish=open", "--roles=ingest,edge")
+	if text := open.out.String(); strings.Contains(text, "token to") || !strings.Contains(text, "--api\n") {
+		t.Errorf("no token is needed but for /ops:\n%s", open.out.String())
 	}
 	if want := "ingest edge"; strings.Join(open.roles, " ") != want {
 		t.Errorf("it has the roles %v, want %s", open.roles, want)
@@ -480,6 +482,26 @@ func TestATakenPortStopsTheStartWithItsKey(t *testing.T) {
 		"--rtsp.addr=127.0.0.1:0", "--rtsp.udp_addr=127.0.0.1:0", "--admin.addr", taken.Addr().String())
 	if err == nil || !strings.Contains(err.Error(), "admin.addr") || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAllTakenPortsAreNamed is a second start of the same server.
+func TestAllTakenPortsAreNamed(t *testing.T) {
+	keys := []string{"http.addr", "admin.addr", "rtsp.addr"}
+	args := []string{"serve", "--data.dir", t.TempDir(), "--rtc.addr=127.0.0.1:0", "--rtsp.udp_addr=127.0.0.1:0"}
+	for _, key := range keys {
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+		args = append(args, "--"+key, taken.Addr().String())
+	}
+	_, err := banyan(t, args...)
+	for _, key := range keys {
+		if err == nil || !strings.Contains(err.Error(), key+" 127.0.0.1:") {
+			t.Errorf("got %v, want an error with %s", err, key)
+		}
 	}
 }
 

@@ -83,11 +83,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 type serveCommand struct {
 	settings
-	Roles []string `placeholder:"ROLE,…" default:"${roles}" enum:"${roles}" help:"What this node does: some of ${roles}. All by default."`
+	Roles []string `placeholder:"ROLE,…" default:"${roles}" help:"What this node does: some of ${roles}. All by default."`
 	Demo  bool     `help:"Start two demo cameras and print the pages to open."`
 }
 
 func (c *serveCommand) Run(ctx context.Context, console console) error {
+	if err := checkRoles(c.Roles); err != nil {
+		return err
+	}
 	cfg, err := c.load()
 	if err != nil {
 		return err

@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"banyan/deploy/banyan/doctor"
 	"banyan/relay/problem"
 )
 
@@ -93,7 +95,7 @@ func openDoor(name, key, addr string, handler http.Handler, log *slog.Logger) (*
 func explainListen(addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("another program uses %s: stop it, or choose another address", addr)
+		return busyError(fmt.Sprintf("another program uses %s: stop it, or choose another address", addr))
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s is reserved for root: choose a port from 1024 on, or give the program CAP_NET_BIND_SERVICE", addr)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -102,12 +104,45 @@ func explainListen(addr string, err error) error {
 	return fmt.Errorf("cannot listen on %s: %w", addr, err)
 }
 
-// explainBusy says what to do about a port of WebRTC or RTSP that is taken; the error names its key already.
-func explainBusy(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w: another program uses it, or a Banyan that runs already: stop that one, or choose another address", err)
+// busyError is a sentence about an address that is taken.
+type busyError string
+
+func (e busyError) Error() string { return string(e) }
+
+// Is makes it one of the system's errors.
+func (busyError) Is(target error) bool { return target == syscall.EADDRINUSE }
+
+// explainBusy says what to do about an address that is taken; the error names its key already. Where there are more, as
+// when a Banyan runs already, it names them all.
+func (n *node) explainBusy(err error) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
 	}
-	return err
+	var taken []string
+	for _, t := range doctor.Taken(n.cfg) {
+		if n.opens(t.Key) {
+			taken = append(taken, t.String())
+		}
+	}
+	if len(taken) > 1 {
+		return fmt.Errorf("address already in use by another program, or by a Banyan that runs already: %s: stop that one, or choose other addresses",
+			strings.Join(taken, ", "))
+	}
+	if errors.As(err, new(busyError)) {
+		return err
+	}
+	return fmt.Errorf("%w: another program uses it, or a Banyan that runs already: stop that one, or choose another address", err)
+}
+
+// opens tells whether a node with these roles listens on the address of a key.
+func (n *node) opens(key string) bool {
+	switch section, _, _ := strings.Cut(key, "."); section {
+	case "rtsp":
+		return n.has("ingest")
+	case "rtc":
+		return n.has("ingest") || n.has("edge")
+	}
+	return true
 }
 
 func (d *door) isLoopback() bool {

@@ -24,7 +24,7 @@ type fabric struct {
 	cluster *cluster.Cluster
 	link    *link.Node
 	replica *replica.Node
-	measure func(now time.Time) func(*tree.Node) // what this node carries
+	measure func(now time.Time) float64 // how much this node carries
 }
 
 // buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
@@ -42,9 +42,9 @@ func (n *node) buildFabric() error {
 	if err != nil {
 		return fmt.Errorf("cluster.key: %w", err)
 	}
-	meter := newMeter(c.Transcoder.Workers, float64(c.Transcoder.Capacity)/1000)
+	meter := n.newMeter()
 	self.Capacity = meter.capacity(n.has("transcoder"))
-	f := &fabric{measure: func(now time.Time) func(*tree.Node) { return n.measure(meter, now) }}
+	f := &fabric{measure: func(now time.Time) float64 { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
 		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
 	})
@@ -92,7 +92,7 @@ func networks(texts []string) (list []netip.Prefix, err error) {
 func (n *node) self() (tree.Node, error) {
 	c := &n.cfg
 	self := tree.Node{Name: c.Node.Name, Region: c.Node.Region, HTTP: n.baseURL(), Formats: n.formats()}
-	for _, role := range n.roles() {
+	for _, role := range n.opt.Roles {
 		self.Roles = append(self.Roles, tree.Role(role))
 	}
 	host, _, err := net.SplitHostPort(c.Link.Addr)
@@ -155,16 +155,10 @@ func (f *fabric) run(ctx context.Context) error {
 
 // tellLoad tells the cluster from time to time what the node carries.
 func (f *fabric) tellLoad(ctx context.Context) error {
-	tick := time.NewTicker(loadEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			f.cluster.Update(f.measure(now))
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return everyLook(ctx, func(now time.Time) {
+		load := f.measure(now)
+		f.cluster.Update(func(self *tree.Node) { self.Load = load })
+	})
 }
 
 // byGossip is how long children are given to hear from the cluster that this node drains. They then move without a

@@ -2,17 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"banyan/relay"
 	"banyan/relay/media"
-	"banyan/relay/tree"
 	"banyan/transcoder"
 )
 
@@ -146,12 +148,36 @@ func lineSpeed(dir string) float64 {
 	return fastest
 }
 
-// measure is what the fabric tells the cluster of this node from time to time.
-func (n *node) measure(m *meter, now time.Time) func(*tree.Node) {
+// newMeter measures this node.
+func (n *node) newMeter() *meter {
+	return newMeter(n.cfg.Transcoder.Workers, float64(n.cfg.Transcoder.Capacity)/1000)
+}
+
+// measure is the node's load now.
+func (n *node) measure(m *meter, now time.Time) float64 {
 	var encoders []transcoder.Worker
 	if t := n.parts.transcoder; t != nil {
 		encoders = t.Workers()
 	}
-	load := m.load(n.parts.hub.Streams(), encoders, now)
-	return func(self *tree.Node) { self.Load = load }
+	return m.load(n.parts.hub.Streams(), encoders, now)
 }
+
+// everyLook calls look when the load is to be measured, until ctx ends.
+func everyLook(ctx context.Context, look func(now time.Time)) error {
+	tick := time.NewTicker(loadEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			look(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// gauge holds the newest load of a node that stands alone; in a cluster the fabric tells all of it.
+type gauge struct{ bits atomic.Uint64 }
+
+func (g *gauge) set(load float64) { g.bits.Store(math.Float64bits(load)) }
+func (g *gauge) load() float64    { return math.Float64frombits(g.bits.Load()) }

@@ -41,6 +41,7 @@ func (n *node) printPages(doors doors) {
 	if n.cfg.Auth.Play != auth.Open {
 		fmt.Fprintf(&b, "  Make a token to watch with:   %s --play 'cup/*'\n", n.opt.TokenCommand)
 	}
+	fmt.Fprintf(&b, "  Make a token for /ops with:   %s --api\n", n.opt.TokenCommand)
 	b.WriteString("  Stop with Ctrl-C.\n\n")
 	_, _ = io.WriteString(n.opt.Out, b.String()) // nobody reads it, if this fails
 }
@@ -48,7 +49,11 @@ func (n *node) printPages(doors doors) {
 // pagesBase is where a browser on this machine finds the pages. Not by HTTPS: a certificate is for another name than
 // localhost, and browsers trust localhost with cameras as it is.
 func pagesBase(doors doors) string {
-	return "http://" + localAddr(doors.find(httpDoor).listener.Addr())
+	listener := doors.find(httpDoor).listener.Addr().String()
+	if addr, err := netip.ParseAddrPort(listener); err == nil && addr.Addr().IsUnspecified() {
+		return "http://" + net.JoinHostPort("localhost", strconv.Itoa(int(addr.Port())))
+	}
+	return "http://" + listener
 }
 
 // localAddr is where this machine reaches a listener.

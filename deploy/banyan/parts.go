@@ -50,11 +50,6 @@ type parts struct {
 // has tells whether the node has a role.
 func (n *node) has(role string) bool { return slices.Contains(n.opt.Roles, role) }
 
-// roles are those of its roles that the node has parts for.
-func (n *node) roles() []string {
-	return slices.DeleteFunc(slices.Clone(n.opt.Roles), func(role string) bool { return !slices.Contains(builtRoles, role) })
-}
-
 // addrs are the addresses that the node opens, as configured, by key.
 func (n *node) addrs() map[string]string {
 	c := &n.cfg
@@ -244,7 +239,7 @@ func (n *node) routeAPI() (err error) {
 		Edges: n.parts.director.List(),
 		Hub:   n.parts.hub, Guard: n.guard, Revoke: n.revoked.Revoke, Log: n.log,
 		Node: api.Node{
-			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.roles(),
+			Name: n.cfg.Node.Name, Region: n.cfg.Node.Region, Version: versionText(), Roles: n.opt.Roles,
 			Started: time.Now().UTC().Truncate(time.Second),
 		},
 	}
@@ -253,6 +248,9 @@ func (n *node) routeAPI() (err error) {
 	}
 	if n.parts.transcoder != nil {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
+	}
+	if n.parts.fabric == nil {
+		config.Load = n.alone.load
 	}
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe
@@ -289,6 +287,9 @@ func (n *node) serveParts(ctx context.Context) error {
 	}
 	if p.fabric != nil {
 		group.Go(func() error { return p.fabric.run(ctx) })
+	} else {
+		meter := n.newMeter()
+		group.Go(func() error { return everyLook(ctx, func(now time.Time) { n.alone.set(n.measure(meter, now)) }) })
 	}
 	if p.geoIP != nil {
 		group.Go(func() error { return p.geoIP.Run(ctx, log) })

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,12 +26,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// allRoles are what a node can be asked to do, in the order in which media passes them; builtRoles are those that this
-// version has parts for.
+// allRoles are what a node can be asked to do, in the order in which media passes them; laterRoles are those that the
+// design has and this version has no parts for.
 var (
-	allRoles   = []string{"ingest", "mixer", "transcoder", "relay", "edge", "conference"}
-	builtRoles = []string{"ingest", "transcoder", "relay", "edge"}
+	allRoles   = []string{"ingest", "transcoder", "relay", "edge"}
+	laterRoles = []string{"mixer", "conference"}
 )
+
+// checkRoles tells whether this version can do all that is asked of a node.
+func checkRoles(roles []string) error {
+	for _, role := range roles {
+		switch {
+		case slices.Contains(allRoles, role):
+		case slices.Contains(laterRoles, role):
+			return fmt.Errorf("--roles: there is no %s in this version yet: choose some of %s", role, strings.Join(allRoles, ","))
+		default:
+			return fmt.Errorf("--roles: %q is no role: choose some of %s", role, strings.Join(allRoles, ","))
+		}
+	}
+	if len(roles) == 0 {
+		return fmt.Errorf("--roles: a node needs one at least: choose some of %s", strings.Join(allRoles, ","))
+	}
+	return nil
+}
 
 // options are what serve takes besides the configuration.
 type options struct {
@@ -54,16 +74,17 @@ type node struct {
 	parts parts
 
 	ready atomic.Bool // what /readyz says
+	alone gauge       // its load; stays zero in a cluster
 }
 
 // serve runs a node until ctx ends or a part fails, and returns when all it has started has ended.
 func serve(ctx context.Context, cfg config.Config, opt options, log *slog.Logger) (err error) {
-	defer func() { err = explainBusy(err) }()
 	n := &node{
 		cfg: cfg, opt: opt, log: log.With("node", cfg.Node.Name),
 		metrics: newMetrics(),
 		public:  http.NewServeMux(), admin: http.NewServeMux(),
 	}
+	defer func() { err = n.explainBusy(err) }()
 	if n.guard, n.revoked, err = newGuard(cfg); err != nil {
 		return err
 	}
@@ -127,7 +148,7 @@ func (n *node) run(ctx context.Context, doors doors) error {
 			n.startDemo(partsCtx, &parts, doors)
 		}
 		n.ready.Store(true)
-		n.log.Info("ready", "version", versionText(), "roles", n.roles())
+		n.log.Info("ready", "version", versionText(), "roles", n.opt.Roles)
 	}
 	select {
 	case <-partsCtx.Done(): // a part failed

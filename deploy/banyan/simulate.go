@@ -35,10 +35,12 @@ func (c *simulateCommand) Run(ctx context.Context, console console) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	report, err := sim.Run(ctx, sim.Config{
 		Edges: c.Edges, Viewers: c.Viewers, Programmes: c.Programmes, Formats: c.Formats, Relays: c.Relays, Regions: regions,
 		Seed: c.Seed, Kill: c.Kill, RelayRate: c.RelayRate, EdgeRate: c.EdgeRate,
 		Silence: c.Silence, Gossip: c.Gossip, Stagger: c.Stagger, Client: c.Client,
+		Progress: func(phase string) { console.note("%6.1f s  %s", time.Since(began).Seconds(), phase) },
 	})
 	if err != nil {
 		return err

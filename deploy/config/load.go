@@ -161,7 +161,21 @@ func unknown(layer *koanf.Koanf, keys []Key, origin string) []error {
 	return mistakes
 }
 
+// flagsOnly are what people look for among the keys, and what to do instead.
+var flagsOnly = map[string]string{
+	"roles":                  rolesFlag,
+	"node.roles":             rolesFlag,
+	EnvPrefix + "ROLES":      rolesFlag,
+	EnvPrefix + "NODE_ROLES": rolesFlag,
+	"demo":                   "the demo is a flag, `banyan serve --demo`",
+}
+
+const rolesFlag = "roles are a flag, such as `banyan serve --roles ingest,edge`"
+
 func unknownKey(name string, keys []Key, origin string) error {
+	if instead := flagsOnly[name]; instead != "" {
+		return fmt.Errorf("%s: there is no such key: %s (from %s)", name, instead, origin)
+	}
 	likely := nearest(name, keys)
 	if variable, isEnv := strings.CutPrefix(name, EnvPrefix); isEnv {
 		likely = nearest(strings.ToLower(strings.ReplaceAll(variable, "_", ".")), keys)

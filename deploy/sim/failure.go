@@ -32,6 +32,7 @@ func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) 
 	for _, parents := range w.parent {
 		s.before = append(s.before, slices.Clone(parents))
 	}
+	s.config.tell("taking away: %s", kind)
 	s.kill(kind)
 	s.refresh(nil)
 	s.bear()
@@ -39,16 +40,20 @@ func (w *world) fail(ctx context.Context, kind Failure) (*FailureReport, error) 
 		s.failOver(role)
 	}
 	s.report.BrokenPaths += s.broken()
+	s.config.tell("viewers who lost their edge come to others")
 	if err := s.reseat(ctx); err != nil {
 		return nil, err
 	}
+	s.config.tell("half of the nodes learn of it")
 	s.settle(func(node int32) bool { return s.learnt(node) < s.config.Gossip+s.config.Stagger/2 })
 	s.report.BrokenPaths += s.broken() // half of the nodes have another view than the others
+	s.config.tell("all nodes learn of it")
 	s.settle(func(int32) bool { return true })
 	s.leave()
 	s.refresh(s.coarse)
 	s.report.BrokenPaths += s.broken()
-	for range rounds {
+	for i := range rounds {
+		s.config.tell("new loads are told, round %d of at most %d", i+1, rounds)
 		s.report.Later += s.report.Restless
 		s.report.Restless = s.settle(func(int32) bool { return true })
 		s.leave()

@@ -49,6 +49,9 @@ type Config struct {
 	Start   time.Duration // until another birthplace has the track, once it knows; 2 s
 	Near    time.Duration // round trip within a region, at most; 10 ms
 	Far     time.Duration // round trip between regions, at most; 200 ms
+
+	// Progress is told of each phase that begins; not called if nil.
+	Progress func(phase string) `json:"-"`
 }
 
 // Region is a part of the world.
@@ -136,17 +139,27 @@ func (c *Config) check() error {
 	return fmt.Errorf("there is no failure %q: choose one of %v", c.Kill, Failures)
 }
 
+// tell tells of a phase that begins.
+func (c *Config) tell(format string, arguments ...any) {
+	if c.Progress != nil {
+		c.Progress(fmt.Sprintf(format, arguments...))
+	}
+}
+
 // Run simulates. It ends early, with its error, when ctx ends.
 func Run(ctx context.Context, config Config) (*Report, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
 		return nil, err
 	}
+	config.tell("making %d edges and what they need", config.Edges)
 	w := newWorld(config)
 	if err := w.admit(ctx); err != nil {
 		return nil, err
 	}
+	config.tell("connecting nodes to their parents")
 	w.connect()
+	config.tell("measuring")
 	report := w.report()
 	if config.Kill != Nothing {
 		var err error

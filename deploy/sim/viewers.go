@@ -105,6 +105,7 @@ func (w *world) admit(ctx context.Context) error {
 	w.viewers = slices.Repeat([]int32{nobody}, w.config.Viewers)
 	for wave := range waves {
 		from, to := wave*w.config.Viewers/waves, (wave+1)*w.config.Viewers/waves
+		w.config.tell("viewers %d to %d of %d come", from+1, to, w.config.Viewers)
 		coming := make([]int, 0, to-from)
 		for i := from; i < to; i++ {
 			coming = append(coming, i)

@@ -44,26 +44,11 @@ func h264String(p *media.Params) string {
 	if sps := frame.SetsOf(p).SPS; len(sps) > 0 && len(sps[0]) >= 4 {
 		return "avc1." + hex.EncodeToString(sps[0][1:4])
 	}
-	return fmt.Sprintf("avc1.6400%02x", h264Level(p)) // High profile
-}
-
-// h264Level is level_idc for the size and rate of p (ITU-T H.264 table A-1).
-func h264Level(p *media.Params) int {
-	levels := []struct{ idc, macroblocks, perSecond int }{
-		{21, 792, 19800}, {30, 1620, 40500}, {31, 3600, 108000}, {32, 5120, 216000}, {40, 8192, 245760},
-		{42, 8704, 522240}, {51, 36864, 983040}, {52, 36864, 2073600},
+	profile := "6400" // High
+	if p.Aligned {
+		profile = "42c0" // Constrained Baseline, in which the transcoder makes all its formats
 	}
-	fps := p.FPS
-	if fps <= 0 {
-		fps = 30
-	}
-	blocks := (p.Width + 15) / 16 * ((p.Height + 15) / 16)
-	for _, l := range levels {
-		if blocks <= l.macroblocks && float64(blocks)*fps <= float64(l.perSecond) {
-			return l.idc
-		}
-	}
-	return 62
+	return fmt.Sprintf("avc1.%s%02x", profile, media.H264Level(p.Width, p.Height, p.FPS))
 }
 
 // h265String is as ISO/IEC 14496-15 annex E.3 has it.

@@ -433,7 +433,7 @@ func TestFormatStartsOnDemand(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := s.want(200, "cup/cam1/index.m3u8").body
-	if !strings.Contains(m, `CODECS="avc1.640015"`) || !strings.Contains(m, "RESOLUTION=320x180") || !strings.Contains(m, "BANDWIDTH=500000,AVERAGE-BANDWIDTH=400000") {
+	if !strings.Contains(m, `CODECS="avc1.42c015"`) || !strings.Contains(m, "RESOLUTION=320x180") || !strings.Contains(m, "BANDWIDTH=500000,AVERAGE-BANDWIDTH=400000") {
 		t.Errorf("a format on offer is not described as expected: %s", m)
 	}
 	release()

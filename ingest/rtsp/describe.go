@@ -60,7 +60,7 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 	ctx, cancel := context.WithTimeout(ctx, describeWait)
 	defer cancel()
 	stream.Settle(ctx, settling)
-	silent := silentKinds(stream)
+	absent := absentKinds(stream)
 	o := &offer{stream: stream}
 	formats := map[media.Kind]media.Format{media.Video: media.Source, media.Audio: media.Source}
 	if want.format != "" && want.format != media.Source {
@@ -68,7 +68,7 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 	}
 	for _, kind := range media.Kinds {
 		f, wanted := formats[kind]
-		if !wanted || f == media.Source && silent[kind] {
+		if !wanted || f == media.Source && absent[kind] {
 			continue
 		}
 		subscription, err := stream.Subscribe(f, kind)
@@ -83,24 +83,40 @@ func (s *Server) find(ctx context.Context, want target) (*offer, error) {
 	}
 	o.settle(ctx)
 	if len(o.tracks) == 0 {
-		return nil, fmt.Errorf("stream %q, format %q: %w", want.name, want.format, relay.ErrNoTrack)
+		return nil, fmt.Errorf("%w: %s", relay.ErrNoTrack, instead(stream, want))
 	}
 	return o, nil
 }
 
-// silentKinds are the kinds that the publisher has claimed without sending anything, while it sends another.
-func silentKinds(stream *relay.Stream) map[media.Kind]bool {
-	silent, known := map[media.Kind]bool{}, false
+// absentKinds are the kinds that a player would wait for in vain, while there is another: those that the publisher has
+// claimed without sending anything, and those that only a publisher before it has sent. While nobody publishes, a
+// stream has what the last publisher had.
+func absentKinds(stream *relay.Stream) map[media.Kind]bool {
+	absent, live, present := map[media.Kind]bool{}, stream.Live(), false
 	for _, t := range stream.Published() {
 		if t.ID.Format == media.Source {
-			silent[t.ID.Kind] = t.Params == nil
-			known = known || t.Params != nil
+			absent[t.ID.Kind] = t.Params == nil || live && !t.Live
+			present = present || !absent[t.ID.Kind]
 		}
 	}
-	if !known {
+	if !present {
 		return nil
 	}
-	return silent
+	return absent
+}
+
+// instead says what there is where a player has asked for something else.
+func instead(stream *relay.Stream, want target) string {
+	var formats []string
+	for _, t := range stream.Tracks() {
+		if f := string(t.ID.Format); !slices.Contains(formats, f) {
+			formats = append(formats, f)
+		}
+	}
+	if want.format == "" || len(formats) == 0 || slices.Contains(formats, string(want.format)) {
+		return fmt.Sprintf("stream %q cannot be played yet, try again", want.name)
+	}
+	return fmt.Sprintf("stream %q has no %q, but %s", want.name, want.format, strings.Join(formats, ", "))
 }
 
 // kindsOf tells which tracks a format other than the source means.
@@ -258,7 +274,7 @@ func (h *handler) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (res *ba
 	}
 	want, err := parseTarget(ctx.Path, ctx.Query)
 	if err != nil {
-		return h.reject(c, ctx.Path, base.StatusBadRequest, err), nil, nil
+		return h.reject(c, ctx.Path, base.StatusNotFound, err), nil, nil
 	}
 	if _, err := h.prove(c, ctx.Request, play, want.name); err != nil {
 		res, err := h.refuse(c, play, want.name, err)

@@ -195,11 +195,11 @@ func (p phase) allows(m base.Method) bool {
 	case base.Setup:
 		return p == idle || p == announced || p == ready
 	case base.Record:
-		return p == announced
+		return p == announced || p == recordingMedia
 	case base.Play:
 		return p == ready || p == playing
 	case base.Pause:
-		return p != idle // OnPause tells publishers that they cannot
+		return p != idle && p != announced
 	case base.Teardown:
 		return p != idle
 	}
@@ -212,7 +212,8 @@ type target struct {
 	format media.Format // empty where none is asked for
 }
 
-// parseTarget reads "/{stream}" and "?format=".
+// parseTarget reads "/{stream}" and "?format=". What it refuses is answered 404, whatever is wrong with it: FFmpeg shows
+// the sentence of any refusal but a 400.
 func parseTarget(path, query string) (target, error) {
 	name, err := media.ParseName(strings.TrimPrefix(path, "/"))
 	if err != nil {
@@ -342,12 +343,12 @@ func (h *handler) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (res *base.Respo
 	return res, nil
 }
 
-// OnPause holds a player. What it missed is not sent later: it is live.
+// OnPause holds a player. What it missed is not sent later: it is live. Publishers never come here, see goesOn.
 func (h *handler) OnPause(ctx *gortsplib.ServerHandlerOnPauseCtx) (*base.Response, error) {
 	c := clientOf(ctx.Conn)
 	p, is := c.session.(*player)
 	if !is {
-		return answer(base.StatusMethodNotValidInThisState, "A publisher cannot pause: send TEARDOWN, and ANNOUNCE later."), nil
+		return answer(base.StatusMethodNotValidInThisState, "Send SETUP first."), nil
 	}
 	p.stop()
 	if c.phase == playing {

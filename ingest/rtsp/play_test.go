@@ -70,6 +70,26 @@ func TestPlayToFFprobe(t *testing.T) {
 	eventually(t, "players to be gone", func() bool { return n.server.Stats().Players == 0 })
 }
 
+// TestSoundThatIsGone: players are told of the sound of a publisher who has left, but not while another one without sound
+// is there, for which they would wait.
+func TestSoundThatIsGone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	first := push(t, n.url("cup/st"), "tcp", picture, tone, x264(), []string{"-c:a", "aac"})
+	n.track("cup/st", media.Video)
+	n.track("cup/st", media.Audio)
+	first.kill()
+	eventually(t, "the first publisher to be gone", func() bool { return n.server.Stats().Publishers == 0 })
+	if got := n.dial(t).request("DESCRIBE", n.url("cup/st"), ""); !strings.Contains(got, "m=audio") || !strings.Contains(got, "m=video") {
+		t.Errorf("while nobody publishes, there is: %s; want what there was", got)
+	}
+	push(t, n.url("cup/st"), "tcp", picture, x264())
+	eventually(t, "the second publisher to be there", func() bool { return n.server.Stats().Publishers == 1 })
+	if got := probe(t, n.url("cup/st"), "tcp", 20); got["h264"] < 20 || len(got) != 1 {
+		t.Errorf("ffprobe read %v in 3 s; want about 45 frames of h264 alone", got)
+	}
+}
+
 // Over UDP no request may come for long once media flows: the time that requests have is no bound on sessions.
 func TestSessionsOverUDPOutliveTheRequestTimeout(t *testing.T) {
 	t.Parallel()
@@ -355,5 +375,10 @@ func TestPlayAFormatThatIsSupplied(t *testing.T) {
 	n.track("cam", media.Video)
 	if got := probe(t, n.url("cam?format=opus"), "tcp", 10); got["opus"] < 50 || len(got) != 1 {
 		t.Errorf("?format=opus plays %v in 3 s; want opus alone", got)
+	}
+	missing := n.dial(t).request("DESCRIBE", n.url("cam?format=480p"), "")
+	line, _, _ := strings.Cut(missing, "\r\n")
+	if status(missing) != "404" || !strings.Contains(line, `has no "480p", but source, opus`) {
+		t.Errorf("a format that is not there: %s; want a list of those that are", missing)
 	}
 }

@@ -240,7 +240,7 @@ func parseHead(text string) (h head, refused *refusal) {
 	words := strings.Split(line, " ")
 	switch version := words[len(words)-1]; {
 	case len(words) > 3 && slices.Contains(methods, base.Method(words[0])) && version == "RTSP/1.0":
-		return h, no(base.StatusBadRequest, true, "The address has a space: the name of a stream has none.")
+		return h, no(base.StatusNotFound, true, "The address has a space: the name of a stream has none.")
 	case len(words) != 3 || words[0] == "" || !beginsMethod(words[0][0]) || !strings.HasPrefix(version, "RTSP/"):
 		return h, no(base.StatusBadRequest, true, noRequest)
 	case version != "RTSP/1.0":

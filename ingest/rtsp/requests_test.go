@@ -41,7 +41,7 @@ func TestRequestsArePassedOnWhole(t *testing.T) {
 		{name: "noise between frames", in: frame + "\x00\xff" + frame + "\x00" + options, flowing: true, want: frame + frame + options},
 		{name: "another version", in: options + "OPTIONS * RTSP/2.0\r\n\r\n" + options, want: options, refused: []int{505}},
 		{name: "no version", in: "OPTIONS *\r\n\r\n", refused: []int{400}},
-		{name: "a space in the address", in: "ANNOUNCE rtsp://h/cup/z z RTSP/1.0\r\nCSeq: 1\r\n\r\n", refused: []int{400}},
+		{name: "a space in the address", in: "ANNOUNCE rtsp://h/cup/z z RTSP/1.0\r\nCSeq: 1\r\n\r\n", refused: []int{404}},
 		{name: "HTTP", in: "GET / HTTP/1.1\r\nHost: h\r\n\r\n", refused: []int{400}},
 		{name: "an answer", in: "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n", refused: []int{400}},
 		{name: "head without end", in: strings.Repeat("A", 2*maxHead), refused: []int{400}},

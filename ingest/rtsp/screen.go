@@ -71,6 +71,11 @@ func (h *handler) judge(c *client, req *base.Request) (res *base.Response, err e
 	if !c.phase.allows(req.Method) {
 		return h.reject(c, pathOf(req), base.StatusMethodNotValidInThisState, errors.New(prerequisites[req.Method])), nil
 	}
+	if c.goesOn(req.Method) {
+		res := ok()
+		res.Header["Session"] = base.HeaderValue{c.id}
+		return res, nil
+	}
 	switch req.Method {
 	case base.Announce:
 		return h.judgeAnnounce(c, req)
@@ -80,6 +85,13 @@ func (h *handler) judge(c *client, req *base.Request) (res *base.Response, err e
 		return h.judgeStart(c, req), nil
 	}
 	return nil, nil
+}
+
+// goesOn tells whether a request is a publisher's PAUSE, or the RECORD that ends its pause. GStreamer sends PAUSE before
+// TEARDOWN. Nothing changes by them: the name stays the publisher's, for as long as it may send nothing. gortsplib
+// would forget how to receive its packets.
+func (c *client) goesOn(m base.Method) bool {
+	return c.phase == recordingMedia && (m == base.Pause || m == base.Record)
 }
 
 func pathOf(req *base.Request) string {
@@ -95,7 +107,7 @@ var prerequisites = map[base.Method]string{
 	base.Setup:    "media flows already: send TEARDOWN first, or PAUSE to a player's session",
 	base.Record:   "send ANNOUNCE and SETUP first",
 	base.Play:     "send SETUP first",
-	base.Pause:    "there is no session: send SETUP and PLAY first",
+	base.Pause:    "nothing flows: send SETUP and PLAY first, or ANNOUNCE, SETUP and RECORD",
 	base.Teardown: "there is no session to end",
 }
 
@@ -126,7 +138,7 @@ func (c *client) checkSession(req *base.Request) error {
 func (h *handler) judgeAnnounce(c *client, req *base.Request) (*base.Response, error) {
 	to, err := parseTarget(req.URL.Path, req.URL.RawQuery)
 	if err != nil {
-		return h.reject(c, req.URL.Path, base.StatusBadRequest, err), nil
+		return h.reject(c, req.URL.Path, base.StatusNotFound, err), nil
 	}
 	if c.grant, err = h.prove(c, req, publish, to.name); err != nil {
 		return h.refuse(c, publish, to.name, err)
@@ -167,7 +179,7 @@ func (h *handler) judgeSetup(c *client, req *base.Request) (*base.Response, erro
 		var err error
 		path, query, track = splitTrack(req.URL)
 		if from, err = parseTarget(path, query); err != nil {
-			return h.reject(c, req.URL.Path, base.StatusBadRequest, err), nil
+			return h.reject(c, req.URL.Path, base.StatusNotFound, err), nil
 		}
 	}
 	var err error

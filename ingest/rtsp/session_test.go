@@ -25,6 +25,49 @@ func TestPushFromGStreamer(t *testing.T) {
 	}
 }
 
+// TestGStreamerEndsInPeace is Ctrl-C: rtspclientsink sends PAUSE and then TEARDOWN.
+func TestGStreamerEndsInPeace(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	p := start(t, "gst-launch-1.0", "videotestsrc", "is-live=true", "!", "video/x-raw,width=320,height=180,framerate=15/1", "!",
+		"x264enc", "tune=zerolatency", "speed-preset=ultrafast", "key-int-max=15", "threads=1", "!", "h264parse", "!",
+		"rtspclientsink", "latency=0", "protocols=tcp", "location="+n.url("cup/cam1"))
+	frames(t, readFrom(n.track("cup/cam1", media.Video), log.LastKeyframe()), 5)
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	p.ended()
+	if text := p.output.String(); strings.Contains(text, "ERROR") {
+		t.Errorf("GStreamer complains:\n%s", text)
+	}
+	eventually(t, "the publisher to be gone", func() bool { return n.server.Stats().Publishers == 0 })
+}
+
+// TestPublisherPauses keeps its name, and may go on by RECORD (RFC 2326, sections 10.6 and 10.11).
+func TestPublisherPauses(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil)
+	r := n.announced(t, "cam")
+	setup := r.request("SETUP", n.url("cam/streamid=0"), "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")
+	session := "Session: " + sessionOf(setup)
+	if got := r.request("PAUSE", n.url("cam"), "", session); status(got) != "455" {
+		t.Errorf("PAUSE before RECORD: %s", got)
+	}
+	for _, method := range []string{"RECORD", "PAUSE", "PAUSE", "RECORD", "PAUSE"} {
+		got := r.request(method, n.url("cam"), "", session)
+		if status(got) != "200" || sessionOf(got) != sessionOf(setup) {
+			t.Errorf("%s: %s", method, got)
+		}
+		if n.server.Stats().Publishers != 1 {
+			t.Fatalf("after %s the publisher is gone", method)
+		}
+	}
+	if got := status(r.request("TEARDOWN", n.url("cam"), "", session)); got != "200" {
+		t.Errorf("TEARDOWN: %s", got)
+	}
+	eventually(t, "the publisher to be gone", func() bool { return n.server.Stats().Publishers == 0 })
+}
+
 func TestPublisherIsKilledAndReturns(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) { c.Silence = 3 * time.Second })

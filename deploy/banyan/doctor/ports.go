@@ -7,16 +7,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
 	"banyan/deploy/config"
 )
 
-func examinePorts(ctx context.Context, c config.Config) []Finding {
-	neighbour := findNode(ctx, c.Admin.Addr)
-	var findings []Finding
-	for _, port := range []struct{ key, network, addr string }{
+// Port is an address that a node opens.
+type Port struct{ Key, Network, Addr string }
+
+// String is as in "http.addr :8080/tcp".
+func (p Port) String() string { return fmt.Sprintf("%s %s/%s", p.Key, p.Addr, p.Network) }
+
+// ports are those of a configuration, the pair of rtsp.udp_addr apart.
+func ports(c config.Config) []Port {
+	all := []Port{
 		{"http.addr", "tcp", c.HTTP.Addr},
 		{"http.tls.addr", "tcp", c.HTTP.TLS.Addr},
 		{"admin.addr", "tcp", c.Admin.Addr},
@@ -24,10 +30,30 @@ func examinePorts(ctx context.Context, c config.Config) []Finding {
 		{"rtsp.tls.addr", "tcp", c.RTSP.TLS.Addr},
 		{"rtc.addr", "udp", c.RTC.Addr},
 		{"rtc.addr", "tcp", c.RTC.Addr},
-	} {
-		if port.addr != "" {
-			findings = append(findings, neighbour.excuse(port.addr, port.network, examinePort(port.key, port.network, port.addr)))
+	}
+	return slices.DeleteFunc(all, func(p Port) bool { return p.Addr == "" })
+}
+
+// Taken lists the addresses of a configuration that somebody else has open.
+func Taken(c config.Config) []Port {
+	var taken []Port
+	all := append(ports(c), Port{"rtsp.udp_addr", "udp", c.RTSP.UDPAddr})
+	if c.Clustered() {
+		all = append(all, Port{"cluster.addr", "tcp", c.Cluster.Addr}, Port{"link.addr", "udp", c.Link.Addr})
+	}
+	for _, port := range all {
+		if port.Addr != "" && errors.Is(tryPort(port.Network, port.Addr), syscall.EADDRINUSE) {
+			taken = append(taken, port)
 		}
+	}
+	return taken
+}
+
+func examinePorts(ctx context.Context, c config.Config) []Finding {
+	neighbour := findNode(ctx, c.Admin.Addr)
+	var findings []Finding
+	for _, port := range ports(c) {
+		findings = append(findings, neighbour.excuse(port.Addr, port.Network, examinePort(port.Key, port.Network, port.Addr)))
 	}
 	if c.RTSP.UDPAddr != "" {
 		findings = append(findings, neighbour.excuse(c.RTSP.UDPAddr, "udp", examinePair("rtsp.udp_addr", c.RTSP.UDPAddr)))

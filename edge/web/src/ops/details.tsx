@@ -94,7 +94,7 @@ function LinkDetails({
         {flows.slice(0, mostListed).map((flow) => (
           <li key={`${flow.stream} ${flow.format} ${flow.kind}`} class={tint(flow.format)}>
             <span class="ops-swatch" />
-            {flow.stream} · {trackText(flow)} · {bitrateLabel(flow.bitrate) || "nothing now"} · lost:{" "}
+            {flow.stream} · {trackText(flow)} · {bitrateLabel(flow.bitrate) || "nothing now"} · left out:{" "}
             {dropsText(flow.drops)}
           </li>
         ))}

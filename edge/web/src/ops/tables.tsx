@@ -102,7 +102,7 @@ export function FlowTable({
                 Hop delay <span class="soft">p50 / p99</span>
               </th>
               <th scope="col">Readers</th>
-              <th scope="col">Lost</th>
+              <th scope="col">Left out</th>
             </tr>
           </thead>
           <tbody>

@@ -41,17 +41,19 @@ export function viewersText(viewers: Record<string, number>): string {
   return parts.length === 0 ? "none" : parts.join(", ");
 }
 
+/** Some are lost on the way here. Others were passed over for single readers, who are slow or wait for a keyframe. */
 const reasons: Record<string, string> = {
   missing: "never came",
+  hole: "missing when due",
   late: "came too late",
-  overrun: "reader too slow",
-  lag: "skipped to a keyframe",
-  "await-keyframe": "before a keyframe",
+  overrun: "not sent to slow readers",
+  lag: "not sent to slow readers, who skip to a keyframe",
+  "await-keyframe": "not sent to readers before their first keyframe",
   stale: "line too slow",
   "too-large": "too large",
 };
 
-/** "12 never came, 3 came too late"; "none". */
+/** "12 never came, 3 came too late"; "none". What single readers were not sent is none of the track's losses. */
 export function dropsText(drops: Record<string, number>): string {
   if (sum(drops) === 0) return "none";
   return Object.entries(drops)
