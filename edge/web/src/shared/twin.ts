@@ -66,8 +66,11 @@ export interface Asked {
   keepalive: boolean;
 }
 
-/** A fetch that answers POSTs to sessions with `reply`, and everything else with 200. */
-export function twinFetch(reply: () => Response | Promise<Response>): { fetch: Fetch; asked: Asked[] } {
+/** A fetch that answers POSTs to sessions with `reply`, and everything else with `other`, 200 if left out. */
+export function twinFetch(
+  reply: () => Response | Promise<Response>,
+  other: () => Response | Promise<Response> = () => new Response(null, { status: 200 }),
+): { fetch: Fetch; asked: Asked[] } {
   const asked: Asked[] = [];
   const fetch: Fetch = async (url, init = {}) => {
     asked.push({
@@ -77,7 +80,7 @@ export function twinFetch(reply: () => Response | Promise<Response>): { fetch: F
       body: String(init.body ?? ""),
       keepalive: init.keepalive === true,
     });
-    return init.method === "POST" && !url.includes("layer") ? reply() : new Response(null, { status: 200 });
+    return init.method === "POST" && !url.includes("layer") ? reply() : other();
   };
   return { fetch, asked };
 }
@@ -89,8 +92,13 @@ export function created(headers: Record<string, string> = {}): Response {
   });
 }
 
-export function refused(status: number, detail: string, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify({ status, detail }), {
+export function refused(
+  status: number,
+  detail: string,
+  headers: Record<string, string> = {},
+  members: Record<string, unknown> = {},
+): Response {
+  return new Response(JSON.stringify({ status, detail, ...members }), {
     status,
     headers: { "content-type": "application/problem+json", ...headers },
   });
