@@ -93,7 +93,7 @@ export function PublishPage({ stream }: { stream: string }) {
               {trouble.value || publisher.trouble.value}
               {publisher.state.value === "retrying" && " Trying again."}
               {publisher.dismissed.value === "taken-over" && !busy.value && (
-                <button type="button" class="button quiet" onClick={() => void begin()}>
+                <button type="button" class="button" onClick={() => void begin()}>
                   Take it back
                 </button>
               )}

@@ -1,5 +1,7 @@
 /** Which HLS level is which of our formats. */
 
+import { formatLabel } from "../shared/formats.ts";
+
 export interface Level {
   /** URLs of the level's playlists. */
   url: readonly string[];
@@ -38,6 +40,18 @@ export function formatOfLevel({ url }: Level, root: string): string {
     if (format !== undefined) return format;
   }
   return "";
+}
+
+/**
+ * What to call what plays, in one or two words: its format, and its size where that is another than the format's name or
+ * its entry in the list tells. A level keeps the name that it began with when a publisher returns with a smaller picture.
+ */
+export function nameOf(format: string, height: number, formats: readonly { name: string; height?: number }[]): string[] {
+  if (height <= 0) return [formatLabel(format)];
+  const lines = `${height}p`;
+  if (format === lines) return [lines];
+  const listed = formats.find(({ name }) => name === format)?.height;
+  return /^\d+p/.test(format) && listed !== height ? [lines] : [formatLabel(format), lines];
 }
 
 /**
