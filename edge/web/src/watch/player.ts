@@ -183,6 +183,12 @@ export class Player {
         this.next = transport;
         continue;
       }
+      if (ended.cause === "refused" && this.pinned() === null && this.missing() !== "") {
+        // Of a link or a choice that outlived its format the best there is will do; HLS has no more than WebRTC.
+        this.wish.value = { ...this.wish.value, format: "auto" };
+        this.next = transport;
+        continue;
+      }
       this.failures++;
       const step = afterFailure(transport, ended, {
         pinned: this.pinned(),
@@ -204,8 +210,8 @@ export class Player {
   private async watchEdges(): Promise<void> {
     const { signal } = this.stopping;
     while (!signal.aborted) {
-      if (!this.barred.has(this.token)) await this.edges.ask(this.token, signal);
-      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal);
+      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal); // run has asked first
+      if (!signal.aborted && !this.barred.has(this.token)) await this.edges.ask(this.token, signal);
     }
   }
 
