@@ -83,6 +83,17 @@ describe("WhipSession", () => {
     expect(ended).toHaveBeenCalledWith("The connection broke.");
   });
 
+  it("ends at once when the server closes the connection, before ICE misses it", async () => {
+    const { session, peer, opened } = setUp();
+    peer.gather();
+    await settle();
+    peer.become("connected");
+    await opened;
+    peer.secured.state = "closed";
+    peer.secured.dispatchEvent(new Event("statechange"));
+    expect(await session.ended).toBe("The connection broke.");
+  });
+
   it("asks the server why it ended, and deletes no session that it was sent away from", async () => {
     const { session, peer, asked, opened, answer } = setUp();
     peer.gather();

@@ -48,6 +48,8 @@ export class WhipSession {
   readonly ended: Promise<string>;
   private end!: (reason: string) => void;
   private unwatch: () => void = () => undefined;
+  /** One of those that share the connection. */
+  private sender: RTCRtpSender | undefined;
   private closed = false;
   /** The server has ended the session, and said so. */
   private dismissed = false;
@@ -83,7 +85,7 @@ export class WhipSession {
       this.close();
       throw error;
     }
-    this.unwatch = watchForLoss(peer, healMs, () => this.end("The connection broke."));
+    this.unwatch = watchForLoss(peer, healMs, () => this.end("The connection broke."), this.sender?.transport);
   }
 
   /** Once it has ended: why the server has sent this publisher away; null where it did not. Never rejects. */
@@ -104,11 +106,12 @@ export class WhipSession {
 
   private add(track: MediaStreamTrack): void {
     const video = track.kind === "video";
-    const transceiver = this.peer.addTransceiver(track, {
+    const transceiver: RTCRtpTransceiver = this.peer.addTransceiver(track, {
       direction: "sendonly",
       streams: [this.options.media],
       ...(video ? { sendEncodings: [{ maxBitrate: this.options.maxBitrate }] } : {}),
     });
+    this.sender ??= transceiver.sender;
     if (!video) return;
     const codecs = this.environment.videoCodecs();
     if (codecs.length > 0) transceiver.setCodecPreferences(codecs);

@@ -13,6 +13,7 @@ export class TwinPeer extends EventTarget {
   localDescription: RTCSessionDescription | null = null;
   remote: RTCSessionDescriptionInit | null = null;
   closed = false;
+  readonly secured = Object.assign(new EventTarget(), { state: "connected" });
   readonly transceivers: {
     what: unknown;
     init: RTCRtpTransceiverInit | undefined;
@@ -27,6 +28,7 @@ export class TwinPeer extends EventTarget {
     const transceiver = { what, init, preferred: [] as RTCRtpCodec[] };
     this.transceivers.push(transceiver);
     return {
+      sender: { transport: this.secured },
       setCodecPreferences: (codecs: RTCRtpCodec[]) => void (transceiver.preferred = codecs),
     } as unknown as RTCRtpTransceiver;
   }
