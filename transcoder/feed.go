@@ -54,17 +54,26 @@ func (r *run) judge(f *frame.Frame) ending {
 	if f.Time().Sub(media.Time(r.plan.Base)*media.Time(time.Second)) > maxAge && running > rateAfter {
 		return endAge
 	}
-	if r.target.Kind == media.Video && running > rateAfter && r.outgrown() {
-		return endRate
+	if now := time.Now(); running > rateAfter && now.Sub(r.compared) > compareEvery {
+		r.compared = now
+		if r.outgrown() {
+			return endRate
+		}
 	}
 	return endNone
 }
 
 // outgrown tells whether the source has become so much richer that the output should be too: a cap
-// that was taken from a still picture must not stay when it moves.
+// that was taken from a still picture must not stay when it moves, nor one from a poor voice when there is music. Sound
+// that is good enough stays as it is, as another process may be heard to begin.
 func (r *run) outgrown() bool {
-	want := videoParams(r.target, sourceOf(r.plan.In, r.source))
-	return float64(want.Bitrate) > rateGrowth*float64(r.plan.Out.Bitrate)
+	source, out := sourceOf(r.plan.In, r.source), &r.plan.Out
+	if r.target.Kind == media.Audio {
+		want := audioParams(r.target, source)
+		return out.Bitrate < plainSound*want.Channels && float64(want.Bitrate) > rateGrowth*float64(out.Bitrate)
+	}
+	want := videoParams(r.target, source)
+	return float64(want.Bitrate) > rateGrowth*float64(out.Bitrate) || want.FPS > rateGrowth*out.FPS
 }
 
 // usable tells whether a decoder can make something of f. After a loss of video it takes a keyframe,

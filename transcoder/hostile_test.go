@@ -30,7 +30,7 @@ func TestOddSources(t *testing.T) {
 		{"every frame a keyframe", "160x90", "15", []string{"-g", "1"}, 86, 48, 15},
 		{"interlaced", "160x96", "25", []string{"-flags", "+ildct+ilme", "-x264opts", "tff=1", "-g", "25"}, 80, 48, 25},
 		{"240 frames a second", "64x48", "240", []string{"-g", "240", "-bf", "0"}, 64, 48, 60},
-		{"2 frames a second", "160x90", "2", []string{"-g", "2", "-bf", "0"}, 86, 48, 5},
+		{"2 frames a second", "160x90", "2", []string{"-g", "2", "-bf", "0"}, 86, 48, 2},
 		{"odd sides", "95x51", "15", []string{"-pix_fmt", "yuv444p", "-g", "30"}, 90, 48, 15},
 		{"tiny", "16x16", "15", []string{"-g", "30"}, 16, 16, 15},
 	} {

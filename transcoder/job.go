@@ -33,6 +33,7 @@ type job struct {
 
 	writer      *frame.Writer
 	params      media.Params // that writer was made for
+	of          media.Params // the source's at that time
 	last        int64        // newest ticks written, or noTicks
 	floor       int64        // audio: ticks before are there to warm the decoder up
 	silentStart bool         // the frame to begin with is silence that we made
@@ -262,6 +263,7 @@ func (j *job) drop(reason string) {
 // prepare makes the plan of a run and the writer for its output.
 func (j *job) prepare(first *frame.Frame) (plan, error) {
 	p := j.plan(first)
+	j.of = p.In
 	if j.writer != nil && sameOutput(&j.params, &p.Out) {
 		p.Out.Sets = j.params.Sets
 		j.params = p.Out

@@ -12,7 +12,7 @@ import (
 // Source is what the ladder needs to know of a source track.
 type Source struct {
 	Params    media.Params
-	Bitrate   float64 // measured, bits per second; zero where not known yet
+	Bitrate   float64 // measured, bits per second, of sound where it is loudest; zero where not known yet, or all is silence
 	FrameRate float64 // measured, frames per second; zero where not known yet
 }
 
@@ -27,7 +27,11 @@ const audioRate = 48000
 
 // Ladder lists the formats to offer for a source out of the targets of its ladder, by these rules:
 //
-//   - never larger than the source in width, height, frame rate or bit rate; the aspect is kept;
+//   - never larger than the source in width, height, frame rate or bit rate; the aspect is kept. A rung is not left
+//     out for it, as a picture that stands still and a voice that is silent for a moment have next to no rate, and
+//     players would lose a format that they are soon to need: what is asked for is never more than the source has down
+//     to where FFmpeg's encoders cannot do with less (see leastRate and leastSound; of sound channels are given up
+//     first). A format that was made small goes on larger when its source has grown (see run.outgrown);
 //   - rungs taller than the source are left out; where all are, one is made at the source's size, in the
 //     manner of the smallest and named by the lines that it really has;
 //   - nothing is made of pictures larger than 8K;
@@ -156,8 +160,8 @@ func fitPicture(lines, width, height int) (w, h int) {
 func even(x float64) int { return max(2, int(x)&^1) }
 
 // grid lists the frame rates that are made. Each divides 90000 and, as segments last whole seconds,
-// puts a frame on every segment's start.
-var grid = [...]int{5, 10, 12, 15, 20, 24, 25, 30, 50, 60}
+// puts a frame on every segment's start, for which one frame a second is the least.
+var grid = [...]int{1, 2, 3, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60}
 
 // overRate is how far above the source's rate the grid's may lie: measured rates waver, and
 // 29.97 is 30 to everyone.
@@ -219,8 +223,10 @@ func videoBitrate(codec media.Codec, width, height, fps int) int {
 	return int(bits) / 1000 * 1000
 }
 
-// leastRate keeps encoders working for sources that hardly send anything, in bits per second.
-const leastRate = 16000
+// leastRate is asked of encoders of video where the source hardly sends anything, in bits per second. Below it they show
+// the same: frames that repeat the one before, and keyframes at their coarsest (libx264 takes 9 kbit/s for 640x360 at 30
+// frames per second, whether it is asked for 1 or for 8).
+const leastRate = 1000
 
 // capRate keeps a bit rate at or below what the source was measured at.
 func capRate(bits int, measured float64) int {
@@ -245,14 +251,30 @@ func audioLadder(targets []Target, source Source) []Rung {
 	return rungs
 }
 
+// leastSound are the rates below which encoders of sound do not go, in bits per second by channels. Opus has no smaller
+// ones (RFC 6716, section 2.1.1); FFmpeg's encoder of AAC takes them whatever it is asked for. Every source gets its
+// Opus and its AAC all the same, as browsers play nothing else by WebRTC and most players nothing else by HLS.
+var leastSound = map[media.Codec][2]int{media.Opus: {6000, 12000}, media.AAC: {16000, 24000}}
+
+// plainSound is the rate of a channel, in bits per second, from which on a source is taken as it is measured.
+// Below it may be a poor one, or one that is silent much of the time.
+const plainSound = 24000
+
 func audioParams(t Target, source Source) media.Params {
 	channels := min(max(source.Params.Channels, 1), 2)
 	bits := 48000 * channels
 	if t.Codec == media.AAC {
 		bits = 64000 * channels
 	}
+	if source.Bitrate > 0 {
+		bits = min(bits, int(source.Bitrate)/1000*1000)
+	}
+	least := leastSound[t.Codec]
+	if channels == 2 && bits < least[1] {
+		channels = 1
+	}
 	return media.Params{
 		Codec: t.Codec, ClockRate: audioRate, SampleRate: audioRate, Channels: channels,
-		Bitrate: max(capRate(bits, source.Bitrate), 24000*channels),
+		Bitrate: max(bits, least[0]),
 	}
 }

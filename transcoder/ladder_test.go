@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -34,6 +35,45 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("ParseTarget(%q) answers with %d bytes", name, len(err.Error()))
 		}
 	}
+}
+
+// FuzzParseTarget: viewers write formats into URLs. What is taken has one spelling, is within bounds, and what an offer
+// would be called by.
+func FuzzParseTarget(f *testing.F) {
+	for _, name := range []string{"source", "opus", "aac", "720p", "1080p60", "480p15-av1", "16p5-vp9", "4320p60-h265", "720p061", "+720p", "99999999999999999999p",
+		"720p-", "-720p", "720p\x00", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		target, err := ParseTarget(name)
+		if err != nil {
+			if target != (Target{}) || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) {
+				t.Fatalf("%q is answered with %+v, %q", name, target, err)
+			}
+			return
+		}
+		if string(target.Format) != name {
+			t.Fatalf("%q is named %q", name, target.Format)
+		}
+		if target.Kind != media.Video {
+			return
+		}
+		if target.Height < minHeight || target.Height > maxHeight || target.FPS != 0 && (target.FPS < minFPS || target.FPS > maxFPS) ||
+			target.Codec.Kind() != media.Video {
+			t.Fatalf("%q is %+v", name, target)
+		}
+		spelt := fmt.Sprintf("%dp", target.Height)
+		if target.FPS != 0 {
+			spelt += fmt.Sprint(target.FPS)
+		}
+		if spelt != name && spelt+"-"+string(target.Codec) != name {
+			t.Fatalf("%q is also spelt %q", name, spelt)
+		}
+		smaller := target.withHeight(minHeight)
+		if again, err := ParseTarget(string(smaller.Format)); err != nil || again != smaller {
+			t.Fatalf("%q with fewer lines is %+v, which is read as %+v, %v", name, smaller, again, err)
+		}
+	})
 }
 
 // Whoever mistypes a format must see what a good one looks like.
@@ -95,7 +135,10 @@ func TestLadder(t *testing.T) {
 		{"NTSC", "360p", picture(h264, 1280, 720, 29.97), "360p=640x360@30/700"},
 		{"film", "360p", picture(h264, 1280, 720, 23.976), "360p=640x360@24/592"},
 		{"fast", "360p", picture(h264, 1280, 720, 240), "360p=640x360@60/1177"},
-		{"slow", "360p", picture(h264, 1280, 720, 0.1), "360p=640x360@5/182"},
+		{"slow", "360p", picture(h264, 1280, 720, 0.1), "360p=640x360@1/54"},
+		{"slow, as measured", "360p", measured(picture(h264, 1280, 720, 30), 9e6, 2.2), "360p=640x360@2/91"},
+		{"hardly anything", "360p", measured(picture(h264, 1280, 720, 30), 3.5e3, 30), "360p=640x360@30/3"},
+		{"nothing to speak of", "360p", measured(picture(h264, 1280, 720, 30), 10, 0.5), "360p=640x360@1/1"},
 		{"capped rate", "720p24", picture(h264, 1280, 720, 60), "720p24=1280x720@24/2114"},
 		{"a cap above the source", "720p60", picture(h264, 1280, 720, 25), "720p60=1280x720@25/2180"},
 		{"two names for one picture", "720p,720p30,720p60", picture(h264, 1280, 720, 30), "720p=1280x720@30/2500"},
@@ -116,7 +159,12 @@ func TestLadder(t *testing.T) {
 		{"AAC of an odd rate does not", "", sound(media.AAC, 22050, 1), "opus=1ch/48 aac=1ch/64"},
 		{"5.1 is mixed down", "", sound(media.AAC, 48000, 6), "opus=2ch/96 aac=2ch/128"},
 		{"telephone", "", sound(media.PCMU, 8000, 1), "opus=1ch/48 aac=1ch/64"},
-		{"poor sound", "", measured(sound(media.Opus, 48000, 2), 20e3, 50), "aac=2ch/48"},
+		{"poor sound", "", measured(sound(media.Opus, 48000, 2), 20e3, 50), "aac=1ch/20"},
+		{"very poor sound", "", measured(sound(media.Opus, 48000, 2), 9e3, 50), "aac=1ch/16"},
+		{"enough for two channels", "", measured(sound(media.Opus, 48000, 2), 30e3, 50), "aac=2ch/30"},
+		{"poor sound for WebRTC", "", measured(sound(media.AAC, 22050, 2), 14e3, 50), "opus=2ch/14 aac=1ch/16"},
+		{"very poor sound for WebRTC", "opus", measured(sound(media.AAC, 22050, 2), 9e3, 50), "opus=1ch/9"},
+		{"a codec for ciphers", "opus", measured(sound(media.AAC, 22050, 1), 2e3, 50), "opus=1ch/6"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			names := DefaultLadder
@@ -168,7 +216,7 @@ func TestLadderProperties(t *testing.T) {
 			if most := s.Params.Height &^ 1; most >= minHeight && r.Target.Height > s.Params.Height {
 				t.Fatalf("%s of a source of %d lines", r.Target.Format, s.Params.Height)
 			}
-			if rate := sourceRate(s); p.FPS > rate*overRate && p.FPS > minFPS || r.Target.FPS > 0 && int(p.FPS) > r.Target.FPS {
+			if rate := sourceRate(s); p.FPS > rate*overRate && p.FPS > 1 || r.Target.FPS > 0 && int(p.FPS) > r.Target.FPS {
 				t.Fatalf("%s of %v fps is %v fps", r.Target.Format, rate, p.FPS)
 			}
 			if media.VideoClockRate%int(p.FPS) != 0 {

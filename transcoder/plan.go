@@ -41,6 +41,9 @@ func (j *job) plan(first *frame.Frame) plan {
 		return p
 	}
 	p.Out = audioParams(j.target, source)
+	if j.writer != nil && j.of.Equal(&p.In) && j.params.Bitrate > p.Out.Bitrate { // what is poorer now may be so for a moment
+		p.Out.Channels, p.Out.Bitrate = j.params.Channels, j.params.Bitrate
+	}
 	p.From, j.floor = firstSample(j.target.Codec, max(start, first.Time()), p.Base)
 	begins := media.TicksOf(first.Time(), audioRate) - p.Base*audioRate
 	p.Pad = begins > p.From-padFrom && !isG711(p.In.Codec) // which has silence from the base on

@@ -40,14 +40,15 @@ func (e ending) crash() bool { return e == endExit || e == endHang || e == endFa
 func (e ending) drains() bool { return !e.crash() && e != endShed }
 
 const (
-	idleAfter  = 5 * time.Second  // of nothing to feed, a process whose publisher is gone is ended
-	drainLimit = 3 * time.Second  // for a process to put out what it holds
-	maxGap     = 30 * time.Second // of media time that is filled with repeated frames or silence
-	maxJoin    = time.Second      // the same, between two epochs
-	maxAge     = 12 * time.Hour   // the transport stream's clock wraps after 26 hours
-	rateAfter  = 10 * time.Second // of running, the bit rate may be reconsidered
-	rateGrowth = 1.5              // by how much it must have grown
-	newEpoch   = time.Second      // a gap in the output from this on is marked as a discontinuity
+	idleAfter    = 5 * time.Second  // of nothing to feed, a process whose publisher is gone is ended
+	drainLimit   = 3 * time.Second  // for a process to put out what it holds
+	maxGap       = 30 * time.Second // of media time that is filled with repeated frames or silence
+	maxJoin      = time.Second      // the same, between two epochs
+	maxAge       = 12 * time.Hour   // the transport stream's clock wraps after 26 hours
+	rateAfter    = 10 * time.Second // of running, the bit rate may be reconsidered
+	rateGrowth   = 1.5              // by how much it must have grown
+	compareEvery = time.Second      // that is looked at; each frame of sound is a keyframe
+	newEpoch     = time.Second      // a gap in the output from this on is marked as a discontinuity
 )
 
 // run is the life of one process. The goroutine of Supply feeds it, a collector reads what it makes,
@@ -60,11 +61,12 @@ type run struct {
 	started  time.Time
 
 	// Owned by the feeder.
-	in      input
-	newest  media.Time // of what was fed
-	damaged bool       // drop until the next keyframe
-	fill    filler     // audio
-	shown   *log.Log   // audio: the picture beside it, as last looked up; nil for none
+	in       input
+	newest   media.Time // of what was fed
+	damaged  bool       // drop until the next keyframe
+	compared time.Time  // when the bit rate was compared to the source's
+	fill     filler     // audio
+	shown    *log.Log   // audio: the picture beside it, as last looked up; nil for none
 
 	silent      []byte // a frame of silence for the process; nil for video, and where none is known
 	silentTicks int64  // its length

@@ -35,7 +35,7 @@ func (t Target) withHeight(lines int) Target {
 const (
 	minHeight = 16
 	maxHeight = 4320
-	minFPS    = 5 // the slowest grid
+	minFPS    = 5
 	maxFPS    = 60
 )
 

@@ -138,6 +138,9 @@ func sourceOf(p media.Params, l *log.Log) Source {
 		return Source{Params: p, Bitrate: float64(p.Bitrate), FrameRate: p.FPS}
 	}
 	stats := l.Stats()
+	if p.Codec.Kind() == media.Audio {
+		return Source{Params: p, Bitrate: soundRate(l, stats.Bitrate, p.Channels)}
+	}
 	return Source{Params: p, Bitrate: stats.Bitrate, FrameRate: stats.FrameRate}
 }
 

@@ -284,3 +284,44 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// TestAutoTakesTheFirstThatWorks gives "auto" FFmpegs that list encoders of hardware, as builds do on machines without
+// it: the trial decides, in order, and libx264 is what is left.
+func TestAutoTakesTheFirstThatWorks(t *testing.T) {
+	t.Parallel()
+	const works, fails, shows = `cat >/dev/null; echo coded`, `echo "Cannot load libcuda.so.1" >&2; exit 1`, `cat >/dev/null; exit 0`
+	for _, c := range []struct {
+		name              string
+		nvenc, qsv, vaapi string // what FFmpeg does that is asked for it
+		configured        string
+		want, refused     string
+	}{
+		{"hardware works", works, fails, fails, "auto", "h264_nvenc", ""},
+		{"the first fails", fails, works, works, "auto", "h264_qsv", ""},
+		{"two fail", fails, fails, works, "auto", "h264_vaapi", ""},
+		{"all fail", fails, fails, fails, "auto", "libx264", ""},
+		{"hardware shows nothing", shows, shows, shows, "auto", "libx264", ""},
+		{"hardware works and is not wanted", works, works, works, "libx264", "libx264", ""},
+		{"what is configured fails", fails, works, works, "h264_nvenc", "", "Cannot load libcuda.so.1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ffmpeg := script(t, `case " $* " in *" -encoders "*) echo " V....D h264_nvenc h264_qsv h264_vaapi libx264";;
+*" h264_nvenc "*) `+c.nvenc+`;; *" h264_qsv "*) `+c.qsv+`;; *" h264_vaapi "*) `+c.vaapi+`;; *) exec ffmpeg "$@";; esac`)
+			tr, err := New(Config{Logger: slog.New(slog.DiscardHandler), FFmpeg: ffmpeg, Encoder: c.configured,
+				Ladders: []Rule{{Match: "**", Formats: []string{"720p"}}}})
+			if c.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), "transcoder.encoder") {
+					t.Errorf("got %v, want an error that names the key and says %q", err, c.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tr.Encoder(media.H264); got != c.want {
+				t.Errorf("H.264 is made by %q, want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -225,8 +225,15 @@ func readAccount(r io.Reader, node string) (*Account, error) {
 	known := len(a.Tracks)
 	a.Tracks = slices.DeleteFunc(a.Tracks, func(t TrackAccount) bool { return !t.sound() })
 	a.Tracks = a.Tracks[:min(len(a.Tracks), mostTracks)]
-	a.More = max(a.More, 0) + known - len(a.Tracks)
+	a.More = min(max(a.More, 0), mostMore) + known - len(a.Tracks)
+	maps.DeleteFunc(a.Viewers, func(_ string, n int) bool { return n < 0 })
 	a.Drops, a.Viewers = few(a.Drops), few(a.Viewers)
+	if a.Hop != nil && (a.Hop.P50MS < 0 || a.Hop.P99MS < 0) {
+		a.Hop = nil
+	}
+	if len(a.Version) > mostWord {
+		a.Version = ""
+	}
 	a.Troubles = slices.DeleteFunc(a.Troubles, func(s string) bool { return len(s) > mostSentence })
 	a.Troubles = a.Troubles[:min(len(a.Troubles), mostTroubles)]
 	return &a, nil
@@ -238,8 +245,11 @@ func (t *TrackAccount) sound() bool {
 	_, badFormat := media.ParseFormat(string(t.Format))
 	t.Drops = few(t.Drops)
 	return badName == nil && badFormat == nil && (t.Kind == "video" || t.Kind == "audio") &&
-		len(t.Codec) <= mostWord && len(t.Parent) <= mostWord && t.Bitrate >= 0 && t.Readers >= 0
+		len(t.Codec) <= mostWord && len(t.Parent) <= mostWord && t.Bitrate >= 0 && t.Readers >= 0 && t.Height >= 0
 }
+
+// mostMore bounds how many tracks a node may say that it leaves out, so that those of all nodes can be added up.
+const mostMore = 1_000_000
 
 // mostWord bounds what a node may call something.
 const mostWord = 64

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -206,19 +207,68 @@ func TestLargeClustersAreAskedInPart(t *testing.T) {
 	}
 }
 
+// accounts are what may come as one of node "a", and whether it is.
+var accounts = map[string]bool{
+	"":                              false,
+	"null":                          false,
+	"[]":                            false,
+	`{"name":"b"}`:                  false,
+	`{"name":"a"}`:                  true,
+	`{"name":"a","tracks":[{}]}`:    true,
+	`{"name":"a","viewers":{"x":`:   false,
+	`{"name":"a","drops":{"x":-1}}`: false,
+	`{"name":"a","tracks":"` + strings.Repeat("x", mostAccount) + `"}`: false,
+}
+
+// FuzzReadAccount checks that an account that is taken can be shown: bounded in all that it says, and with nothing that
+// no node can mean.
+func FuzzReadAccount(f *testing.F) {
+	for body := range accounts {
+		f.Add(body)
+	}
+	f.Add(`{"name":"a","version":"v1","viewers":{"hls":-3,"whep":1},"hop":{"p50_ms":1,"p99_ms":-2},"more":9223372036854775807,` +
+		`"tracks":[{"stream":"cup/cam1","format":"source","kind":"video","height":-1,"bitrate":1,"readers":1,"drops":{"late":1}},{}],"troubles":["x"]}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		a, err := readAccount(strings.NewReader(body), "a")
+		if err != nil {
+			if a != nil || !errors.Is(err, errGarbled) {
+				t.Fatalf("%.100q: %+v, %v", body, a, err)
+			}
+			return
+		}
+		if a.Name != "a" || a.Viewers == nil || a.Drops == nil || a.More < 0 || len(a.Version) > mostWord ||
+			len(a.Tracks) > mostTracks || len(a.Viewers) > 16 || len(a.Drops) > 16 || len(a.Troubles) > mostTroubles {
+			t.Fatalf("%.100q: read as %+v", body, a)
+		}
+		for transport, n := range a.Viewers {
+			if n < 0 || len(transport) > mostWord {
+				t.Fatalf("%d viewers by %.100q", n, transport)
+			}
+		}
+		for _, trouble := range a.Troubles {
+			if len(trouble) > mostSentence {
+				t.Fatalf("a trouble has %d bytes", len(trouble))
+			}
+		}
+		if h := a.Hop; h != nil && (h.P50MS < 0 || h.P99MS < 0) {
+			t.Fatalf("a hop takes %+v", h)
+		}
+		for _, track := range a.Tracks {
+			if _, err := media.ParseName(string(track.Stream)); err != nil || track.Bitrate < 0 || track.Readers < 0 || track.Height < 0 ||
+				len(track.Drops) > 16 {
+				t.Fatalf("a track is %+v", track)
+			}
+		}
+		node, flows := told(ClusterNode{Name: "a"}, a, nil)
+		if _, err := json.Marshal(Tree{Nodes: []TreeNode{node}, Flows: flows}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Another machine wrote it: whatever it says, there is an account that can be shown, or none.
 func TestAccountsOfOthersAreChecked(t *testing.T) {
-	for body, sound := range map[string]bool{
-		"":                              false,
-		"null":                          false,
-		"[]":                            false,
-		`{"name":"b"}`:                  false,
-		`{"name":"a"}`:                  true,
-		`{"name":"a","tracks":[{}]}`:    true,
-		`{"name":"a","viewers":{"x":`:   false,
-		`{"name":"a","drops":{"x":-1}}`: false,
-		`{"name":"a","tracks":"` + strings.Repeat("x", mostAccount) + `"}`: false,
-	} {
+	for body, sound := range accounts {
 		a, err := readAccount(strings.NewReader(body), "a")
 		if (err == nil) != sound {
 			t.Errorf("%.60s: %v", body, err)

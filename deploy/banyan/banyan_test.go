@@ -300,7 +300,10 @@ func TestServeAnswersAndStops(t *testing.T) {
 	}{
 		{"http", "/healthz", 200, "ok"},
 		{"http", "/readyz", 200, "ok"},
-		{"http", "/nothing", 404, ""}, // the pages answer for what nobody else serves
+		{"http", "/nothing", 404, `"status":404`}, // the pages answer for what nobody else serves
+		{"http", "/edges/x", 404, `"status":404`},
+		{"http", "/signal", 404, `"status":404`},
+		{"http", "/watch/a%20b", 404, `"status":404`},
 		{"http", "/metrics", 404, ""}, // for operators alone
 		{"http", "/debug/pprof/", 404, ""},
 		{"http", "/api/v1/nothing", 404, `"status":404`},

@@ -31,6 +31,7 @@ const (
 	bodyTime     = 15 * time.Second // for the whole body; ours are session descriptions of some kilobytes
 	idleTime     = 75 * time.Second // between requests; longer than the 60 s of common proxies, so that they close first
 	maxHeader    = 32 << 10         // bytes; a token has at most 8 KiB
+	readHeader   = 2 * maxHeader    // bytes that are read of them, so that who sends too many is told so in our words
 	drainTime    = 5 * time.Second  // for running requests to finish when the node stops
 	cutTime      = time.Second      // for handlers to notice that their request was cancelled
 	certInterval = 10 * time.Second // between looks for a new certificate
@@ -79,7 +80,7 @@ func openDoor(name, key, addr string, handler http.Handler, log *slog.Logger) (*
 	protocols.SetHTTP2(true) // over TLS only: no browser speaks it in the clear, and no proxy has to
 	server := &http.Server{
 		Handler: handler, Protocols: &protocols,
-		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: readHeader,
 		BaseContext: func(net.Listener) context.Context { return requests },
 		// What net/http has to say is the trouble of single peers, such as failed handshakes.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -154,16 +155,36 @@ func (d *door) shut() error {
 }
 
 // publicHandler is what every request from outside passes before it reaches mux.
+//
+// Headers beyond maxHeader are refused here, with a problem. Those beyond readHeader never get here, as net/http stops
+// reading: it refuses them in a line of plain text, and offers no way to say more. The same goes for what is no HTTP.
 func publicHandler(log *slog.Logger, mux *http.ServeMux) http.Handler {
 	inner := problem.Mux(mux)
 	return problem.Recover(log, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if headerSize(r) > maxHeader {
+			problem.Write(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The address and headers of the request have "+
+				"more than %d bytes. Send shorter ones: clear the cookies of this site, or get a shorter token.", maxHeader))
+			return
+		}
 		if r.ContentLength != 0 {
 			// net/http clears this deadline before the next request of the connection.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		}
 		inner.ServeHTTP(w, r)
 	}))
+}
+
+// headerSize is about how many bytes the address and headers of a request had on the wire.
+func headerSize(r *http.Request) int {
+	const marks = len(": \r\n")
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + marks
+		}
+	}
+	return size
 }
 
 // newTLS serves the pair of PEM files, which may be replaced while it is in use.

@@ -125,7 +125,7 @@ func (n *node) buildRTC() (err error) {
 	if err != nil {
 		return err
 	}
-	n.parts.signal, err = wish.New(wish.Config{Metrics: n.metrics, Logger: n.log})
+	n.parts.signal, err = wish.New(wish.Config{ICEServers: iceServers(n.cfg.RTC.ICEServers, time.Now), Metrics: n.metrics, Logger: n.log})
 	if err != nil {
 		return err
 	}

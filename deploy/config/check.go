@@ -202,6 +202,11 @@ func (c *Config) check(right func(key string) bool) []error {
 	if c.RTSP.TLS.Addr != "" && c.HTTP.TLS.Cert == "" {
 		mistake("rtsp.tls.addr", "RTSPS needs a certificate: set http.tls.cert and http.tls.key to PEM files")
 	}
+	for i, server := range c.RTC.ICEServers {
+		if err := server.check(); err != nil {
+			mistake("rtc.ice_servers", "item %d: %w", i+1, err)
+		}
+	}
 	users := map[string]bool{}
 	for i, user := range c.RTSP.Users {
 		if err := user.check(); err != nil {

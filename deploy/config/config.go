@@ -70,6 +70,8 @@ type Config struct {
 		Addr      string   `key:"addr" default:":8189" check:"addr" doc:"Address for the media of WebRTC, over UDP and TCP."`
 		PublicIPs []string `key:"public_ips" default:"[]" check:"ip" doc:"Addresses to tell to WebRTC peers, where the machine does not have them itself (behind NAT)."`
 		Loopback  bool     `key:"loopback" default:"false" doc:"Tell WebRTC peers the loopback addresses too, for tests and demos on one machine."`
+
+		ICEServers []ICEServer `key:"ice_servers" default:"[]" secret:"true" doc:"STUN and TURN servers that WHIP and WHEP tell their clients to use, in Link headers: a list of {url: \"stun:stun.example.org:3478\"} and {url: \"turn:turn.example.org:3478?transport=udp\", username: ana, credential: …}. With {url: …, secret: …} in place of the two each client gets credentials of its own, good for a day: the secret is what coturn calls static-auth-secret."`
 	} `key:"rtc"`
 
 	Auth struct {
@@ -168,6 +170,14 @@ type RTSPUser struct {
 	Password string      `key:"password"`
 	Publish  []auth.Glob `key:"publish"`
 	Play     []auth.Glob `key:"play"`
+}
+
+// ICEServer is a STUN or TURN server that clients of WHIP and WHEP are told of.
+type ICEServer struct {
+	URL        string `key:"url"` // stun:, stuns: (RFC 7064), turn: or turns: (RFC 7065)
+	Username   string `key:"username"`
+	Credential string `key:"credential"` // password of the user
+	Secret     string `key:"secret"`     // in place of the two: that which the server checks credentials with a time limit by
 }
 
 // Pull is a camera that is fetched.

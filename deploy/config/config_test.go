@@ -143,6 +143,20 @@ func TestMistakesStopTheStart(t *testing.T) {
 		{"short secret", "auth: {secret: tiny-secret}", "", nil, []string{"auth.secret", "32", "openssl rand"}},
 		{"public IP", "rtc: {public_ips: [example.com]}", "", nil, []string{"rtc.public_ips", "item 1", "IP address"}},
 		{"public IP of none", "rtc: {public_ips: [0.0.0.0]}", "", nil, []string{"rtc.public_ips", "IP address"}},
+		{"ICE server of the web", "rtc: {ice_servers: [{url: 'https://example.org'}]}", "", nil, []string{"rtc.ice_servers", "item 1", "stun:host:port"}},
+		{"ICE server alone", "", "BANYAN_RTC_ICE_SERVERS=stun:example.org", nil, []string{"rtc.ice_servers", "{url: …"}},
+		{"ICE server with slashes", "rtc: {ice_servers: [{url: 'stun://example.org'}]}", "", nil, []string{"rtc.ice_servers", "without slashes"}},
+		{"ICE server without a host", "rtc: {ice_servers: [{url: 'stun::3478'}]}", "", nil, []string{"rtc.ice_servers", "host and port"}},
+		{"ICE server without a port", "rtc: {ice_servers: [{url: 'stun:a:0'}]}", "", nil, []string{"rtc.ice_servers", "host and port"}},
+		{"ICE server with two bad brackets", "rtc: {ice_servers: [{url: 'stun:a>b'}]}", "", nil, []string{"rtc.ice_servers", "host and port"}},
+		{"STUN with a user", "rtc: {ice_servers: [{url: 'stun:a', username: b, credential: tiny-secret}]}", "", nil, []string{"rtc.ice_servers", "STUN knows no users"}},
+		{"STUN with a transport", "rtc: {ice_servers: [{url: 'stun:a?transport=udp'}]}", "", nil, []string{"rtc.ice_servers", "no ?transport="}},
+		{"TURN by pigeon", "rtc: {ice_servers: [{url: 'turn:a?transport=pigeon', secret: tiny-secret}]}", "", nil, []string{"rtc.ice_servers", "transport=tcp"}},
+		{"TURN for nobody", "rtc: {ice_servers: [{url: 'stun:a'}, {url: 'turn:a'}]}", "", nil, []string{"rtc.ice_servers", "item 2", "username and credential"}},
+		{"TURN without password", "rtc: {ice_servers: [{url: 'turn:a', username: b}]}", "", nil, []string{"rtc.ice_servers", "username and credential"}},
+		{"TURN with both", "rtc: {ice_servers: [{url: 'turn:a', username: b, secret: tiny-secret}]}", "", nil, []string{"rtc.ice_servers", "either"}},
+		{"TURN with two lines", `rtc: {ice_servers: [{url: 'turn:a', username: b, credential: "tiny-secret\nx"}]}`, "", nil, []string{"rtc.ice_servers", "credential", "one line"}},
+		{"ICE server with an unknown member", "rtc: {ice_servers: [{urls: 'stun:a'}]}", "", nil, []string{"rtc.ice_servers", "urls", "there are url"}},
 		{"node name", "node: {name: 'a b'}", "", nil, []string{"node.name", "A-Z"}},
 		{"line break in a path", `data: {dir: "a\nb"}`, "", nil, []string{"data.dir", "control character"}},
 		{"TLS without certificate", "http: {tls: {addr: ':8443'}}", "", nil, []string{"http.tls.addr", "http.tls.cert"}},
@@ -274,9 +288,10 @@ func TestWrittenConfigurationLoadsAsItself(t *testing.T) {
 
 func TestSecretsAreNotPrinted(t *testing.T) {
 	c := load(t, config.Sources{Flags: map[string]string{
-		"auth.secret": strings.Repeat("hunter2-", 4),
-		"rtsp.pull":   "[{stream: a, url: 'rtsp://ana:hunter2-@cam/x'}]",
-		"rtsp.users":  "[{user: ana, password: hunter2-, play: ['*']}]",
+		"auth.secret":     strings.Repeat("hunter2-", 4),
+		"rtsp.pull":       "[{stream: a, url: 'rtsp://ana:hunter2-@cam/x'}]",
+		"rtsp.users":      "[{user: ana, password: hunter2-, play: ['*']}]",
+		"rtc.ice_servers": "[{url: 'turn:a', username: ana, credential: hunter2-}, {url: 'turn:a', secret: hunter2-}]",
 	}})
 	var text bytes.Buffer
 	if err := config.Write(&text, c); err != nil {

@@ -27,7 +27,7 @@ func TestAWorkerDies(t *testing.T) {
 	hls.WaitPlaying("hls", 50, 30*time.Second)
 	byWebRTC, byHLS := webrtc.LargestGap(), hls.LargestGap()
 	Record("worker killed -9", "≤ 3 s", "largest gap between pictures %.0f ms by WebRTC, %.0f ms by HLS (%s)", byWebRTC, byHLS, hls.Halts())
-	const bound = 5000 // CHECKLISTS F4 asks for 3 s, which the benchmark measures; what takes longer than this is no slow machine
+	const bound = 3000 // CHECKLISTS F4
 	if byWebRTC > bound || byHLS > bound {
 		t.Errorf("a viewer had no picture for longer than %d ms", bound)
 	}

@@ -105,8 +105,8 @@ func TestNoProgress(t *testing.T) {
 	if r.header.Get("Retry-After") == "" || r.header.Get("Cache-Control") != "max-age=4" {
 		t.Errorf("headers %v", r.header)
 	}
-	if r := <-hint; r.status != 404 {
-		t.Errorf("H32: a hinted part that never comes: status %d", r.status)
+	if r := <-hint; r.status != 404 || r.header.Get("Cache-Control") != "max-age=1" {
+		t.Errorf("H32, H35: a hinted part that never comes: status %d, %v", r.status, r.header)
 	}
 }
 
@@ -178,37 +178,114 @@ func TestRenditionsAgree(t *testing.T) {
 	}
 }
 
-// H28, H30 over HTTP: what a player has and a delta update make the whole playlist.
+// H28, H30 over HTTP: what a player has and a delta update make the whole playlist of the same instant, to the byte. A
+// player may ask for one while what it has is no older than half the skip boundary (RFC 8216bis section 6.2.5.1).
 func TestDeltaUpdate(t *testing.T) {
-	s := newStage(t, nil)
+	s := newStage(t, func(c *Config) { c.Window = 20 * time.Second })
 	studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), videoOnly) // no report of another rendition comes between
 	studio.play(second(0), second(9.5))
-	old := s.want(200, video+"index.m3u8").body
+	first := s.listing(video, at(4)+".6.mp4")
 	for _, skip := range []string{"YES", "v2"} {
-		if r := s.want(200, video+"index.m3u8?_HLS_skip="+skip); strings.Contains(r.body, "EXT-X-SKIP") {
-			t.Error("there is nothing to skip yet")
+		if r := s.want(200, video+"index.m3u8?_HLS_skip="+skip); r.body != first {
+			t.Errorf("there is nothing to skip yet: %s", r.body)
 		}
 	}
-	for from := 9.5; from < 22; from += 2 { // the ring keeps 12 s; the packager must read along
-		studio.play(second(from), second(from+2))
-		s.want(200, fmt.Sprintf("%sindex.m3u8?_HLS_msn=%s&_HLS_part=7", video, at(int(from+2)/2-1)))
+	const step, half = 0.7, skipTargets * 2.0 / 2 // s
+	type had struct {
+		at   float64
+		text string
 	}
-	s.listing(video, at(11)+".6.mp4") // the last whole part; from here on the playlist rests
-	r := s.want(200, video+"index.m3u8?_HLS_skip=YES")
-	full := s.want(200, video+"index.m3u8").body
-	n := tagged(r.body, "#EXT-X-SKIP")
-	if len(n) != 1 {
-		t.Fatalf("no delta update: %s", r.body)
+	var olds []had
+	skips, moved, renewed := 0, 0, 0
+	for from := 9.5; from < 46; from += step {
+		if from >= 26 && renewed == 0 { // the encoder is set up anew: another init section, and a discontinuity
+			studio.publication.Close()
+			studio = newStudio(t, s.hub, "cup/cam1", record(t, "160x90"), videoOnly)
+			renewed++
+		}
+		now := from + step
+		studio.play(second(from), second(now))
+		part := int((now - float64(int(now)/2*2) + 1e-6) / 0.2) // that is in work now
+		if part == 0 || from >= 26 && from < 30 {
+			continue // no part to wait for, or the publisher has just returned
+		}
+		full := s.listing(video, fmt.Sprintf("%s.%d.mp4", at(int(now)/2), part-1))
+		delta := s.want(200, video+"index.m3u8?_HLS_skip=YES").body
+		if again := s.want(200, video+"index.m3u8").body; again != full {
+			t.Fatalf("the playlist does not rest:\n%s\n%s", full, again)
+		}
+		tag := tagged(delta, "#EXT-X-SKIP")
+		for _, old := range olds {
+			if len(tag) != 1 || now-old.at > half {
+				continue
+			}
+			merged, ok := merge(old.text, delta)
+			if !ok || merged != full {
+				t.Fatalf("from %g s and the update at %g s:\n%s\nwant:\n%s", old.at, now, merged, full)
+			}
+			skips++
+			if sequenceOf(old.text) < sequenceOf(full) {
+				moved++
+			}
+		}
+		olds = append(olds, had{now, full})
 	}
-	var skipped int
-	fmt.Sscanf(n[0], "#EXT-X-SKIP:SKIPPED-SEGMENTS=%d", &skipped)
-	merged, ok := merge(full, r.body)
-	if !ok || merged != full {
-		t.Errorf("merged with itself:\n%s\nwant:\n%s", merged, full)
+	if skips < 100 || moved < 50 || !strings.Contains(olds[len(olds)-1].text, "#EXT-X-DISCONTINUITY\n") {
+		t.Errorf("%d updates were merged, %d of them after segments had left the playlist: too few", skips, moved)
 	}
-	if len(old) == 0 || skipped < 2 {
-		t.Errorf("%d segments are skipped", skipped)
+}
+
+// H35: how long caches may keep an answer, in target durations (RFC 8216bis appendix B.1): errors of requests that wait
+// for something longer than those of others, and what is about this server alone not at all. TestNoProgress has the rest.
+func TestCacheHeaders(t *testing.T) {
+	const target = 3 // s; no other number of a table below is a multiple of it by chance
+	s, _ := live(t, 10, func(c *Config) { c.Segment = target * time.Second; c.MaxWaiting = 1; c.Start = 100 * time.Millisecond })
+	s.hub.AddSupplier(&onDemand{t: t, mute: true, asked: make(chan struct{}, 1)})
+	s.want(200, video+"index.m3u8")
+	k := func(n int) string { return fmt.Sprint(600000000 + n) } // segment n; 3 is open
+	index, age := video+"index.m3u8", func(targets int) string { return fmt.Sprintf("max-age=%d", targets*target) }
+	for _, c := range []struct {
+		what   string
+		status int
+		path   string
+		want   string
+		header []string
+	}{
+		{"plain playlist", 200, index, "max-age=1", nil}, // half of 3 s
+		{"delta update", 200, index + "?_HLS_skip=YES", "max-age=1", nil},
+		{"multivariant playlist", 200, "cup/cam1/index.m3u8", "max-age=1", nil},
+		{"blocking playlist", 200, index + "?_HLS_msn=" + k(2), age(6), nil},
+		{"segment", 200, video + k(2) + ".mp4", age(6), nil},
+		{"part", 200, video + k(2) + ".1.mp4", age(6), nil},
+		{"range of a segment", 206, video + k(2) + ".mp4", age(6), []string{"Range", "bytes=0-9"}},
+		{"range past the end", 416, video + k(2) + ".mp4", age(1), []string{"Range", "bytes=99999999-"}},
+		{"no stream", 404, "no/such/index.m3u8", age(1), nil},
+		{"no rendition", 404, "cup/cam1/720p-video/index.m3u8", age(1), nil},
+		{"no such path", 404, "cup/cam1/x", age(1), nil},
+		{"wrong query", 400, index + "?_HLS_part=1", age(1), nil},
+		{"rendition that gives nothing", 503, "cup/cam1/180p-video/index.m3u8", age(1), nil},
+		{"blocking, of no rendition", 404, "cup/cam1/720p-video/index.m3u8?_HLS_msn=" + k(3), age(4), nil},
+		{"blocking, too far ahead", 400, index + "?_HLS_msn=" + k(9), age(4), nil},
+		{"segment expired", 404, video + k(-99) + ".mp4", age(1), nil},
+		{"segment of the future", 404, video + k(9) + ".mp4", age(1), nil},
+		{"part that never comes", 404, video + k(3) + ".5.mp4", age(1), nil},
+		{"init section of another epoch", 404, video + "init-source-1.mp4", age(1), nil},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := s.want(c.status, c.path, c.header...)
+			if got := r.header.Get("Cache-Control"); got != c.want {
+				t.Errorf("status %d says %q, want %q", r.status, got, c.want)
+			}
+		})
 	}
+	ctx, leave := context.WithCancel(t.Context())
+	waiting := s.block(ctx, index+"?_HLS_msn="+k(3))
+	s.waiters(1)
+	if r := s.want(503, index+"?_HLS_msn="+k(3)); r.header.Get("Cache-Control") != "no-store" || r.header.Get("Retry-After") == "" {
+		t.Errorf("a full server says %v", r.header)
+	}
+	leave()
+	<-waiting
 }
 
 func TestClassF(t *testing.T) {

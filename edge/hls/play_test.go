@@ -156,27 +156,54 @@ func TestSegmentsDecode(t *testing.T) {
 	}
 }
 
-// Numbers are the same on another node, and in another life of this one.
+// Numbers, names and files are the same on another node, and in another life of this one: a process that starts anew has
+// nothing of what was there, but for the publisher, whose media time goes on.
 func TestNumbersSurviveRestart(t *testing.T) {
+	other, constant := live(t, 9.5, nil) // a node that goes on all the time
+	other.want(200, "cup/cam1/index.m3u8")
 	first, studio := live(t, 9.5, nil)
-	twin, err := New(Config{Hub: first.hub, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer twin.close()
-	before := first.want(200, video+"index.m3u8").body
-	part := first.want(200, video+at(4)+".3.mp4").body
-	studio.play(second(9.5), second(9.9))
-	first.listing(video, at(4)+".8.mp4")
-	other := &stage{t: t, server: twin}
-	after := other.direct(video + "index.m3u8")
-	for _, line := range tagged(before, "#EXT-X-PART:") {
-		if !strings.Contains(after, line) {
-			t.Errorf("the other server does not list %s", line)
+	first.want(200, "cup/cam1/index.m3u8")
+	before := map[string]string{}
+	for _, rendition := range []string{video, sound} {
+		before[rendition] = first.listing(rendition, at(4)+".6.mp4")
+		tags := partTags(before[rendition], at(0))
+		if want := partTags(other.listing(rendition, at(4)+".6.mp4"), at(0)); len(tags) < 37 || !slices.Equal(tags, want) {
+			t.Errorf("%s: before the restart it lists %q, want %q", rendition, tags, want)
 		}
 	}
-	if got := other.direct(video + at(4) + ".3.mp4"); got != part {
-		t.Error("a part is not the same on another server")
+	studio.publication.Close()
+	first.stop() // the server, its packagers, the hub and its logs
+
+	revived := newStage(t, nil)
+	if revived.hub == first.hub || revived.server == first.server {
+		t.Fatal("this is no restart")
+	}
+	again := newStudio(t, revived.hub, "cup/cam1", record(t, "320x180"), both)
+	again.play(second(10), second(14.5))
+	constant.play(second(9.5), second(14.5))
+	revived.want(200, "cup/cam1/index.m3u8")
+	for _, rendition := range []string{video, sound} {
+		after, want := revived.listing(rendition, at(7)+".1.mp4"), other.listing(rendition, at(7)+".1.mp4")
+		tags := partTags(after, at(5))
+		if got, want := strings.Join(tags, "\n"), strings.Join(partTags(want, at(5)), "\n"); got != want || len(tags) != 10+10+2 {
+			t.Errorf("%s: after the restart it lists\n%s\nwant\n%s", rendition, got, want)
+		}
+		for _, file := range []string{at(5) + ".mp4", at(6) + ".mp4", at(6) + ".3.mp4", at(7) + ".1.mp4"} {
+			if revived.want(200, rendition+file).body != other.want(200, rendition+file).body {
+				t.Errorf("%s%s is another file after the restart", rendition, file)
+			}
+		}
+		m, o := parse(t, after), parse(t, want)
+		b := parse(t, before[rendition])
+		if *m.DiscontinuitySequence < *b.DiscontinuitySequence {
+			t.Errorf("H10: %s: EXT-X-DISCONTINUITY-SEQUENCE fell from %d to %d", rendition, *b.DiscontinuitySequence, *m.DiscontinuitySequence)
+		}
+		skew := m.MediaSequence - o.MediaSequence
+		for i, segment := range m.Segments {
+			if twin := o.Segments[i+skew]; segment.URI != twin.URI || !segment.DateTime.Equal(*twin.DateTime) || segment.Duration != twin.Duration {
+				t.Errorf("%s: segment %d is %+v, want %+v", rendition, m.MediaSequence+i, segment, twin)
+			}
+		}
 	}
 }
 

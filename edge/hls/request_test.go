@@ -1,9 +1,13 @@
 package hls
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"banyan/relay/media"
 )
@@ -142,13 +146,16 @@ func (r *resource) path() string {
 	return folder + indexFile
 }
 
+// ranges are Range headers for a file of 100 bytes, with where they begin and end, and 1 if the file has any of them.
+var ranges = map[string][3]int{
+	"": {0, 100, 1}, "bytes=0-0": {0, 1, 1}, "bytes=10-": {10, 100, 1}, "bytes=-1": {99, 100, 1}, "bytes=-500": {0, 100, 1},
+	"bytes=50-1000": {50, 100, 1}, "bytes=100-": {0, 0, 0}, "bytes=100-200": {0, 0, 0}, "bytes=5-2": {0, 100, 1},
+	"bytes=0-1,2-3": {0, 100, 1}, "items=0-1": {0, 100, 1}, "bytes=x-1": {0, 100, 1}, "bytes=-": {0, 100, 1},
+	"bytes=99999999999999999999-": {0, 100, 1}, "bytes=4611686018427387903-": {0, 0, 0}, "bytes=0-4611686018427387903": {0, 100, 1},
+}
+
 func TestByteRange(t *testing.T) {
-	for header, want := range map[string][3]int{
-		"": {0, 100, 1}, "bytes=0-0": {0, 1, 1}, "bytes=10-": {10, 100, 1}, "bytes=-1": {99, 100, 1}, "bytes=-500": {0, 100, 1},
-		"bytes=50-1000": {50, 100, 1}, "bytes=100-": {0, 0, 0}, "bytes=100-200": {0, 0, 0}, "bytes=5-2": {0, 100, 1},
-		"bytes=0-1,2-3": {0, 100, 1}, "items=0-1": {0, 100, 1}, "bytes=x-1": {0, 100, 1}, "bytes=-": {0, 100, 1},
-		"bytes=99999999999999999999-": {0, 100, 1}, "bytes=4611686018427387903-": {0, 0, 0}, "bytes=0-4611686018427387903": {0, 100, 1},
-	} {
+	for header, want := range ranges {
 		from, to, ok := byteRange(header, 100)
 		if got := [3]int{from, to, 0}; ok {
 			got[2] = 1
@@ -164,13 +171,68 @@ func TestByteRange(t *testing.T) {
 	}
 }
 
+// Whatever a client writes, the range lies in the file; one that is taken is what net/http takes of a file, too.
+func FuzzByteRange(f *testing.F) {
+	for header := range ranges {
+		f.Add(header, uint16(100))
+	}
+	f.Add("bytes=0-", uint16(0))
+	f.Add("bytes=-5", uint16(0))
+	f.Fuzz(func(t *testing.T, header string, n uint16) {
+		size := int(n)
+		from, to, ok := byteRange(header, size)
+		if from < 0 || from > to || to > size || ok && size > 0 && from == to {
+			t.Fatalf("%q of %d bytes: %d to %d, %v", header, size, from, to, ok)
+		}
+		if whole := from == 0 && to == size; whole || strings.ContainsAny(header, ", \t") {
+			return // it may ask for several, or be malformed, which net/http takes differently
+		}
+		if !ok && strings.HasPrefix(header, "bytes=-") {
+			return // the last zero bytes, which no file has (RFC 9110 section 14.1.2); net/http gives them
+		}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Range", header)
+		w := httptest.NewRecorder()
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat("x", size)))
+		want := http.StatusPartialContent
+		if !ok {
+			want = http.StatusRequestedRangeNotSatisfiable
+		}
+		if got := w.Header().Get("Content-Range"); w.Code != want || ok && got != fmt.Sprintf("bytes %d-%d/%d", from, to-1, size) {
+			t.Fatalf("%q of %d bytes: %d to %d, %v; net/http says %d, %q", header, size, from, to, ok, w.Code, got)
+		}
+	})
+}
+
+// encodings are Accept-Encoding headers, and whether gzip may be sent.
+var encodings = map[string]bool{
+	"": false, "gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "gzip; q=0.0": false, "*": true, "*;q=0": false,
+	"*;q=0, gzip": true, "identity": false, "GZIP": true, "gzip;q=nonsense": false, strings.Repeat("br,", 5000): false,
+}
+
 func TestAcceptsGzip(t *testing.T) {
-	for header, want := range map[string]bool{
-		"": false, "gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "gzip; q=0.0": false, "*": true, "*;q=0": false,
-		"*;q=0, gzip": true, "identity": false, "GZIP": true, "gzip;q=nonsense": false, strings.Repeat("br,", 5000): false,
-	} {
+	for header, want := range encodings {
 		if got := acceptsGzip(header); got != want {
 			t.Errorf("Accept-Encoding %.40q: %v, want %v", header, got, want)
 		}
 	}
+}
+
+// Gzip goes to those only who name it, or everything. A header that begins with it needs no more; one that begins with
+// its refusal gets none.
+func FuzzAcceptsGzip(f *testing.F) {
+	for header := range encodings {
+		f.Add(header)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		if acceptsGzip(header) && !strings.Contains(strings.ToLower(header), "gzip") && !strings.Contains(header, "*") {
+			t.Fatalf("%q was taken for one that names gzip", header)
+		}
+		if !acceptsGzip("gzip," + header) {
+			t.Fatalf("%q after gzip hides it", header)
+		}
+		if acceptsGzip("gzip;q=0," + header) {
+			t.Fatalf("%q after a refusal of gzip undoes it", header)
+		}
+	})
 }

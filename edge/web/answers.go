@@ -23,6 +23,12 @@ const notBuiltPage = `<!doctype html>
 // notBuilt answers for every page while there is none.
 func notBuilt(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
+	h.Add("Vary", "Accept")
+	if !asksForHTML(r.Header.Values("Accept")) {
+		h.Set("Cache-Control", "no-store")
+		problem(w, http.StatusServiceUnavailable, "This binary was compiled before its pages. Run `make build` and start it again.")
+		return
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(notBuiltPage)))

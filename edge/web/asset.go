@@ -71,7 +71,7 @@ func (a asset) serve(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
 	body, tag := a.plain, `"`+a.tag+`"`
 	if a.compressed != nil {
-		h.Set("Vary", "Accept-Encoding")
+		h.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 			h.Set("Content-Encoding", "gzip")
 			// Another representation needs another strong tag (RFC 9110 section 8.8.3.3).
@@ -112,13 +112,39 @@ func acceptsGzip(values []string) bool {
 }
 
 // refused tells whether the parameters of a coding hold a quality of zero.
-func refused(params string) bool {
-	name, value, ok := strings.Cut(strings.TrimSpace(params), "=")
-	if !ok || !strings.EqualFold(strings.TrimSpace(name), "q") {
-		return false
+func refused(params string) bool { return quality(params) == 0 }
+
+// quality reads the weight among parameters (RFC 9110 section 12.4.2). It is 1 where there is none, or none that can
+// be read.
+func quality(params string) float64 {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(param, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		if q, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && q >= 0 && q <= 1 {
+			return q
+		}
 	}
-	quality, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-	return err == nil && quality == 0
+	return 1
+}
+
+// asksForHTML reads Accept (RFC 9110 section 12.5.1): whether it names HTML, as a browser's navigation does, and no
+// form of JSON that it would like better. "*/*" names nothing: programs send it.
+func asksForHTML(values []string) bool {
+	var page, data float64
+	for _, value := range values {
+		for item := range strings.SplitSeq(value, ",") {
+			kind, params, _ := strings.Cut(item, ";")
+			switch strings.ToLower(strings.TrimSpace(kind)) {
+			case "text/html", "application/xhtml+xml":
+				page = max(page, quality(params))
+			case "application/problem+json", "application/json":
+				data = max(data, quality(params))
+			}
+		}
+	}
+	return page > 0 && page >= data
 }
 
 // matches tells whether If-None-Match names the tag (RFC 9110 section 13.1.2,

@@ -20,7 +20,9 @@
 // and `Referrer-Policy: no-referrer`, a token reaches no one but this server.
 //
 // The package knows nothing of streams: whether one exists is for the page to
-// find out. It only turns away names that no stream can have.
+// find out. It only turns away names that no stream can have. A page that is not
+// there is told of in HTML to those who ask for HTML, as a browser's navigation
+// does, and to all others as a problem (RFC 9457).
 //
 // In src/, shared/ holds what every page uses (theme, REST client, WHIP and WHEP
 // signalling, SDP, delay figures), and each page has its folder. The watch page
@@ -122,7 +124,7 @@ func New(config Config) (*Pages, error) {
 	p.mux.HandleFunc("/ops/{$}", p.page("ops.html"))
 	p.mux.HandleFunc("/assets/{file}", p.asset)
 	p.mux.HandleFunc("/favicon.svg", p.page("favicon.svg"))
-	p.mux.HandleFunc("/", p.notFound)
+	p.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { p.notFound(w, r, noPage) })
 	return p, nil
 }
 
@@ -156,7 +158,7 @@ func (p *Pages) page(file string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		a, ok := p.files[file]
 		if !ok {
-			p.notFound(w, r)
+			p.notFound(w, r, noPage)
 			return
 		}
 		w.Header().Set("Cache-Control", "no-cache")
@@ -169,7 +171,7 @@ func (p *Pages) streamPage(file string) http.HandlerFunc {
 	page := p.page(file)
 	return func(w http.ResponseWriter, r *http.Request) {
 		if p.checkName(r.PathValue("stream")) != nil {
-			p.notFound(w, r) // the page says what a name looks like
+			p.notFound(w, r, noName)
 			return
 		}
 		page(w, r)
@@ -189,13 +191,23 @@ func (p *Pages) asset(w http.ResponseWriter, r *http.Request) {
 	a.serve(w, r, http.StatusOK)
 }
 
-func (p *Pages) notFound(w http.ResponseWriter, r *http.Request) {
+// What is said where there is no page. The page for people says both.
+const (
+	noPage = "There is no page here. Streams are watched at /watch/{stream} and published at /publish/{stream}; " +
+		"/api/v1/openapi.json lists what programs may ask for."
+	noName = "No stream can have this name. Use one to four parts joined by \"/\", each of 1 to 64 letters, digits, \"-\" and \"_\": " +
+		"for example cup/cam1."
+)
+
+// notFound answers 404: by a page where the client asks for one, else by a problem with the given detail.
+func (p *Pages) notFound(w http.ResponseWriter, r *http.Request, detail string) {
 	w.Header().Set("Cache-Control", "no-cache")
-	if a, ok := p.files["404.html"]; ok {
+	w.Header().Add("Vary", "Accept")
+	if a, ok := p.files["404.html"]; ok && asksForHTML(r.Header.Values("Accept")) {
 		a.serve(w, r, http.StatusNotFound)
 		return
 	}
-	problem(w, http.StatusNotFound, "There is no page here.")
+	problem(w, http.StatusNotFound, detail)
 }
 
 // isOrigin tells whether a text is an origin and no more: a stray semicolon or space would begin another directive or source.

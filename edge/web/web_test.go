@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -103,7 +104,7 @@ func TestAddresses(t *testing.T) {
 		{"/watch.html", 404, "no such page"}, // files are not addresses
 		{"/.gitkeep", 404, "no such page"},
 	} {
-		response, body := ask(t, pages, "GET", test.path)
+		response, body := ask(t, pages, "GET", test.path, "Accept", navigation)
 		if response.StatusCode != test.status || body != test.body {
 			t.Errorf("GET %s: got %d %q, want %d %q", test.path, response.StatusCode, body, test.status, test.body)
 		}
@@ -112,6 +113,56 @@ func TestAddresses(t *testing.T) {
 		if response, body := ask(t, pages, "GET", path); response.StatusCode != 404 {
 			t.Errorf("GET %s: got %d %q, want 404", path, response.StatusCode, body)
 		}
+	}
+}
+
+// navigation is what Chromium accepts where people open an address.
+const navigation = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+
+// Who asks for no page gets the reason as a problem, and so do those who say nothing of what they take.
+func TestPagesThatAreNotThere(t *testing.T) {
+	pages, empty := newPages(t, Config{Files: build()}), newPages(t, Config{Files: fstest.MapFS{".gitkeep": {}}})
+	const problems, html = "application/problem+json", "text/html; charset=utf-8"
+	for accept, want := range map[string]string{
+		"": problems, "*/*": problems, "application/json": problems, "image/avif,image/webp,*/*;q=0.8": problems,
+		"text/html;q=0, */*": problems, "application/json, text/html;q=0.5": problems, "text/*": problems, "text/htmlx": problems,
+		"text/html;level=1;q=0.0": problems,
+		navigation:                html, "TEXT/HTML": html, "text/html;q=0.4, application/json;q=0.3": html, "text/html;q=": html,
+	} {
+		for path, words := range map[string]string{
+			"/nope": "/watch/{stream}", "/edges/x": "/watch/{stream}", "/signal": "/watch/{stream}", "/ops/x": "/watch/{stream}",
+			"/watch/a%20b": "cup/cam1", "/watch/": "cup/cam1", "/publish/a/b/c/d/e": "cup/cam1",
+		} {
+			for _, method := range []string{"GET", "HEAD"} {
+				response, body := ask(t, pages, method, path, "Accept", accept)
+				if got := response.Header.Get("Content-Type"); response.StatusCode != 404 || got != want {
+					t.Errorf("%s %s, Accept %q: got %d of type %q, want 404 of %q", method, path, accept, response.StatusCode, got, want)
+				}
+				if !strings.Contains(strings.Join(response.Header.Values("Vary"), ","), "Accept") {
+					t.Errorf("%s %s: Vary is %q: a cache would mix the two up", method, path, response.Header.Values("Vary"))
+				}
+				if method == "GET" && want == problems {
+					wantProblem(t, path, response, body, words)
+				}
+			}
+		}
+		response, body := ask(t, empty, "GET", "/", "Accept", accept)
+		if got := response.Header.Get("Content-Type"); response.StatusCode != 503 || got != want || !strings.Contains(body, "make build") {
+			t.Errorf("without pages, Accept %q: got %d of type %q, want 503 of %q: %s", accept, response.StatusCode, got, want, body)
+		}
+	}
+}
+
+// wantProblem checks that an answer is a problem whose detail has some words in it.
+func wantProblem(t *testing.T, path string, response *http.Response, body, words string) {
+	t.Helper()
+	var problem struct {
+		Title, Detail string
+		Status        int
+	}
+	if err := json.Unmarshal([]byte(body), &problem); err != nil || problem.Status != response.StatusCode || problem.Title == "" ||
+		!strings.Contains(problem.Detail, words) || !strings.HasSuffix(problem.Detail, ".") {
+		t.Errorf("%s: the answer is %q (%v), want a problem that speaks of %s", path, body, err, words)
 	}
 }
 

@@ -69,8 +69,8 @@ func parseGlobs(texts []string) (globs []auth.Glob, err error) {
 	return globs, nil
 }
 
-// grant is what a connection has proven: that it may do verb with name. check asks again, when the
-// token has run out; it is nil where nothing runs out.
+// grant is what a connection has proven: that it may do verb with name. check asks again, as tokens run out and are
+// taken back; it is nil where there is none.
 type grant struct {
 	verb    verb
 	name    media.Name
@@ -86,10 +86,15 @@ var (
 )
 
 // prove finds out whether a request may do verb with name, by what it carries. What a connection has proven once
-// holds for it from then on.
+// holds for it from then on, unless it was by a token that is not good any more.
 func (s *Server) prove(c *client, req *base.Request, v verb, name media.Name) (grant, error) {
 	i := slices.IndexFunc(c.grants, func(g grant) bool { return g.verb == v && g.name == name })
 	if i >= 0 {
+		if again := c.grants[i].check; again != nil {
+			if err := again(); err != nil {
+				return grant{}, err
+			}
+		}
 		return c.grants[i], nil
 	}
 	g, err := s.proveFresh(c, req, v, name)

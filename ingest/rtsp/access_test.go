@@ -1,10 +1,13 @@
 package rtsp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"banyan/relay/auth"
@@ -135,6 +138,71 @@ func TestTokensInWrongPlacesAreNotLogged(t *testing.T) {
 	}
 	if lines := strings.Count(text, "RTSP request refused"); lines != maxRefusalLines {
 		t.Errorf("one connection made %d lines; want %d", lines, maxRefusalLines)
+	}
+}
+
+// TestRightsAreChecked is R14: each method is refused who lacks the right to it, also PLAY and RECORD, whose SETUP went
+// well before the token was taken back.
+func TestRightsAreChecked(t *testing.T) {
+	t.Parallel()
+	var revoked atomic.Bool
+	guard, err := auth.NewGuard(auth.Config{Secret: bytes.Repeat([]byte("k"), 32), Publish: auth.NeedToken, Play: auth.NeedToken,
+		Revoked: func(string) bool { return revoked.Load() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t, func(c *Config) { c.Guard = guard })
+	n.guard = guard
+	url := func(publish, play string) string { return n.url("cup/cam1?token=" + n.token(publish, play)) }
+	full, publisher, player := url("cup/*", "cup/*"), url("cup/*", "other"), url("other", "cup/*")
+	push(t, full, "tcp", picture, x264())
+	n.track("cup/cam1", media.Video)
+
+	for _, c := range []struct {
+		name, method, url, body, header string
+	}{
+		{"a player publishes", "ANNOUNCE", player, announcement, ""},
+		{"a publisher asks what it is", "DESCRIBE", publisher, "", ""},
+		{"a publisher plays", "SETUP", publisher + "/trackID=0", "", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"},
+	} {
+		headers := slices.DeleteFunc([]string{c.header}, func(s string) bool { return s == "" })
+		if got := n.dial(t).request(c.method, c.url, c.body, headers...); status(got) != "403" {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+
+	recorder, viewer, leaver := n.dial(t), n.dial(t), n.dial(t)
+	other := n.url("cup/cam2?token=" + n.token("cup/*", "other"))
+	if got := recorder.request("ANNOUNCE", other, announcement); status(got) != "200" {
+		t.Fatalf("ANNOUNCE: %s", got)
+	}
+	setUp := func(r *raw, url, transport string) (session string) {
+		t.Helper()
+		got := r.request("SETUP", url, "", "Transport: "+transport)
+		if status(got) != "200" {
+			t.Fatalf("SETUP: %s", got)
+		}
+		return "Session: " + sessionOf(got)
+	}
+	recording := setUp(recorder, other+"/streamid=0", "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")
+	viewing := setUp(viewer, player+"/trackID=0", "RTP/AVP/TCP;unicast;interleaved=0-1")
+	leaving := setUp(leaver, player+"/trackID=0", "RTP/AVP/TCP;unicast;interleaved=0-1")
+	revoked.Store(true)
+	if got := recorder.request("RECORD", other, "", recording); status(got) != "401" {
+		t.Errorf("RECORD: %s", got)
+	}
+	if got := viewer.request("PLAY", player, "", viewing); status(got) != "401" {
+		t.Errorf("PLAY: %s", got)
+	}
+	if got := leaver.request("TEARDOWN", player, "", leaving); status(got) != "200" {
+		t.Errorf("TEARDOWN, for which leaving is right enough: %s", got)
+	}
+	if n.began("cup/cam2") {
+		t.Error("the stream was made")
+	}
+	revoked.Store(false)
+	if got := viewer.request("PLAY", player, "", viewing); status(got) != "200" {
+		t.Errorf("PLAY, with the right back: %s", got)
 	}
 }
 

@@ -1,12 +1,15 @@
 package rtsp
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pion/rtp"
 
 	"banyan/relay/auth"
 	"banyan/relay/log"
@@ -383,19 +386,57 @@ func TestSessionIsNoCredential(t *testing.T) {
 	}
 }
 
+// TestSplitFramesAndRequests is R18: frames and requests take turns, each split at every byte. Every frame arrives, and
+// every request is answered.
 func TestSplitFramesAndRequests(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)
 	r := n.recording(t, "cam")
-	stream := "$\x00\x00\x0c\x80\xe0\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01" + "OPTIONS " + n.url("cam") + " RTSP/1.0\r\nCSeq: 9\r\n\r\n" +
-		"$\x01\x00\x04abcd"
-	for i := range stream {
-		if _, err := io.WriteString(r.conn, stream[i:i+1]); err != nil {
+	sequence := uint16(0)
+	frame := func(timestamp uint32, unit []byte) string {
+		sequence++
+		packet, err := (&rtp.Packet{
+			Header: rtp.Header{Version: 2, PayloadType: 96, SequenceNumber: sequence, Timestamp: timestamp, SSRC: 7,
+				Marker: bytes.Equal(unit, keySlices[0])},
+			Payload: unit,
+		}).Marshal()
+		if err != nil {
 			t.Fatal(err)
 		}
+		return string(append([]byte{'$', 0, 0, byte(len(packet))}, packet...))
 	}
-	if got := r.request("OPTIONS", n.url("cam"), ""); strings.Count(got, "RTSP/1.0 200") < 1 {
-		t.Errorf("after split requests: %q", got)
+	asked, answers := 0, ""
+	request := func() string {
+		asked++
+		return fmt.Sprintf("OPTIONS %s RTSP/1.0\r\nCSeq: %d\r\n\r\n", n.url("cam"), 1000+asked)
+	}
+	for i := 0; !n.began("cam") || i < 10; i++ {
+		if i == 300 {
+			t.Fatal("the split frames make no track")
+		}
+		timestamp := uint32(i) * 3000
+		text := frame(timestamp, sps) + request() + frame(timestamp, pps) + "$\x01\x00\x04abcd" + frame(timestamp, keySlices[0])
+		for at := range text {
+			if _, err := io.WriteString(r.conn, text[at:at+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for !strings.Contains(answers, fmt.Sprintf("CSeq: %d\r\n", 1000+asked)) {
+			more := r.ask("")
+			if more == "" {
+				t.Fatalf("request %d was not answered: %s", asked, answers)
+			}
+			answers += more
+		}
+		time.Sleep(time.Second / 30) // the pace of the camera
+	}
+	if good := strings.Count(answers, "RTSP/1.0 200"); good != asked {
+		t.Errorf("%d of %d requests were answered with 200", good, asked)
+	}
+	for i, f := range frames(t, readFrom(n.track("cam", media.Video), log.KeyframeBefore(0)), 4) {
+		if units := pictureUnits(f); len(units) != 1 || !bytes.Equal(units[0], keySlices[0]) {
+			t.Errorf("frame %d has %x; want %x", i, units, keySlices[0])
+		}
 	}
 }
 

@@ -60,7 +60,8 @@ type puller struct {
 	transport string
 	guard     *ingest.URLGuard
 	logger    *slog.Logger
-	turn      int // counts attempts; auto takes TCP at the odd ones
+	turn      int                                     // counts attempts; auto takes TCP at the odd ones
+	random    func(below time.Duration) time.Duration // rand.N, but in tests
 }
 
 // newPull checks p, so that a mistake is told before anything starts.
@@ -83,7 +84,7 @@ func (s *Server) newPull(p Pull) (*puller, error) {
 	}
 	return &puller{
 		server: s, name: name, url: u, transport: p.Transport, guard: guard,
-		logger: s.config.Logger.With("stream", name, "camera", u.Host),
+		logger: s.config.Logger.With("stream", name, "camera", u.Host), random: rand.N[time.Duration],
 	}, nil
 }
 
@@ -121,12 +122,18 @@ func (p *puller) run(ctx context.Context) {
 			trouble = text
 			p.logger.Warn("the camera does not deliver: trying again until it does", "cause", text)
 		}
-		if !sleep(ctx, pause/2+rand.N(pause)) {
+		if !sleep(ctx, p.jittered(pause)) {
 			return
 		}
-		pause = min(pause*2, retryMost*2/3) // with jitter at most retryMost
+		pause = longer(pause)
 	}
 }
+
+// jittered is a pause and up to half as much again.
+func (p *puller) jittered(pause time.Duration) time.Duration { return pause + p.random(pause/2) }
+
+// longer is the pause after the next failure: with jitter at most retryMost.
+func longer(pause time.Duration) time.Duration { return min(2*pause, retryMost*2/3) }
 
 // free waits until nobody else publishes under the name: who pushes goes before what is pulled.
 func (p *puller) free(ctx context.Context) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -338,6 +339,123 @@ func TestRedirectsAreBounded(t *testing.T) {
 	attemptAt(t, c, "")
 	if n := c.conns.Load(); n > maxDials {
 		t.Errorf("%d connections were made; want at most %d", n, maxDials)
+	}
+}
+
+// TestRedirectsStayOutsideOfPrivateNetworks is R23: where a camera sends us to passes the guard, by address and by name.
+// A test has no camera on the internet: this one's guard turns into that of a public pull when it is connected to.
+func TestRedirectsStayOutsideOfPrivateNetworks(t *testing.T) {
+	t.Parallel()
+	canary := newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, described("", announcement)) })
+	_, port, _ := net.SplitHostPort(canary.Addr().String())
+	for _, c := range []struct {
+		name, to string
+		public   bool
+		want     string
+	}{
+		{"a private address", "rtsp://" + canary.Addr().String() + "/x", true, "private network"},
+		{"a name with a private address", "rtsp://inside.example:" + port + "/x", true, "private network"},
+		{"a service of the cloud, by the operator's own camera", "rtsp://169.254.169.254:8554/x", false, "not one that streams come from"},
+		{"another service, by the operator's own camera", "rtsp://127.0.0.1:25/x", false, "port 25 is not allowed"},
+	} {
+		for way, reply := range map[string]func(method, cseq string) string{
+			"redirect": redirect(c.to), "Content-Base": described("Content-Base: "+c.to+"/\r\n", announcement),
+		} {
+			t.Run(c.name+" by "+way, func(t *testing.T) {
+				n := newNode(t, nil)
+				var p *puller
+				sender := newCamera(t, func(sender *camera, conn net.Conn) {
+					sender.answer(conn, func(method, cseq string) string {
+						p.guard.Private = !c.public
+						return reply(method, cseq)
+					})
+				})
+				var err error
+				if p, err = n.server.newPull(Pull{Stream: "cam", URL: "rtsp://" + sender.Addr().String() + "/live", Transport: "tcp"}); err != nil {
+					t.Fatal(err)
+				}
+				p.guard.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+					return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				defer cancel()
+				// After a Content-Base requests stay on their connection, whatever host it names.
+				if err := p.once(ctx); err == nil || way == "redirect" && !strings.Contains(err.Error(), c.want) {
+					t.Errorf("the attempt ended with %v; want %q", err, c.want)
+				}
+				if got := sender.conns.Load(); got != 1 {
+					t.Errorf("the camera was connected to %d times", got)
+				}
+			})
+		}
+	}
+	if n := canary.conns.Load(); n != 0 {
+		t.Errorf("the address inside was connected to %d times: %s", n, canary.seen.String())
+	}
+}
+
+// TestPublicPullsStayOutside: a name of the internet that means an address inside.
+func TestPublicPullsStayOutside(t *testing.T) {
+	t.Parallel()
+	canary := newCamera(t, func(c *camera, conn net.Conn) { c.answer(conn, described("", announcement)) })
+	_, port, _ := net.SplitHostPort(canary.Addr().String())
+	n := newNode(t, nil)
+	p, err := n.server.newPull(Pull{Stream: "cam", URL: "rtsp://cam.example:" + port + "/live", Transport: "tcp", Public: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.guard.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("93.184.215.14"), netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	if err := p.once(t.Context()); err == nil || !strings.Contains(err.Error(), "private network") {
+		t.Errorf("the attempt ended with %v", err)
+	}
+	if n := canary.conns.Load(); n != 0 {
+		t.Errorf("the address inside was connected to %d times", n)
+	}
+}
+
+// TestRetriesHaveJitter is R23: from 0.5 to 5 s, growing, and not the same for all.
+func TestRetriesHaveJitter(t *testing.T) {
+	t.Parallel()
+	for name, random := range map[string]func(time.Duration) time.Duration{
+		"least": func(time.Duration) time.Duration { return 0 }, "most": func(below time.Duration) time.Duration { return below - 1 },
+	} {
+		p, pause := &puller{random: random}, retryFirst
+		for i := range 10 {
+			if got := p.jittered(pause); got < 500*time.Millisecond || got > 5*time.Second {
+				t.Errorf("%s: pause %d is %v; want 0.5 to 5 s", name, i, got)
+			}
+			if next := longer(pause); next < pause || i < 2 && next != 2*pause {
+				t.Errorf("after %v comes %v", pause, next)
+			}
+			pause = longer(pause)
+		}
+	}
+	refused := newCamera(t, func(*camera, net.Conn) {})
+	n := newNode(t, nil)
+	p, err := n.server.newPull(Pull{Stream: "cam", URL: "rtsp://" + refused.Addr().String() + "/live", Transport: "tcp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, other := p.random(time.Hour), p.random(time.Hour); first == other || first >= time.Hour {
+		t.Errorf("of an hour, at random: %v and %v", first, other)
+	}
+	asked := make(chan time.Duration, 10)
+	p.random = func(below time.Duration) time.Duration {
+		asked <- below
+		return 0
+	}
+	run(t, func(ctx context.Context) error { p.run(ctx); return nil })
+	for _, want := range []time.Duration{retryFirst / 2, retryFirst} {
+		select {
+		case got := <-asked:
+			if got != want {
+				t.Errorf("a pause has jitter of up to %v; want %v", got, want)
+			}
+		case <-time.After(patience):
+			t.Fatal("there is no jitter")
+		}
 	}
 }
 

@@ -1,9 +1,11 @@
 package media
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -59,6 +61,23 @@ func TestParseFormat(t *testing.T) {
 			t.Errorf("ParseFormat(%q) was accepted", s)
 		}
 	}
+}
+
+// FuzzParseFormat: what is taken fits the grammar and stands for itself, what is not is answered with a short sentence.
+func FuzzParseFormat(f *testing.F) {
+	for _, s := range []string{"source", "720p", "480p15-av1", "-", "720P", "", "a--", "\x00", "\xff", strings.Repeat("a", 33)} {
+		f.Add(s)
+	}
+	grammar := regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,31}\z`)
+	f.Fuzz(func(t *testing.T, s string) {
+		format, err := ParseFormat(s)
+		if taken := err == nil; taken != grammar.MatchString(s) || taken && string(format) != s {
+			t.Fatalf("%q: %q, %v", s, format, err)
+		}
+		if err != nil && (format != "" || len(err.Error()) > 500 || !utf8.ValidString(err.Error())) {
+			t.Fatalf("%q is answered with %q, %q", s, format, err)
+		}
+	})
 }
 
 var rates = []int{8000, 16000, 22050, 44100, 48000, 90000}

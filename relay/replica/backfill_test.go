@@ -65,9 +65,11 @@ func TestANewcomerComesBeforeAnOrphan(t *testing.T) {
 	r.reach(c.next)
 	lacks := c.next
 
+	// The other relay is one to choose before the parent is gone, or the edge would turn to the birthplace.
+	w.update("relay2", func(n *tree.Node) { n.Draining = false })
 	parent.stop()
 	w.forget("relay1")
-	w.update("relay2", func(n *tree.Node) { n.Draining = false })
+	eventually(t, "the edge turns to the other relay, where the gate holds it", func() bool { return edge.parent(media.Source) == "relay2" })
 	c.shoot(3 * gop)
 	newcomer := other.read(other.subscribe(media.Source))
 	newcomer.reach(c.next)

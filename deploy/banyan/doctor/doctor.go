@@ -51,6 +51,7 @@ func Examine(ctx context.Context, s Subject) []Finding {
 	return slices.Concat(
 		examineFFmpeg(ctx, s.Config),
 		examinePorts(ctx, s.Config),
+		examineICE(ctx, s.Config.RTC.ICEServers),
 		examineTLS(s.Config.HTTP.TLS.Cert, s.Config.HTTP.TLS.Key, time.Now()),
 		examineDirectory(s.Config.Data.Dir),
 		examineSystem(),

@@ -307,6 +307,14 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+func TestICEServersAreLookedUp(t *testing.T) {
+	c := healthy(t, "transcoder.ffmpeg", "no-such-ffmpeg", "rtc.ice_servers",
+		`[{url: "stun:127.0.0.1:3478"}, {url: "turn:[::1]?transport=udp", secret: x}]`)
+	wantFinding(t, examine(t, c), "rtc.ice_servers", doctor.OK, "stun:127.0.0.1:3478 is at 127.0.0.1")
+	c = healthy(t, "transcoder.ffmpeg", "no-such-ffmpeg", "rtc.ice_servers", `[{url: "stun:none.invalid"}]`)
+	wantFinding(t, examine(t, c), "rtc.ice_servers", doctor.Warn, "stun:none.invalid cannot be found", "correct its host")
+}
+
 func TestPages(t *testing.T) {
 	c := healthy(t, "transcoder.ffmpeg", "no-such-ffmpeg")
 	built := doctor.Examine(t.Context(), doctor.Subject{Config: c, Pages: fstest.MapFS{"index.html": {}}})
