@@ -43,15 +43,14 @@ export function formatOfLevel({ url }: Level, root: string): string {
 }
 
 /**
- * What to call what plays, in one or two words: its format, and its size where that is another than the format's name or
- * its entry in the list tells. A level keeps the name that it began with when a publisher returns with a smaller picture.
+ * What to call what plays, in one or two words: its format, and its size where the format's name does not tell it. A level
+ * keeps the name that it began with when a publisher returns with a smaller picture: then it is the size that is named.
  */
-export function nameOf(format: string, height: number, formats: readonly { name: string; height?: number }[]): string[] {
+export function nameOf(format: string, height: number, formats: readonly { name: string }[]): string[] {
   if (height <= 0) return [formatLabel(format)];
   const lines = `${height}p`;
-  if (format === lines) return [lines];
-  const listed = formats.find(({ name }) => name === format)?.height;
-  return /^\d+p/.test(format) && listed !== height ? [lines] : [formatLabel(format), lines];
+  const shrunk = /^\d+p/.test(format) && formats.some(({ name }) => name === lines);
+  return format === lines || shrunk ? [lines] : [formatLabel(format), lines];
 }
 
 /**
