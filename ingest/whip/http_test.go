@@ -414,23 +414,21 @@ func TestUnusedSessionIsReaped(t *testing.T) {
 func TestDeleteEndsTheBroadcast(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})
-	n.withinASecond("the publisher hears of the end", func() time.Duration {
-		s := n.connect(t)
-		s.until("the stream", n.live)
-		asked := time.Now()
-		if r := n.ask("DELETE", s.session, n.token("ana", "cup/*"), ""); r.status != http.StatusOK {
-			t.Fatalf("DELETE answered %d: %s", r.status, r.body)
-		}
-		if n.live() || n.net.Sessions() != 0 {
-			t.Error("DELETE is answered, and something is left of the session")
-		}
-		select {
-		case <-s.closed:
-		case <-time.After(patience):
-			t.Fatal("the publisher does not hear of it")
-		}
-		return time.Since(asked)
-	})
+	s := n.connect(t)
+	s.until("the stream", n.live)
+	asked := time.Now()
+	if r := n.ask("DELETE", s.session, n.token("ana", "cup/*"), ""); r.status != http.StatusOK {
+		t.Fatalf("DELETE answered %d: %s", r.status, r.body)
+	}
+	if n.live() || n.net.Sessions() != 0 {
+		t.Error("DELETE is answered, and something is left of the session")
+	}
+	select {
+	case <-s.closed:
+	case <-time.After(patience):
+		t.Fatal("the publisher does not hear of it")
+	}
+	n.soon("the publisher hears of the end", time.Since(asked))
 	p := n.publish(push.Config{}, film("60")...)
 	n.track(media.Video)
 	p.stop() // sends DELETE

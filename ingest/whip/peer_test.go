@@ -242,16 +242,13 @@ func TestEndOfThePublisher(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, rtc.Config{})
-			n.withinASecond("the name is free", func() time.Duration {
-				s := n.connect(t)
-				n.poll("live", n.live)
-				before, ended := n.metric("banyan_whip_sessions_ended_total", c.reason), time.Now()
-				c.end(n, s)
-				n.poll("the name is free", func() bool { return !n.live() })
-				took := time.Since(ended)
-				n.poll("the reason is counted", func() bool { return n.metric("banyan_whip_sessions_ended_total", c.reason) == before+1 })
-				return took
-			})
+			s := n.connect(t)
+			n.poll("live", n.live)
+			before, ended := n.metric("banyan_whip_sessions_ended_total", c.reason), time.Now()
+			c.end(n, s)
+			n.poll("the name is free", func() bool { return !n.live() })
+			n.soon("the name is free", time.Since(ended))
+			n.poll("the reason is counted", func() bool { return n.metric("banyan_whip_sessions_ended_total", c.reason) == before+1 })
 			if s, err := n.hub.Stream(camera); err != nil || s.Closed() {
 				t.Error("the stream has gone with its publisher: those who watch lose it")
 			}
@@ -272,16 +269,13 @@ func TestEndOfThePublisher(t *testing.T) {
 	})
 }
 
-// withinASecond tries something that may take no longer, again where it did: a busy machine adds its own.
-func (n *node) withinASecond(what string, took func() time.Duration) {
+// soon checks that something that W13 and W36 want within a second took no longer than twice that: more is no slow
+// machine.
+func (n *node) soon(what string, took time.Duration) {
 	n.Helper()
-	var all []time.Duration
-	for range 3 {
-		if all = append(all, took()); all[len(all)-1] <= time.Second {
-			return
-		}
+	if took > 2*time.Second {
+		n.Errorf("%s only after %v; want a second", what, took)
 	}
-	n.Errorf("%s only after %v; want a second", what, all)
 }
 
 // TestRefusedRestartsLeaveTheMedia is W24: who asks for an ICE restart in a way that cannot be is told so, and its
