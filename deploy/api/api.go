@@ -254,9 +254,11 @@ func (a *api) find(w http.ResponseWriter, r *http.Request) *relay.Stream {
 
 func (a *api) edges(w http.ResponseWriter, r *http.Request) { a.Edges.ServeHTTP(w, r) }
 
-// ping is the shortest of answers, by which pages measure the way to an edge.
+// ping is the shortest of answers, by which pages measure the way to an edge, and how far their clock is from ours.
 func ping(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Banyan-Time", strconv.FormatInt(time.Now().UnixMilli(), 10))
+	w.Header().Set("Access-Control-Expose-Headers", "Banyan-Time")
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -305,6 +306,13 @@ func TestPing(t *testing.T) {
 	b.http.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/ping", nil))
 	if h := w.Header(); w.Code != 204 || w.Body.Len() != 0 || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %d %v %q, want 204 for pages of any origin, and no cache", w.Code, h, w.Body)
+	}
+	ms, err := strconv.ParseInt(w.Header().Get("Banyan-Time"), 10, 64)
+	if off := time.Since(time.UnixMilli(ms)).Abs(); err != nil || off > time.Minute {
+		t.Errorf("our clock is told as %q, off by %v", w.Header().Get("Banyan-Time"), off)
+	}
+	if w.Header().Get("Access-Control-Expose-Headers") != "Banyan-Time" {
+		t.Error("pages of other origins cannot read our clock")
 	}
 }
 

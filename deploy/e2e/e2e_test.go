@@ -257,6 +257,12 @@ func TestBrowserPublishes(t *testing.T) {
 		s := viewer.WaitPlaying(transport, 20, 40*time.Second)
 		t.Logf("by %s: %+v", transport, s)
 		audible(t, viewer, transport)
+		Eventually(t, 20*time.Second, "the page tells the delay since ingest", func() error {
+			if s := viewer.State(); s.DelayMS <= 0 || s.DelayMS > 15_000 {
+				return fmt.Errorf("it is %v ms", s.DelayMS)
+			}
+			return nil
+		})
 		viewer.Screenshot("watch-phone-" + transport)
 	}
 }

@@ -2,6 +2,7 @@ package whip
 
 import (
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -73,6 +74,7 @@ func (x *session) run() {
 	}
 	if err := x.claim(); err != nil {
 		x.server.metrics.ended(endNoRoom)
+		x.End(err)
 		x.server.config.Logger.Warn("publisher cannot be taken", "stream", x.stream, "cause", err)
 		return
 	}
@@ -90,9 +92,11 @@ func (x *session) run() {
 			x.server.metrics.ended(endOf(x.Err()))
 			return
 		}
+		x.End(fmt.Errorf("%w: %w", errExpired, cause))
 		x.server.config.Logger.Info("the publisher's token has run out", "stream", x.stream, "cause", cause)
 		x.server.metrics.ended(endExpired)
 	case <-x.publication.Ended():
+		x.End(x.publication.Cause())
 		x.server.metrics.ended(endOf(x.publication.Cause()))
 	case <-x.broken:
 		x.server.metrics.ended(endOther)
@@ -159,6 +163,28 @@ func (x *session) endOnPanic() {
 	}
 }
 
+var errExpired = errors.New("the publisher's token has run out")
+
+// Explain implements wish.Explainer. Publishers need it most: one that takes its end for a broken connection would come
+// back, and take the name from whoever has taken it over.
+func (x *session) Explain() *wish.Explanation {
+	cause := endOf(x.Err())
+	switch cause {
+	case endReplaced:
+		return &wish.Explanation{Cause: "taken-over", Detail: "Somebody else publishes under this name now. " +
+			"Publish again only if the name is to be taken back."}
+	case endKicked:
+		return &wish.Explanation{Cause: cause, Detail: "The session was ended by the operator."}
+	case endExpired:
+		return &wish.Explanation{Cause: cause, Detail: "The token that the session was made with has run out. Ask the operator for a new one."}
+	case endLost:
+		return &wish.Explanation{Cause: cause, Detail: "Nothing came from the publisher any more. Make a new session with POST."}
+	case endLeft:
+		return &wish.Explanation{}
+	}
+	return nil
+}
+
 // endOf names why a session ended, for metrics.
 func endOf(cause error) string {
 	switch {
@@ -172,6 +198,8 @@ func endOf(cause error) string {
 		return endReplaced
 	case errors.Is(cause, relay.ErrKicked):
 		return endKicked
+	case errors.Is(cause, errExpired):
+		return endExpired
 	}
 	return endOther
 }

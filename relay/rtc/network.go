@@ -270,7 +270,7 @@ func (n *Network) Close() error {
 	n.mu.Lock()
 	n.closed = true
 	for p := range n.peers {
-		p.end(ErrClosed)
+		p.End(ErrClosed)
 	}
 	n.mu.Unlock()
 	n.wg.Wait()

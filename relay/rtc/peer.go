@@ -117,9 +117,9 @@ func (p *Peer) stateChanged(state webrtc.PeerConnectionState) {
 			close(p.connected)
 		}
 	case webrtc.PeerConnectionStateFailed:
-		p.end(ErrLost)
+		p.End(ErrLost)
 	case webrtc.PeerConnectionStateClosed:
-		p.end(ErrLeft)
+		p.End(ErrLeft)
 	}
 }
 
@@ -137,7 +137,7 @@ func (p *Peer) run(begun time.Time) {
 	case <-p.connected:
 		log.Info("session connected", "peer", p.RemoteAddr(), "after", time.Since(begun).Round(time.Millisecond))
 	case <-timer.C:
-		p.end(ErrTimeout)
+		p.End(ErrTimeout)
 	case <-p.ending:
 	}
 	<-p.ending
@@ -162,13 +162,13 @@ func (p *Peer) awaitAnswer() {
 	select {
 	case <-p.answered:
 	case <-late:
-		p.end(ErrSilence)
+		p.End(ErrSilence)
 	case <-p.ending:
 	}
 }
 
-// end asks the session to end, once, for the given cause.
-func (p *Peer) end(cause error) {
+// End asks the session to end for the given cause, which Err and the log tell, unless it ends already. It does not wait.
+func (p *Peer) End(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cause == nil {
@@ -179,7 +179,7 @@ func (p *Peer) end(cause error) {
 
 // Close ends the session and waits until nothing is left of it. A second call waits too.
 func (p *Peer) Close() {
-	p.end(ErrHangup)
+	p.End(ErrHangup)
 	<-p.done
 }
 
@@ -213,7 +213,7 @@ func (p *Peer) endOnPanic() {
 	if cause := recover(); cause != nil {
 		p.network.config.Logger.Error("a peer's packet broke the session", "stream", p.config.Stream, "role", p.config.Role,
 			"cause", cause, "stack", string(debug.Stack()))
-		p.end(fmt.Errorf("a packet broke it: %v", cause))
+		p.End(fmt.Errorf("a packet broke it: %v", cause))
 	}
 }
 

@@ -213,7 +213,7 @@ func (v *Viewer) Report(now media.Time) error {
 		sent += t.packets
 	}
 	if v.progress.stuck(sent, now, v.network.config.StallTimeout) {
-		v.end(ErrStuck)
+		v.End(ErrStuck)
 		return ErrStuck
 	}
 	for _, t := range v.tracks {

@@ -25,6 +25,8 @@
 //	PATCH /sessions/{id}  If-Match: "a", candidates          →  204
 //	PATCH /sessions/{id}  If-Match: "*", new ice-ufrag, -pwd →  200 our new ones, ETag: "b"
 //	DELETE /sessions/{id}                                    →  200; the session's resources are free when it is sent
+//	any   /sessions/{id}                                     →  410 and why, for a minute, where the session was ended
+//	                                                            from our side and its owner explains that (Explainer)
 //
 // The 406 is WHEP's counter-offer, its server-first mode: Accept returned an Offerer. Such a session counts against all
 // bounds from the start. It is there to be answered and to be deleted; answers that are broken (400) or do not fit the

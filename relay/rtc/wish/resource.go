@@ -46,7 +46,10 @@ func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
 	if !s.owned(w, r, e) {
 		return
 	}
+	why := e.whyEnded()
 	switch {
+	case why != nil && (e.session == nil || r.Method != http.MethodDelete): // DELETE also waits until nothing is left
+		answerEnded(w, r, why)
 	case below:
 		e.extension(w, r, name)
 	case r.Method == http.MethodPatch:

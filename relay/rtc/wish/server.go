@@ -92,6 +92,7 @@ type Server struct {
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*entry
+	ended    ended
 	perHost  map[netip.Addr]int // sessions and those in the making, by client
 	total    int                // the same, in all
 	draining bool
@@ -106,8 +107,11 @@ type entry struct {
 	stream   media.Name
 	user     string
 	host     netip.Addr
-	session  Session
+	session  Session    // nil once it has ended
 	ours     *sdp.Offer // that the peer is to answer; nil where it made the offer
+
+	explanation *Explanation // why it has ended; set with endedAt, in what is remembered of it
+	endedAt     time.Time
 
 	turn          chan struct{} // holds a token; whoever has it may change what follows
 	tag           string        // entity tag of the ICE generation
@@ -118,7 +122,7 @@ type entry struct {
 
 // New makes a server without endpoints.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config.withDefaults(), sessions: map[string]*entry{}, perHost: map[netip.Addr]int{}}
+	s := &Server{config: config.withDefaults(), sessions: map[string]*entry{}, ended: newEnded(), perHost: map[netip.Addr]int{}}
 	s.refusals = auth.NewRefusalLog(s.config.Logger)
 	s.posts, s.patches = newLimiter(s.config.PostRate), newLimiter(s.config.PatchRate)
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -219,7 +223,7 @@ func (s *Server) enter(e *entry) bool {
 	s.sessions[e.id] = e
 	s.wg.Go(func() {
 		<-e.session.Done()
-		s.forget(e)
+		s.remember(e)
 		s.release(e.host)
 	})
 	return true
@@ -232,10 +236,25 @@ func (s *Server) forget(e *entry) {
 	delete(s.sessions, e.id)
 }
 
+// remember does so, too, unless the client has ended the session with DELETE, or it tells nothing of its end.
+func (s *Server) remember(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	why := e.whyEnded()
+	if s.sessions[e.id] == e && why != nil {
+		s.ended.add(e, why, time.Now())
+	}
+	delete(s.sessions, e.id)
+}
+
+// find gives a session, or what is left of it, or nil.
 func (s *Server) find(id string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sessions[id]
+	if e := s.sessions[id]; e != nil {
+		return e
+	}
+	return s.ended.find(id, time.Now())
 }
 
 func newTag() string { return `"` + rand.Text()[:16] + `"` }

@@ -38,6 +38,22 @@ type Offerer interface {
 	Conclude(a *sdp.Answer) error
 }
 
+// Explainer is a Session that tells why it has ended. For a minute its address answers 410 with that, so that a client
+// that was sent away need not take it for a broken connection, and come back.
+type Explainer interface {
+	Session
+	// Explain is why the session has ended or is about to; nil while it goes on, and where there is nothing to tell.
+	Explain() *Explanation
+}
+
+// Explanation is why a session has ended.
+type Explanation struct {
+	// Cause is for programs, the member "cause" of the answer. Empty where the client itself closed the connection: its
+	// DELETE, which comes after that, is answered 200.
+	Cause  string
+	Detail string // a sentence for the client
+}
+
 // Request is an offer that passed every check that needs no media.
 type Request struct {
 	ID     string // of the session to be; log lines tell its beginning only, as it may be all that protects the session

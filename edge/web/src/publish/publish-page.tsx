@@ -92,6 +92,11 @@ export function PublishPage({ stream }: { stream: string }) {
             <p class="trouble" role="alert">
               {trouble.value || publisher.trouble.value}
               {publisher.state.value === "retrying" && " Trying again."}
+              {publisher.dismissed.value === "taken-over" && !busy.value && (
+                <button type="button" class="button" onClick={() => void begin()}>
+                  Take it back
+                </button>
+              )}
             </p>
           )}
           <PublishForm

@@ -27,6 +27,8 @@ export class Publisher {
   readonly state = signal<PublishState>("idle");
   /** A sentence on what is wrong; empty when nothing is. */
   readonly trouble = signal("");
+  /** Why the server has sent this publisher away: "taken-over", "kicked"; empty when it has not. */
+  readonly dismissed = signal("");
   readonly outgoing = signal<Outgoing | null>(null);
   /** When the broadcast began, in milliseconds since the epoch; null before. */
   readonly since = signal<number | null>(null);
@@ -42,6 +44,7 @@ export class Publisher {
     const { signal } = stopping;
     const backoff = new Backoff();
     this.trouble.value = "";
+    this.dismissed.value = "";
     this.state.value = "connecting";
     while (!signal.aborted) {
       const began = performance.now();
@@ -51,6 +54,7 @@ export class Publisher {
       );
       if (signal.aborted) break;
       this.trouble.value = sentence(error, token);
+      this.dismissed.value = error instanceof ProblemError ? (error.problem.cause ?? "") : "";
       if (!worthRetrying(error)) break;
       this.state.value = "retrying";
       if (performance.now() - began > 30_000) backoff.reset();
@@ -85,7 +89,9 @@ export class Publisher {
         this.trouble.value = "";
         this.since.value ??= Date.now();
       });
-      return await this.measure(session, signal);
+      const ended = await this.measure(session, signal);
+      const dismissal = await session.dismissal(signal);
+      return dismissal === null ? ended : new ProblemError(dismissal);
     } catch (error) {
       return error;
     } finally {

@@ -27,7 +27,8 @@ describe("WhipSession", () => {
   const settle = () => vi.advanceTimersByTimeAsync(0);
 
   function setUp(reply: () => Response = created) {
-    const { fetch, asked } = twinFetch(reply);
+    let answered: (() => Response | Promise<Response>) | undefined;
+    const { fetch, asked } = twinFetch(reply, () => answered?.() ?? new Response(null));
     const media = { getTracks: () => [{ kind: "video" }, { kind: "audio" }] } as unknown as MediaStream;
     let peer!: TwinPeer;
     const session = new WhipSession(
@@ -40,7 +41,8 @@ describe("WhipSession", () => {
     );
     const opened = session.open(new AbortController().signal);
     opened.catch(() => undefined);
-    return { session, peer, asked, opened };
+    const answer = (what: typeof answered) => void (answered = what);
+    return { session, peer, asked, opened, answer };
   }
 
   it("sends each track once, H.264 first, under the ceiling", async () => {
@@ -81,6 +83,40 @@ describe("WhipSession", () => {
     expect(ended).toHaveBeenCalledWith("The connection broke.");
   });
 
+  it("ends at once when the server closes the connection, before ICE misses it", async () => {
+    const { session, peer, opened } = setUp();
+    peer.gather();
+    await settle();
+    peer.become("connected");
+    await opened;
+    peer.secured.state = "closed";
+    peer.secured.dispatchEvent(new Event("statechange"));
+    expect(await session.ended).toBe("The connection broke.");
+  });
+
+  it("asks the server why it ended, and deletes no session that it was sent away from", async () => {
+    const { session, peer, asked, opened, answer } = setUp();
+    peer.gather();
+    await settle();
+    peer.become("connected");
+    await opened;
+    const never = new AbortController().signal;
+    for (const [status, cause, want] of [
+      [404, undefined, null],
+      [410, "lost", null],
+      [410, "taken-over", "Somebody else is live."],
+    ] as const) {
+      answer(() => refused(status, "Somebody else is live.", {}, { cause }));
+      expect((await session.dismissal(never))?.detail ?? null).toBe(want);
+    }
+    answer(() => Promise.reject(new TypeError("offline")));
+    expect(await session.dismissal(never)).toBeNull();
+    expect(asked.at(-1)).toMatchObject({ method: "GET", headers: { Authorization: "Bearer sesame" } });
+    expect(asked.at(-1)!.url).toMatch(/\/sessions\/5$/);
+    session.close();
+    expect(asked.filter(({ method }) => method === "DELETE")).toHaveLength(0);
+  });
+
   it("says so when the media path does not come about", async () => {
     const { peer, opened, asked } = setUp();
     peer.gather();
@@ -107,7 +143,8 @@ it("only what can mend itself is tried again", () => {
     true,
     true,
   ]);
-  expect([400, 401, 403, 404, 415].map((status) => worthRetrying(answered(status)))).toEqual([
+  expect([400, 401, 403, 404, 410, 415].map((status) => worthRetrying(answered(status)))).toEqual([
+    false,
     false,
     false,
     false,

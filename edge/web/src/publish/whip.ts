@@ -7,9 +7,9 @@
  */
 
 import { connected, type Peer, watchForLoss } from "../shared/connection.ts";
-import { ProblemError } from "../shared/problem.ts";
+import { type Problem, ProblemError } from "../shared/problem.ts";
 import { startBitrate } from "../shared/sdp.ts";
-import { deleteSession, type Fetch, gathered, postOffer, type Session } from "../shared/signalling.ts";
+import { deleteSession, type Fetch, gathered, postOffer, type Session, whyEnded } from "../shared/signalling.ts";
 
 export interface SendingEnvironment {
   fetch: Fetch;
@@ -38,6 +38,8 @@ const gatherMs = 300;
 const startShare = 0.6;
 const connectMs = 8000;
 const healMs = 4000;
+/** Causes of an end that coming back would only repeat, or take the name from somebody else. */
+const dismissals: ReadonlySet<string> = new Set(["taken-over", "kicked", "expired"]);
 
 export class WhipSession {
   session: Session | null = null;
@@ -46,7 +48,11 @@ export class WhipSession {
   readonly ended: Promise<string>;
   private end!: (reason: string) => void;
   private unwatch: () => void = () => undefined;
+  /** One of those that share the connection. */
+  private sender: RTCRtpSender | undefined;
   private closed = false;
+  /** The server has ended the session, and said so. */
+  private dismissed = false;
 
   constructor(
     private readonly options: WhipOptions,
@@ -79,7 +85,15 @@ export class WhipSession {
       this.close();
       throw error;
     }
-    this.unwatch = watchForLoss(peer, healMs, () => this.end("The connection broke."));
+    this.unwatch = watchForLoss(peer, healMs, () => this.end("The connection broke."), this.sender?.transport);
+  }
+
+  /** Once it has ended: why the server has sent this publisher away; null where it did not. Never rejects. */
+  async dismissal(signal: AbortSignal): Promise<Problem | null> {
+    const why = await whyEnded(this.environment.fetch, this.session?.url ?? "", this.options.token, signal);
+    if (why === null || !dismissals.has(why.cause ?? "")) return null;
+    this.dismissed = true;
+    return why;
   }
 
   close(): void {
@@ -87,16 +101,17 @@ export class WhipSession {
     this.closed = true;
     this.unwatch();
     this.peer.close();
-    deleteSession(this.environment.fetch, this.session?.url ?? "", this.options.token);
+    if (!this.dismissed) deleteSession(this.environment.fetch, this.session?.url ?? "", this.options.token);
   }
 
   private add(track: MediaStreamTrack): void {
     const video = track.kind === "video";
-    const transceiver = this.peer.addTransceiver(track, {
+    const transceiver: RTCRtpTransceiver = this.peer.addTransceiver(track, {
       direction: "sendonly",
       streams: [this.options.media],
       ...(video ? { sendEncodings: [{ maxBitrate: this.options.maxBitrate }] } : {}),
     });
+    this.sender ??= transceiver.sender;
     if (!video) return;
     const codecs = this.environment.videoCodecs();
     if (codecs.length > 0) transceiver.setCodecPreferences(codecs);

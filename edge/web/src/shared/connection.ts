@@ -55,11 +55,18 @@ export function connected(peer: Connection, mostMs: number, signal: AbortSignal)
 }
 
 /**
- * Calls lost when a connection has failed, or has been broken for healMs: a
- * broken path often heals within seconds (a phone changing cells). Returns what
- * ends the watch; nothing is called after that.
+ * Calls lost when a connection has failed, was closed by the other side, or has
+ * been broken for healMs: a broken path often heals within seconds (a phone
+ * changing cells). `secured` tells that it was closed, which the connection's
+ * own state tells only when ICE has missed answers for 5 s. Returns what ends
+ * the watch; nothing is called after that.
  */
-export function watchForLoss(peer: Connection, healMs: number, lost: () => void): () => void {
+export function watchForLoss(
+  peer: Connection,
+  healMs: number,
+  lost: () => void,
+  secured: Pick<RTCDtlsTransport, "state" | "addEventListener" | "removeEventListener"> | null = null,
+): () => void {
   let healing: ReturnType<typeof setTimeout> | undefined;
   const check = () => {
     clearTimeout(healing);
@@ -71,10 +78,15 @@ export function watchForLoss(peer: Connection, healMs: number, lost: () => void)
         healing = setTimeout(lost, healMs);
     }
   };
+  const closed = () => {
+    if (secured?.state === "closed" || secured?.state === "failed") lost();
+  };
   peer.addEventListener("connectionstatechange", check);
+  secured?.addEventListener("statechange", closed);
   check();
   return () => {
     clearTimeout(healing);
+    secured?.removeEventListener("statechange", closed);
     peer.removeEventListener("connectionstatechange", check);
   };
 }

@@ -36,7 +36,7 @@ describe("rates", () => {
     expect(rates.loss).toBeCloseTo(0.1);
     expect(rates.jitterBufferMs).toBeCloseTo(20);
     expect(rates.decodeMs).toBeCloseTo(2);
-    expect(rates.delayMs).toBe(32); // half of 20 ms, 20 ms, 2 ms
+    expect(rates.fromServerMs).toBe(32); // half of 20 ms, 20 ms, 2 ms
   });
 
   it("are unknown where counters are missing or went back", () => {
@@ -48,7 +48,7 @@ describe("rates", () => {
       jitterBufferMs: null,
       decodeMs: null,
       roundTripMs: null,
-      delayMs: null,
+      fromServerMs: null,
     });
   });
 
@@ -63,7 +63,7 @@ describe("rates", () => {
 });
 
 describe("live delay", () => {
-  it("of WebRTC is half the way there and back, the buffer and the decoder", () => {
+  it("from the server is half the way there and back, the buffer and the decoder", () => {
     expect(webrtcDelay(40, 30, 5)).toBe(55);
     expect(webrtcDelay(null, 30, null)).toBe(30);
     expect(webrtcDelay(40, null, 5)).toBeNull(); // nothing was emitted: the picture stands

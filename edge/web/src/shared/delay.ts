@@ -1,10 +1,13 @@
 /**
  * Figures from raw counters: rates over the last second, and the live delay.
  *
- * For WebRTC the delay is estimated from what this end can measure by itself:
- * half the round trip, plus the time frames sit in the jitter buffer, plus
- * decoding. For HLS it is the wall clock minus the PROGRAM-DATE-TIME under the
- * playhead, and so trusts that both clocks are right.
+ * The live delay is the whole way from ingest to the screen: the server's clock
+ * (clock.ts) minus the media time of what is shown. By WebRTC that comes with
+ * RTCP sender reports, by HLS it is the PROGRAM-DATE-TIME under the playhead.
+ *
+ * The last part of the way, from the server that plays, is estimated besides
+ * from what this end can measure by itself: half the round trip, plus the time
+ * frames sit in the jitter buffer, plus decoding. A transcoder is before that.
  */
 
 /** What a transport counts since its session began. Absent means the browser does not say. */
@@ -36,8 +39,8 @@ export interface Rates {
   jitterBufferMs: number | null;
   decodeMs: number | null;
   roundTripMs: number | null;
-  /** Estimated delay from the server to the screen. */
-  delayMs: number | null;
+  /** Estimated delay from the server that plays to the screen. */
+  fromServerMs: number | null;
 }
 
 const windowMs = 1000;
@@ -78,7 +81,7 @@ export function ratesBetween(before: Counters, after: Counters, seconds: number)
     decodeMs: milli(decoding),
     roundTripMs: milli(after.roundTrip ?? null),
   };
-  return { ...rates, delayMs: webrtcDelay(rates.roundTripMs, rates.jitterBufferMs, rates.decodeMs) };
+  return { ...rates, fromServerMs: webrtcDelay(rates.roundTripMs, rates.jitterBufferMs, rates.decodeMs) };
 }
 
 /** Milliseconds from the server to the screen; null while the jitter buffer is unmeasured. */
@@ -92,8 +95,8 @@ export function webrtcDelay(
 }
 
 /**
- * Milliseconds that the HLS playhead is behind the wall clock. Without a
- * program date-time, or with a clock so wrong that the picture would come
+ * Milliseconds that the HLS playhead is behind the server's clock, `now`. Without
+ * a program date-time, or with a clock so wrong that the picture would come
  * from the future, the distance to the playlist's edge stands in.
  */
 export function hlsDelay(now: number, playingDate: Date | null, edgeLatencySeconds: number): number | null {
@@ -110,9 +113,10 @@ export function hlsDelay(now: number, playingDate: Date | null, edgeLatencySecon
 const ntpOffsetMs = 2_208_988_800_000;
 
 /**
- * Milliseconds since ingest, from the sender's clock at the playout point
- * (estimatedPlayoutTimestamp, which browsers give since 1900). Null when the
- * two clocks disagree so much that the figure means nothing.
+ * Milliseconds since ingest, from the media time at the playout point
+ * (estimatedPlayoutTimestamp, which browsers give since 1900) and the server's
+ * clock, `now`. Null where the browser does not tell, as in the first seconds of
+ * a session, or the clocks disagree so much that the figure means nothing.
  */
 export function sinceIngest(now: number, playoutTimestamp: number | undefined): number | null {
   if (playoutTimestamp === undefined || playoutTimestamp === 0) return null;

@@ -8,6 +8,8 @@ export interface Problem {
   detail: string;
   /** From Retry-After, in milliseconds; 0 when absent. */
   retryAfterMs: number;
+  /** A word of the server's on why, for programs, where a status has several reasons; otherwise absent. */
+  cause?: string;
 }
 
 /** Thrown for every answer that is not a success. */
@@ -26,6 +28,7 @@ const sentences: Record<number, string> = {
   404: "There is no stream of this name.",
   406: "The server and this browser share no codec for this stream.",
   409: "The stream is not live yet.",
+  410: "The session has ended.",
   415: "The server did not understand this browser's offer.",
   429: "Too many requests. Waiting a moment.",
   500: "The server failed to answer.",
@@ -63,9 +66,10 @@ export function parseProblem(status: number, body: string, type: string, retryAf
     return problem;
   }
   if (typeof fields !== "object" || fields === null) return problem;
-  const { title, detail } = fields as Record<string, unknown>;
+  const { title, detail, cause } = fields as Record<string, unknown>;
   if (typeof title === "string") problem.title = title.slice(0, mostDetail);
   if (typeof detail === "string" && detail !== "") problem.detail = detail.slice(0, mostDetail);
+  if (typeof cause === "string") problem.cause = cause;
   return problem;
 }
 

@@ -4,7 +4,7 @@
  * protocols share it; they differ only in which way media flows.
  */
 
-import { ProblemError, readProblem, unreachable } from "./problem.ts";
+import { type Problem, ProblemError, readProblem, unreachable } from "./problem.ts";
 import { authorization } from "./token.ts";
 
 export type Fetch = (input: string, init?: RequestInit) => Promise<Response>;
@@ -62,6 +62,21 @@ export function deleteSession(fetch: Fetch, url: string, token: string): void {
   if (url === "") return;
   // Nobody waits for the answer: if it is lost, consent expiry ends the session (RFC 7675).
   fetch(url, { method: "DELETE", headers: authorization(token), keepalive: true }).catch(() => undefined);
+}
+
+/** How long the server may take to say why a session has ended. */
+const whyMs = 3000;
+
+/** Asks why a session has ended. Null where the server knows nothing of that, or cannot be asked: the connection broke. */
+export async function whyEnded(fetch: Fetch, url: string, token: string, signal: AbortSignal): Promise<Problem | null> {
+  if (url === "") return null;
+  try {
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(whyMs)]);
+    const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal: bounded });
+    return response.status === 410 ? await readProblem(response, Date.now()) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Asks the running session for another format, or "auto". Rejects with ProblemError. */

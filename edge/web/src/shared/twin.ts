@@ -13,6 +13,7 @@ export class TwinPeer extends EventTarget {
   localDescription: RTCSessionDescription | null = null;
   remote: RTCSessionDescriptionInit | null = null;
   closed = false;
+  readonly secured = Object.assign(new EventTarget(), { state: "connected" });
   readonly transceivers: {
     what: unknown;
     init: RTCRtpTransceiverInit | undefined;
@@ -27,6 +28,7 @@ export class TwinPeer extends EventTarget {
     const transceiver = { what, init, preferred: [] as RTCRtpCodec[] };
     this.transceivers.push(transceiver);
     return {
+      sender: { transport: this.secured },
       setCodecPreferences: (codecs: RTCRtpCodec[]) => void (transceiver.preferred = codecs),
     } as unknown as RTCRtpTransceiver;
   }
@@ -66,8 +68,11 @@ export interface Asked {
   keepalive: boolean;
 }
 
-/** A fetch that answers POSTs to sessions with `reply`, and everything else with 200. */
-export function twinFetch(reply: () => Response | Promise<Response>): { fetch: Fetch; asked: Asked[] } {
+/** A fetch that answers POSTs to sessions with `reply`, and everything else with `other`, 200 if left out. */
+export function twinFetch(
+  reply: () => Response | Promise<Response>,
+  other: () => Response | Promise<Response> = () => new Response(null, { status: 200 }),
+): { fetch: Fetch; asked: Asked[] } {
   const asked: Asked[] = [];
   const fetch: Fetch = async (url, init = {}) => {
     asked.push({
@@ -77,7 +82,7 @@ export function twinFetch(reply: () => Response | Promise<Response>): { fetch: F
       body: String(init.body ?? ""),
       keepalive: init.keepalive === true,
     });
-    return init.method === "POST" && !url.includes("layer") ? reply() : new Response(null, { status: 200 });
+    return init.method === "POST" && !url.includes("layer") ? reply() : other();
   };
   return { fetch, asked };
 }
@@ -89,8 +94,13 @@ export function created(headers: Record<string, string> = {}): Response {
   });
 }
 
-export function refused(status: number, detail: string, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify({ status, detail }), {
+export function refused(
+  status: number,
+  detail: string,
+  headers: Record<string, string> = {},
+  members: Record<string, unknown> = {},
+): Response {
+  return new Response(JSON.stringify({ status, detail, ...members }), {
     status,
     headers: { "content-type": "application/problem+json", ...headers },
   });

@@ -119,8 +119,8 @@ export class Edges {
   private async answers(base: string, signal: AbortSignal): Promise<boolean | null> {
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
     try {
-      // Any answer is a sign of life. Without a token it takes no preflight.
-      await this.fetch(`${base}/api/v1/edges/${this.stream}`, { cache: "no-store", signal: bounded });
+      // Any answer is a sign of life. This one takes neither a token nor a preflight.
+      await this.fetch(`${base}/api/v1/ping`, { cache: "no-store", signal: bounded });
       return true;
     } catch {
       return bounded.aborted ? null : false;

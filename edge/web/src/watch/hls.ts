@@ -53,7 +53,7 @@ export async function openHls(options: HlsOptions, signal: AbortSignal): Promise
       ),
     );
   }
-  return new NativePlayback(options.video, options.address(`${rootOf(options.stream)}index.m3u8`));
+  return new NativePlayback(options.video, options.now, options.address(`${rootOf(options.stream)}index.m3u8`));
 }
 
 /** How often the playhead's place is looked at. */
@@ -290,7 +290,7 @@ class HlsPlayback implements Playback {
       progress: video.videoWidth > 0 ? quality.totalVideoFrames : video.currentTime,
       counters,
       rates,
-      delayMs: hlsDelay(Date.now(), hls.playingDate, hls.latency),
+      delayMs: hlsDelay(this.options.now(), hls.playingDate, hls.latency),
       width: video.videoWidth,
       height: video.videoHeight,
       format: level === undefined ? "" : formatOfLevel(level, this.root),
@@ -453,6 +453,7 @@ class NativePlayback implements Playback {
 
   constructor(
     private readonly video: HTMLVideoElement,
+    private readonly now: () => number,
     url: string,
   ) {
     this.ended = new Promise((resolve) => {
@@ -498,7 +499,7 @@ class NativePlayback implements Playback {
       progress: video.currentTime,
       counters,
       rates: this.window.add(performance.now(), counters),
-      delayMs: hlsDelay(Date.now(), playing, NaN),
+      delayMs: hlsDelay(this.now(), playing, NaN),
       width: video.videoWidth,
       height: video.videoHeight,
       format: "",

@@ -20,7 +20,9 @@ export function useIdle(area: RefObject<HTMLElement | null>): Signal<boolean> {
       idle.value = false;
       timer = setTimeout(rest, idleMs);
     };
-    const leave = () => {
+    const leave = (event: PointerEvent) => {
+      // A finger leaves with each tap, also with the one that is to wake the controls.
+      if (event.pointerType !== "mouse") return;
       clearTimeout(timer);
       timer = setTimeout(rest, 400);
     };

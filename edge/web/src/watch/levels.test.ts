@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatBySize, formatOfLevel, levelFor, standIn } from "./levels.ts";
+import { formatBySize, formatOfLevel, levelFor, nameOf, standIn } from "./levels.ts";
 import { wishInQuery } from "./wish.ts";
 
 const root = "/hls/cup/cam1/";
@@ -61,6 +61,17 @@ describe("levels and formats", () => {
       "",
     ]);
     expect(formatBySize([], 720)).toBe("");
+  });
+
+  it.each([
+    ["720p", 720, ["720p"]],
+    ["source", 1080, ["Source", "1080p"]],
+    ["auto", 0, ["Auto"]],
+    ["360p", 270, ["270p"]], // the publisher came back smaller
+    ["360p-vp9", 270, ["270p"]],
+    ["480p", 200, ["480p", "200p"]], // a wide picture
+  ])("%s with %i lines is called %j", (format, height, want) => {
+    expect(nameOf(format, height, [...formats, { name: "270p" }])).toEqual(want);
   });
 
   it("takes the source for what an automatic choice brings, where a rung has the same size", () => {

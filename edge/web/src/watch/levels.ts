@@ -1,5 +1,7 @@
 /** Which HLS level is which of our formats. */
 
+import { formatLabel } from "../shared/formats.ts";
+
 export interface Level {
   /** URLs of the level's playlists. */
   url: readonly string[];
@@ -38,6 +40,17 @@ export function formatOfLevel({ url }: Level, root: string): string {
     if (format !== undefined) return format;
   }
   return "";
+}
+
+/**
+ * What to call what plays, in one or two words: its format, and its size where the format's name does not tell it. A level
+ * keeps the name that it began with when a publisher returns with a smaller picture: then it is the size that is named.
+ */
+export function nameOf(format: string, height: number, formats: readonly { name: string }[]): string[] {
+  if (height <= 0) return [formatLabel(format)];
+  const lines = `${height}p`;
+  const shrunk = /^\d+p/.test(format) && formats.some(({ name }) => name === lines);
+  return format === lines || shrunk ? [lines] : [formatLabel(format), lines];
 }
 
 /**

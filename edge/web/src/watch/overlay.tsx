@@ -39,6 +39,11 @@ function Message({ player }: { player: Player }) {
               {notice.action === "token" && (
                 <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
               )}
+              {notice.action === "auto" && (
+                <button type="button" class="button" onClick={() => void player.choose({ format: "auto" })}>
+                  Play the best there is
+                </button>
+              )}
               {notice.action === "retry" && (
                 <button type="button" class="button" onClick={() => player.again()}>
                   Try again

@@ -10,7 +10,7 @@ export interface Sample {
   progress: number;
   counters: Counters;
   rates: Rates;
-  /** Milliseconds behind the live edge, null while unknown. */
+  /** Milliseconds from ingest to the screen, null while unknown. */
   delayMs: number | null;
   width: number;
   height: number;
@@ -51,6 +51,8 @@ export interface PlaybackOptions {
   /** A format's name, or "auto". */
   format: string;
   token: string;
+  /** The server's clock, in milliseconds since the epoch. */
+  now(): number;
   /** Where a path of the server is: at the edge that plays, or at the one of the given base. */
   address(path: string, base?: string): string;
 }

@@ -10,6 +10,7 @@
 import { batch, computed, signal } from "@preact/signals";
 import { getStream, type Stream } from "../shared/api.ts";
 import { Backoff, pause } from "../shared/backoff.ts";
+import { ServerClock } from "../shared/clock.ts";
 import { browserAbilities, canCarry, type Transport, videoFormats } from "../shared/formats.ts";
 import { poll } from "../shared/poll.ts";
 import { ProblemError } from "../shared/problem.ts";
@@ -83,6 +84,7 @@ export class Player {
 
   private readonly able = browserAbilities();
   private readonly edges: Edges;
+  private readonly clock = new ServerClock();
   private readonly backoff = new Backoff();
   private readonly renewal = new Renewal();
   private readonly stopping = new AbortController();
@@ -97,6 +99,8 @@ export class Player {
   private framesBefore = 0;
   /** The person paused: a new session must not start by itself. */
   private held = false;
+  /** Tokens that the server has turned down, "" for none: nothing is asked with them until something plays. */
+  private readonly barred = new Set<string>();
   /** When the API last did not say that nobody publishes. */
   private liveAt = performance.now();
   private running: Promise<unknown> | null = null;
@@ -119,6 +123,7 @@ export class Player {
       poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
       this.run(),
       this.watchEdges(),
+      this.clock.keep(() => this.edges.base, this.stopping.signal),
     ]);
   }
 
@@ -136,7 +141,8 @@ export class Player {
     const wish = { ...before, ...change };
     this.wish.value = wish;
     if (wish.transport !== before.transport) return this.again();
-    if (wish.format === before.format || this.playback === null) return;
+    if (wish.format === before.format) return;
+    if (this.playback === null) return this.again();
     const switched = await this.playback.select(wish.format).catch(() => false);
     if (!switched) this.again();
   }
@@ -177,6 +183,12 @@ export class Player {
         this.next = transport;
         continue;
       }
+      if (ended.cause === "refused" && this.pinned() === null && this.missing() !== "") {
+        // Of a link or a choice that outlived its format the best there is will do; HLS has no more than WebRTC.
+        this.wish.value = { ...this.wish.value, format: "auto" };
+        this.next = transport;
+        continue;
+      }
       this.failures++;
       const step = afterFailure(transport, ended, {
         pinned: this.pinned(),
@@ -184,6 +196,7 @@ export class Player {
         live: this.live.value,
         relaysUntried: !this.triedRelays,
         token: this.token,
+        missing: this.missing(),
         failures: this.failures,
         played: this.frames.peek() > 0,
       });
@@ -197,8 +210,8 @@ export class Player {
   private async watchEdges(): Promise<void> {
     const { signal } = this.stopping;
     while (!signal.aborted) {
-      await this.edges.ask(this.token, signal);
-      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal);
+      await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal); // run has asked first
+      if (!signal.aborted && !this.barred.has(this.token)) await this.edges.ask(this.token, signal);
     }
   }
 
@@ -274,7 +287,7 @@ export class Player {
 
   private open(transport: Transport, signal: AbortSignal): Promise<Playback> {
     const { video, stream, token } = this;
-    const common = { video, stream, token, format: this.wish.value.format, address: (path: string, base?: string) => this.edges.at(path, base) };
+    const common = { video, stream, token, format: this.wish.value.format, now: () => this.clock.now(), address: (path: string, base?: string) => this.edges.at(path, base) };
     if (transport === "hls") {
       const formats = () => this.info.value?.formats ?? [];
       const nextEdge = () => this.nextEdge();
@@ -369,6 +382,7 @@ export class Player {
     this.state.value = "playing";
     this.notice.value = null;
     this.failures = 0;
+    this.barred.clear();
     this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
@@ -425,6 +439,12 @@ export class Player {
     );
   }
 
+  /** Without another token the same questions would be turned down again and again. */
+  private bar(error: unknown): void {
+    const status = error instanceof ProblemError ? error.problem.status : 0;
+    if (status === 401 || status === 403) this.barred.add(this.token);
+  }
+
   private pollEvery(): number {
     const now = performance.now();
     if (this.live.value !== false) this.liveAt = now;
@@ -432,6 +452,7 @@ export class Player {
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {
+    if (this.barred.has(this.token)) return;
     try {
       const info = await getStream(this.stream, this.token, signal, this.edges.base);
       batch(() => {
@@ -441,8 +462,16 @@ export class Player {
       });
     } catch (error) {
       if (signal.aborted) return;
+      this.bar(error);
       this.live.value = error instanceof ProblemError && error.problem.status === 404 ? false : null;
     }
+  }
+
+  /** The format that the person chose, where the stream has no such one. */
+  private missing(): string {
+    const { format } = this.wish.value;
+    const formats = this.info.value?.formats ?? [];
+    return format === "auto" || formats.length === 0 || formats.some(({ name }) => name === format) ? "" : format;
   }
 
   private pinned(): Transport | null {

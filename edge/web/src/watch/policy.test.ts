@@ -11,6 +11,7 @@ const usual: Situation = {
   failures: 1,
   played: false,
   token: "",
+  missing: "",
 };
 
 function after(transport: "webrtc" | "hls", cause: Cause, change: Partial<Situation> = {}): Step {
@@ -38,6 +39,12 @@ describe("falling back", () => {
     const step = after("webrtc", cause, { pinned: "webrtc" });
     expect(step).toMatchObject({ transport: "webrtc", retry: "backoff", state: "waiting" });
     expect(step.notice).not.toBeNull();
+  });
+
+  it("offers what there is in place of a format that is not", () => {
+    const pinned = { pinned: "webrtc" as const, missing: "480p" };
+    expect(after("webrtc", "refused", pinned).notice?.action).toBe("auto");
+    expect(after("webrtc", "refused", { ...pinned, missing: "" }).notice?.action).toBe("retry");
   });
 
   it.each<Cause>(["unsupported", "refused"])("%s ends in words when there is no other way", (cause) => {

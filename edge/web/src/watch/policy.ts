@@ -27,13 +27,15 @@ export interface Situation {
   played: boolean;
   /** What was presented; empty for none. */
   token: string;
+  /** A format the person chose that the stream does not have; empty where there is none such. */
+  missing: string;
 }
 
 export interface Notice {
   title: string;
   detail: string;
   /** What the person can do about it on this page. */
-  action?: "token" | "retry";
+  action?: "token" | "retry" | "auto";
 }
 
 export interface Step {
@@ -102,7 +104,12 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
     case "unsupported":
       return turn
         ? fallBack()
-        : same("error", "never", { title: "This cannot play here", detail: failure.detail, action: "retry" });
+        : same("error", "never", {
+            title: "This cannot play here",
+            detail: failure.detail,
+            // Another try would only ask for the same format again.
+            action: situation.missing === "" ? "retry" : "auto",
+          });
     case "no-frames":
       return turn
         ? fallBack()

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { codecName, formatLabel } from "../shared/formats.ts";
+import { codecName } from "../shared/formats.ts";
 import { Header } from "../shared/header.tsx";
 import { Icon } from "../shared/icons.tsx";
 import { fragmentOf, tokenInFragment } from "../shared/token.ts";
@@ -10,6 +10,7 @@ import { Controls } from "./controls.tsx";
 import { publishHook } from "./hook.ts";
 import { isFullscreen, toggleFullscreen } from "./fullscreen.ts";
 import { followKeys } from "./keys.ts";
+import { nameOf } from "./levels.ts";
 import { Overlay } from "./overlay.tsx";
 import { Player } from "./player.ts";
 import { Statistics } from "./statistics.tsx";
@@ -135,11 +136,9 @@ function About({ player }: { player: Player }) {
         : !formats.some(({ kind }) => kind === "audio")
           ? "This stream has no sound."
           : "";
-  const height = sample?.height ? `${sample.height}p` : "";
   const how = [
     player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "",
-    formatLabel(player.format.value),
-    height === player.format.value ? "" : height,
+    ...nameOf(player.format.value, sample?.height ?? 0, formats),
     sample?.videoCodec
       ? codecName(
           sample.videoCodec

@@ -135,19 +135,18 @@ class WebrtcPlayback implements Playback {
     this.smoothen(report.counters.freezes ?? 0, now);
     const rates = this.window.add(now, report.counters);
     const soundOnly = report.videoPackets === 0 && now - this.opened > videoMs;
-    const ingest = sinceIngest(Date.now(), report.playout);
     return {
       progress: soundOnly ? (report.counters.packetsReceived ?? 0) : (report.counters.framesDecoded ?? 0),
       counters: report.counters,
       rates,
-      delayMs: rates.delayMs,
+      delayMs: sinceIngest(this.options.now(), report.playout),
       width: report.width,
       height: report.height,
       format: "",
       videoCodec: report.videoCodec,
       audioCodec: report.audioCodec,
       extra: [
-        ["Since ingest (clocks)", delayLabel(ingest)],
+        ["From the server", delayLabel(rates.fromServerMs)],
         ["Path", report.path],
       ],
     };
