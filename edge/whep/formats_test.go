@@ -256,9 +256,21 @@ func TestRareKeyframes(t *testing.T) {
 			if obeys {
 				want = 1
 			}
-			w.eventually("the pictures", func() bool { _, n := frames(t, p.got("video")); return len(n) >= want })
-			if _, n := frames(t, p.got("video")); len(n) != want {
-				t.Errorf("%d frames came, want %d", len(n), want)
+			// More are to come: a burst may lose its first or last packets to a busy machine. Slowly, as what is lost can be
+			// had again only until so many have followed.
+			more, next := 0, time.Now()
+			w.eventually("the pictures", func() bool {
+				if _, n := frames(t, p.got("video")); len(n) >= want {
+					return true
+				}
+				if time.Now().After(next) {
+					c.shoot(1)
+					more, next = more+1, next.Add(100*time.Millisecond)
+				}
+				return false
+			})
+			if _, n := frames(t, p.got("video")); len(n) > want+more {
+				t.Errorf("%d frames came, want %d and the %d that followed", len(n), want, more)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
 	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
@@ -347,7 +348,16 @@ func newPlayer(w *world, options ...offerOption) *player {
 	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
 		w.Fatal(err)
 	}
+	// A burst may bring more packets between two looks than pion's defaults allow for, which are 512 packets to ask again
+	// for, and 64 packets by which one may be late.
+	const late = 1024 // as in browsers (libsrtp)
+	generator, err := nack.NewGeneratorInterceptor(nack.GeneratorSize(late))
+	if err != nil {
+		w.Fatal(err)
+	}
+	registry.Add(generator)
 	settings := webrtc.SettingEngine{}
+	settings.SetSRTPReplayProtectionWindow(late)
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetReceiveMTU(2048) // a packet may be larger than the stack's 1460 bytes
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
