@@ -57,6 +57,17 @@ describe("the edge in use", () => {
     expect(edges.leave() && edges.base).toBe("");
   });
 
+  it("is left once, however many find out that it is dead", async () => {
+    const { edges } = edgesWith(list(own, second, third));
+    await edges.ask("", never);
+    const asking = edges.ask("", never); // nobody answers any more
+    const { base } = edges;
+    const playing = edges.alive(never).then((alive) => !alive && edges.leave(base));
+    await Promise.all([asking, playing]);
+    expect(edges.base).toBe("http://eu2");
+    expect(await playing).toBe(true);
+  });
+
   it("is told from others when it is the one that was asked", async () => {
     const { edges } = edgesWith(list(own, second), list({ url: "http://eu2", self: true }, third));
     await edges.ask("", never);

@@ -51,7 +51,7 @@ export class Edges {
       if (response.ok) this.learn(asked, await response.json());
     } catch {
       // What plays finds another edge by itself; what is asked next should, too.
-      if (this.base === asked && !(await this.alive(signal))) this.leave();
+      if (this.base === asked && !(await this.alive(signal))) this.leave(asked);
     }
   }
 
@@ -127,8 +127,9 @@ export class Edges {
     }
   }
 
-  /** Leaves the edge in use for the next one. False where all have failed lately. */
-  leave(): boolean {
+  /** Leaves an edge that failed, by default the one in use, for the next one. False where all have failed lately. */
+  leave(failed = this.base): boolean {
+    if (failed !== this.base) return true; // somebody else found that out first
     this.shunned.set(this.base, this.now() + penaltyMs);
     const next = this.best();
     if (next === null) return false;

@@ -242,9 +242,11 @@ export class Player {
   private async moved(ended: Failure, signal: AbortSignal): Promise<boolean> {
     switch (ended.cause) {
       case "lost":
-      case "stalled":
+      case "stalled": {
         if (this.isLeft()) return true;
-        return !(await this.edges.alive(signal)) && this.edges.leave();
+        const { base } = this.edges;
+        return !(await this.edges.alive(signal)) && this.edges.leave(base);
+      }
       case "unreachable":
       case "busy":
         return this.edges.leave();
