@@ -9,7 +9,6 @@ import (
 
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/av1"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/g711"
-	"github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
 	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts/codecs"
@@ -139,6 +138,7 @@ type ivfInput struct {
 	w      *ivf.Writer // nil before the first frame
 	params media.Params
 	base   int64
+	joined []byte // the units of the frame being written
 }
 
 // fourCC names codecs in IVF. FFmpeg knows those of AVI there, H.264 and H.265 among them, which go as
@@ -184,11 +184,18 @@ func (i *ivfInput) write(f *frame.Frame) error {
 	return i.w.Write(ivf.Frame{Time: relative(f, media.VideoClockRate, i.base), Payload: payload})
 }
 
-// bitstream joins the units of a frame as decoders take them.
+// startCode is in front of each NAL unit of a byte stream (ITU-T H.264 and H.265, annex B).
+var startCode = []byte{0, 0, 0, 1}
+
+// bitstream joins the units of a frame as decoders take them, until its next call.
 func (i *ivfInput) bitstream(units [][]byte) ([]byte, error) {
 	switch i.params.Codec {
 	case media.H264, media.H265:
-		return h264.AnnexB(units).Marshal()
+		i.joined = i.joined[:0]
+		for _, u := range units {
+			i.joined = append(append(i.joined, startCode...), u...)
+		}
+		return i.joined, nil
 	case media.AV1:
 		return av1.Bitstream(append([][]byte{temporalDelimiter}, units...)).Marshal()
 	}
