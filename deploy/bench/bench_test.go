@@ -182,24 +182,41 @@ func BenchmarkViewers(b *testing.B) {
 		"%.2f CPU-s per Gbit, resident %.2f MB a viewer", cost/gigabits, memory/1e6)
 }
 
-// BenchmarkSource is what a 1080p30 source of 4.5 Mbit/s costs our own process.
+// BenchmarkSource is what a 1080p30 source of 4.5 Mbit/s costs our own process, FFmpeg's apart: by itself, with all
+// formats made for nobody, and watched by HLS in all of them.
 func BenchmarkSource(b *testing.B) {
-	n := e2e.StartNode(b)
-	const window = 20 * time.Second
-	idle := usage(b, n, 5*time.Second)
-	rss := resident(b, n)
-	camera(b, n, "cup/cam1", "1920x1080", "4500k")
-	time.Sleep(15 * time.Second) // until the window is full
-	busy := usage(b, n, window)
-	b.ReportMetric(busy*100, "%core")
-	report("own CPU, 1080p30 source at 4.5 Mbit/s by RTSP", "≤ 5 % of a core", "%.1f %% of a core (idle %.1f %%)", busy*100, idle*100)
-	report("memory, the same source", "its window", "resident %.0f MB more, windows %.0f MB",
-		(resident(b, n)-rss)/1e6, n.Metric(b, "banyan_track_window_bytes")/1e6)
-	// Watched in every format: FFmpeg's processes are not ours.
-	viewer := e2e.StartProcess(b, "ffmpeg", "-nostdin", "-loglevel", "quiet", "-i", n.URL("/hls/cup/cam1/index.m3u8"), "-map", "0", "-c", "copy", "-f", "null", "-")
-	defer viewer.Kill()
-	time.Sleep(15 * time.Second)
-	report("own CPU, the same watched by HLS in all formats", "≤ 5 % of a core", "%.1f %% of a core", usage(b, n, window)*100)
+	const window, settling = 20 * time.Second, 15 * time.Second // until the windows of the logs are full
+	const aim = "≤ 5 % of a core"
+	b.Run("alone", func(b *testing.B) {
+		n := e2e.StartNode(b)
+		idle := usage(b, n, 5*time.Second)
+		rss := resident(b, n)
+		camera(b, n, "cup/cam1", "1920x1080", "4500k")
+		time.Sleep(settling)
+		busy := usage(b, n, window)
+		b.ReportMetric(busy*100, "%core")
+		report("own CPU, 1080p30 source at 4.5 Mbit/s by RTSP", aim, "%.1f %% of a core (idle %.1f %%)", busy*100, idle*100)
+		report("memory, the same source", "its window", "resident %.0f MB more, windows %.0f MB",
+			(resident(b, n)-rss)/1e6, n.Metric(b, "banyan_track_window_bytes")/1e6)
+	})
+	b.Run("formats", func(b *testing.B) {
+		n := e2e.StartNode(b, "--ladder.streams", `[{match: "cup/*", formats: [source, 1080p, 720p, 360p, aac], always: true}]`)
+		camera(b, n, "cup/cam1", "1920x1080", "4500k")
+		time.Sleep(settling)
+		busy := usage(b, n, window)
+		b.ReportMetric(busy*100, "%core")
+		report("own CPU, the same with 1080p, 720p, 360p and aac made all the time", aim, "%.1f %% of a core", busy*100)
+	})
+	b.Run("watched", func(b *testing.B) {
+		n := e2e.StartNode(b)
+		camera(b, n, "cup/cam1", "1920x1080", "4500k")
+		viewer := e2e.StartProcess(b, "ffmpeg", "-nostdin", "-loglevel", "quiet", "-i", n.URL("/hls/cup/cam1/index.m3u8"), "-map", "0", "-c", "copy", "-f", "null", "-")
+		defer viewer.Kill()
+		time.Sleep(settling)
+		busy := usage(b, n, window)
+		b.ReportMetric(busy*100, "%core")
+		report("own CPU, the same watched by HLS in all formats", aim, "%.1f %% of a core", busy*100)
+	})
 }
 
 // usage is the share of a core that the node's own process takes, children apart.
