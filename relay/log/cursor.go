@@ -82,7 +82,8 @@ func (c *Cursor) Offset() int64 { return c.next }
 
 // Next returns the next packet, or nil when there is none yet. lost is how many offsets lie between
 // this packet and the one returned before it: holes, and what c skipped because it fell behind, but not
-// what lies between one birth of the track and the next. Each skip is counted in the log's Stats by its reason. Next never waits and never allocates.
+// what lies between one birth of the track and the next. Each skip is counted in the log's Stats by its reason. Next
+// never waits and never allocates.
 func (c *Cursor) Next() (p *media.Packet, lost int64) {
 	for {
 		e := c.step()
