@@ -26,6 +26,12 @@ import (
 // repeat is how often a node is killed where the gaps that viewers see are spread: 20 times tell a worst case.
 var repeat = flag.Int("repeat", 3, "how often a node is killed in the benchmarks of that")
 
+// old is the version that a fleet is upgraded from, and dwell how long it runs with each mix of the two.
+var (
+	old   = flag.String("old", "", "a banyan of another version, from which the fleet of BenchmarkRollingRestart is upgraded to this one")
+	dwell = flag.Duration("dwell", 3*time.Second, "how long that fleet runs on after each node")
+)
+
 // rows are the table, in the order of measuring.
 var rows [][3]string
 

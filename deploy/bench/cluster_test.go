@@ -145,7 +145,8 @@ func BenchmarkPartition(b *testing.B) {
 
 // BenchmarkRollingRestart restarts the nodes of a small fleet one after the other, under viewers (CHECKLISTS F21, F22):
 // cheap ones for what is above their edge, and the watch page for the edges, as it finds another one by itself. The
-// camera goes to another ingest node before its own is stopped, as no node can take a publisher over.
+// camera goes to another ingest node before its own is stopped, as no node can take a publisher over. With -old it is an
+// upgrade: all nodes begin as that version, and each comes back as this one.
 func BenchmarkRollingRestart(b *testing.B) {
 	const viewers, frozen = 20, 200 * time.Millisecond
 	c := e2e.NewCluster(b)
@@ -153,7 +154,13 @@ func BenchmarkRollingRestart(b *testing.B) {
 		{"relay1", "relay", "eu"}, {"relay2", "relay", "eu"}, {"edge1", "edge", "eu"}, {"edge2", "edge", "eu"},
 		{"ingest2", "ingest", "eu"}}
 	addresses := twoEdges(b)
+	c.Binary = *old
 	fleet(b, c, nodes, addresses)
+	c.Binary = ""
+	what := "rolling restart under load: "
+	if *old != "" {
+		what = fmt.Sprintf("rolling upgrade under load, %v with each mix of versions: ", *dwell)
+	}
 	restart := func(n [3]string) (took time.Duration) {
 		began := time.Now()
 		if err := syscall.Kill(c.Nodes[n[0]].PID(), syscall.SIGTERM); err != nil {
@@ -165,7 +172,7 @@ func BenchmarkRollingRestart(b *testing.B) {
 		for _, other := range c.Nodes {
 			c.WaitSees(b, other, len(nodes))
 		}
-		time.Sleep(3 * time.Second) // for what moves to it
+		time.Sleep(*dwell) // for what moves to it
 		return took
 	}
 	var audience []*e2e.Viewers
@@ -200,7 +207,7 @@ func BenchmarkRollingRestart(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(largest.Milliseconds()), "ms/"+n[0])
-		report("rolling restart under load: "+n[0], "0 frozen s, ≤ 60 s", "gone in %.1f s; largest gap %v at %d viewers, %d of them frozen, %d disconnected",
+		report(what+n[0], "0 frozen s, ≤ 60 s", "gone in %.1f s; largest gap %v at %d viewers, %d of them frozen, %d disconnected",
 			took.Seconds(), largest, viewers, froze, lost)
 	}
 	for _, v := range audience {
@@ -213,6 +220,6 @@ func BenchmarkRollingRestart(b *testing.B) {
 		page.WatchGaps()
 		took := restart(nodes[5])
 		page.WaitPlaying(transport, 50, 30*time.Second)
-		report("rolling restart under load: the edge of a page, "+transport, "0 frozen s, ≤ 60 s", "gone in %.1f s; largest gap %.0f ms", took.Seconds(), page.LargestGap())
+		report(what+"the edge of a page, "+transport, "0 frozen s, ≤ 60 s", "gone in %.1f s; largest gap %.0f ms", took.Seconds(), page.LargestGap())
 	}
 }

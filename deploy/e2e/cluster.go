@@ -19,6 +19,10 @@ type Cluster struct {
 	key   string
 	join  []string // where nodes gossip, in the order of their first start
 	Nodes map[string]*Node
+
+	// Binary is the server that nodes started from now on run: another version than this one, where it is not empty.
+	Binary string
+
 	doors map[string]doors // of the nodes, also of those that have ended
 
 	network *impair.Switch        // nil where the nodes talk to each other without one
@@ -99,7 +103,14 @@ func (c *Cluster) Start(name, roles, region string, flags ...string) *Node {
 	if len(others) > 0 {
 		all = append(all, "--cluster.join", strings.Join(others[:min(len(others), enough)], ","))
 	}
-	n := startNode(c.t, []string{"--cluster.key", c.key}, append(all, flags...))
+	binary := c.Binary
+	if binary == "" {
+		var err error
+		if binary, err = build(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	n := startNode(c.t, binary, []string{"--cluster.key", c.key}, append(all, flags...))
 	if !known {
 		c.join = append(c.join, own.gossip)
 	}

@@ -57,15 +57,19 @@ func RemoveBinary() {
 // StartNode starts a server and waits until it is ready.
 func StartNode(t testing.TB, flags ...string) *Node {
 	t.Helper()
-	return startNode(t, nil, flags)
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startNode(t, binary, nil, flags)
 }
 
 // startNode starts a server; config are flags that tokens need as well.
-func startNode(t testing.TB, config, flags []string) *Node {
+func startNode(t testing.TB, binary string, config, flags []string) *Node {
 	t.Helper()
 	const tries = 3 // ports that were free a moment ago may be another test's by now
 	for range tries {
-		n := launch(t, config, flags)
+		n := launch(t, binary, config, flags)
 		Eventually(t, 30*time.Second, "the server is ready or has ended", func() error {
 			select {
 			case <-n.done:
@@ -89,12 +93,8 @@ func startNode(t testing.TB, config, flags []string) *Node {
 }
 
 // launch starts a server on ports that nobody uses.
-func launch(t testing.TB, config, flags []string) *Node {
+func launch(t testing.TB, binary string, config, flags []string) *Node {
 	t.Helper()
-	binary, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := &Node{HTTP: freePort(t), RTSP: freePort(t), RTC: freePort(t), Admin: freePort(t), dir: t.TempDir()}
 	if i := slices.Index(flags, "--http.addr"); i >= 0 {
 		n.HTTP = flags[i+1] // a test that needs a certain one
