@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"banyan/ingest/whip/push"
+	"banyan/relay"
 	"banyan/relay/auth"
 	"banyan/relay/media"
 )
@@ -25,6 +26,7 @@ import (
 type demo struct {
 	ffmpeg string
 	guard  *auth.Guard
+	hub    *relay.Hub
 	rtsp   net.Addr // of our RTSP door
 	http   net.Addr // of our HTTP door
 	log    *slog.Logger
@@ -53,9 +55,13 @@ func (d *demo) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// keep starts a camera again whenever it ends.
+// keep starts a camera again whenever it ends, unless somebody else publishes under its name by then.
 func (d *demo) keep(ctx context.Context, c demoCamera, film func(context.Context, demoCamera, string) error) {
-	for ctx.Err() == nil {
+	for {
+		d.giveWay(ctx, c.stream)
+		if ctx.Err() != nil {
+			return
+		}
 		// The token opens this one stream. Each start gets a fresh one, as FFmpeg's arguments can be seen by
 		// other users of the machine.
 		const life = 24 * time.Hour
@@ -66,10 +72,31 @@ func (d *demo) keep(ctx context.Context, c demoCamera, film func(context.Context
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Warn("demo camera stopped, starting it again", "stream", c.stream, "cause", err)
+		d.log.Warn("demo camera stopped", "stream", c.stream, "cause", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(demoPause):
+		}
+	}
+}
+
+// giveWay waits while the stream has a publisher.
+func (d *demo) giveWay(ctx context.Context, name media.Name) {
+	for told := false; ; told = true {
+		stream, err := d.hub.Stream(name)
+		if err != nil { // nobody has ever published it
+			return
+		}
+		changed := stream.Changed()
+		if !stream.Live() || ctx.Err() != nil {
+			return
+		}
+		if !told {
+			d.log.Info("somebody publishes under the name of a demo camera, which waits until it is free", "stream", name)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
 		}
 	}
 }

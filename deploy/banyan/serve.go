@@ -245,7 +245,7 @@ func (n *node) seeOff(ctx context.Context) {
 // startDemo starts the demo cameras. The doors that they push to are open.
 func (n *node) startDemo(ctx context.Context, group *errgroup.Group, doors doors) {
 	d := demo{
-		ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, log: n.log,
+		ffmpeg: n.cfg.Transcoder.FFmpeg, guard: n.guard, hub: n.parts.hub, log: n.log,
 		rtsp: n.parts.rtsp.Addr(), http: doors.find(httpDoor).listener.Addr(),
 	}
 	group.Go(func() error { return d.run(ctx) })

@@ -85,6 +85,47 @@ func TestDemo(t *testing.T) {
 	b.Screenshot("landing")
 }
 
+// TestDemoGivesWay publishes under the names of the demo cameras, as who tries a camera of their own may. The demo must
+// not take them back before they are free again.
+func TestDemoGivesWay(t *testing.T) {
+	n := StartNode(t, "--demo", "--transcoder.preset", "ultrafast", "--ladder.default", "source")
+	names := []string{"cup/cam1", "cup/cam2"}
+	came := func() int { return strings.Count(n.Output(), `msg="publisher came"`) }
+	for _, name := range names {
+		n.WaitLive(t, name)
+	}
+	before := came()
+	var own []*Process
+	for _, name := range names {
+		own = append(own, camera(t, n, name))
+	}
+	Eventually(t, 20*time.Second, "the demo cameras wait", func() error {
+		if waits := strings.Count(n.Output(), "which waits until it is free"); waits != len(names) {
+			return fmt.Errorf("%d of them do", waits)
+		}
+		return nil
+	})
+	for i, p := range own {
+		select {
+		case <-p.done:
+			t.Errorf("%s was taken back: %s", names[i], p.Output())
+		default:
+		}
+	}
+	if now := came(); now != before+len(names) {
+		t.Errorf("%d publishers came after the demo's, want the %d new cameras", now-before, len(names))
+	}
+	for _, p := range own {
+		p.Kill()
+	}
+	Eventually(t, 20*time.Second, "the demo cameras are back", func() error {
+		if now := came(); now != before+2*len(names) {
+			return fmt.Errorf("%d publishers came after them", now-before)
+		}
+		return nil
+	})
+}
+
 // audible waits until sound was decoded. WebRTC counts its energy, HLS its bytes.
 func audible(t testing.TB, b *Browser, transport string) float64 {
 	t.Helper()

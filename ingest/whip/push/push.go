@@ -8,7 +8,8 @@
 // what is not sent in time is dropped up to the next keyframe, so that a lost connection holds back no
 // encoder and is behind nobody when it is back. Run connects again by itself, with growing pauses,
 // until its context or its source ends. Only an answer that another try cannot change (a refused token,
-// an offer that the server cannot take) ends it early.
+// an offer that the server cannot take) ends it early, and that somebody else has taken the name over or the operator
+// has ended the session: who came back then would be in the way.
 //
 // Packets are sent at the pace of their timestamps. Sender reports tie both tracks to one clock, so that
 // the server can put them in step to the sample, however the pipe delivered them. Lost packets are sent

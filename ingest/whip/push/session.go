@@ -86,7 +86,13 @@ func runSession(ctx context.Context, c Config, source *source) error {
 		return err
 	}
 	c.Logger.Info("publisher connected", "url", c.URL)
-	return s.send(ctx, source)
+	err = s.send(ctx, source)
+	if errors.Is(err, errDisconnected) {
+		if why := c.whyEnded(ctx, location); why != nil {
+			return why
+		}
+	}
+	return err
 }
 
 // newSession prepares a connection that sends what the source has.

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,6 +64,29 @@ func (c *Config) delete(ctx context.Context, session string) {
 	if response, err := c.request(ctx, http.MethodDelete, session, ""); err == nil {
 		_ = response.Body.Close()
 	}
+}
+
+// whyEnded asks the server why a session has ended that we did not end. A Banyan tells for a while (410, with a cause);
+// nil where nobody tells, or where the session may simply be made again.
+func (c *Config) whyEnded(ctx context.Context, session string) error {
+	response, err := c.request(ctx, http.MethodGet, session, "")
+	if err != nil {
+		return nil // who cannot be asked is tried again
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusGone {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	var answer struct{ Cause, Detail string }
+	if err != nil || json.Unmarshal(body, &answer) != nil {
+		return nil // words of another server
+	}
+	switch answer.Cause {
+	case "taken-over", "kicked", "expired":
+		return refused(response, []byte(answer.Detail))
+	}
+	return nil
 }
 
 func (c *Config) request(ctx context.Context, method, address, body string) (*http.Response, error) {
