@@ -230,10 +230,13 @@ func usage(b *testing.B, n *e2e.Node, over time.Duration) float64 {
 	b.Helper()
 	before, start := ticks(b, n), time.Now()
 	time.Sleep(over)
-	const ticksPerSecond = 100 // USER_HZ on every Linux that Go runs on
 	return float64(ticks(b, n)-before) / ticksPerSecond / time.Since(start).Seconds()
 }
 
+// ticksPerSecond is USER_HZ on every Linux that Go runs on.
+const ticksPerSecond = 100
+
+// ticks is the processor time that the node's own process has taken.
 func ticks(b *testing.B, n *e2e.Node) int64 {
 	b.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(n.PID()), "stat"))
