@@ -2,6 +2,7 @@ package hls
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"banyan/relay/frame"
@@ -25,6 +26,12 @@ func (c *cut) params() *media.Params { return c.frames[0].Params }
 func (c *cut) span() (from, until media.Time) {
 	from = c.frames[0].Time()
 	return from, from.Add(media.DurationOf(c.ticks(), c.plan.rate))
+}
+
+// independent tells whether a decoder can begin within the part, be it not with its first frame (RFC 8216bis section
+// 4.4.4.9): of a source that makes keyframes between those that begin segments, too.
+func (c *cut) independent() bool {
+	return slices.ContainsFunc(c.frames, func(f *frame.Frame) bool { return f.Keyframe })
 }
 
 // ticks is how long the part is.

@@ -128,11 +128,35 @@ func TestPlaylist(t *testing.T) {
 	if len(m.Parts) != 2 || m.PreloadHint == nil || m.PreloadHint.URI != "900000020.2.mp4" {
 		t.Errorf("the open segment has %d parts, the hint is %+v", len(m.Parts), m.PreloadHint)
 	}
+	if hints := tagged(f.listing().text(0), "#EXT-X-PRELOAD-HINT"); len(hints) != 1 {
+		t.Errorf("%d hints; want one of a part, as no other init section is ready (H15): %v", len(hints), hints)
+	}
 	if r := m.RenditionReport; len(r) != 1 || r[0].URI != "../aac-audio/index.m3u8" || r[0].LastMSN != 5 || *r[0].LastPart != 2 {
 		t.Errorf("rendition reports %+v; want one, of the other rendition", r)
 	}
 	if n := strings.Count(f.listing().text(0), "#EXT-X-MAP"); n != 1 {
 		t.Errorf("%d EXT-X-MAP for one epoch", n)
+	}
+}
+
+// H7: a source that makes keyframes also within segments.
+func TestPartsWithKeyframesAreIndependent(t *testing.T) {
+	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30}
+	c, w := newCutter(testGrid), newWindow(testGrid, windowConfig{listed: 8, retained: 17, maxBytes: 1 << 20})
+	for _, f := range videoFrames(p, second(0), second(2.3), 30, 500*time.Millisecond) { // 0, 15, 30 and 45 of each segment
+		for _, cut := range c.push(f) {
+			w.add(&cut, []byte("media"))
+		}
+	}
+	l := w.snapshot()
+	var independent []int
+	for i, part := range parse(t, l.text(0)).Segments[0].Parts {
+		if part.Independent {
+			independent = append(independent, i)
+		}
+	}
+	if want := []int{0, 2, 5, 7}; !slices.Equal(independent, want) {
+		t.Errorf("independent are the parts %v, want %v", independent, want)
 	}
 }
 
@@ -198,7 +222,12 @@ func TestDiscontinuity(t *testing.T) {
 	f := newFeeder(4)
 	f.whole(0)
 	f.reconfigure()
-	f.whole(1)
+	f.part(1, 0)
+	const together = "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"
+	if text := f.listing().text(0); !strings.Contains(text, together) || strings.Index(text, together) > strings.Index(text, partName(900000001, 0)) {
+		t.Errorf("the tags of a discontinuity do not stand together before the parts of an open segment (H8, H16): %s", text)
+	}
+	f.whole(1) // part 0 is refused, as it is there
 	f.part(2, 0)
 	text := f.listing().text(0)
 	if n := len(tagged(text, "#EXT-X-MAP")); n != 2 {
@@ -207,7 +236,7 @@ func TestDiscontinuity(t *testing.T) {
 	if m := parse(t, text); !m.Segments[1].Discontinuity || *m.DiscontinuitySequence != bornAt {
 		t.Errorf("segment 1 is no discontinuity: %s", text)
 	}
-	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
+	if !strings.Contains(text, together) {
 		t.Errorf("the tags of a discontinuity do not stand together before its segment (H8): %s", text)
 	}
 	before := uint64(bornAt)
