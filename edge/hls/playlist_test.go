@@ -138,24 +138,66 @@ func TestPlaylist(t *testing.T) {
 	}
 }
 
-// H7: a source that makes keyframes also within segments.
-func TestPartsWithKeyframesAreIndependent(t *testing.T) {
-	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30}
+// pack cuts frames into parts and puts them into a window; see is called with the name of each and the playlist that lists it.
+func pack(t *testing.T, frames []*frame.Frame, see func(name string, m *oracle.Media)) *listing {
+	t.Helper()
 	c, w := newCutter(testGrid), newWindow(testGrid, windowConfig{listed: 8, retained: 17, maxBytes: 1 << 20})
-	for _, f := range videoFrames(p, second(0), second(2.3), 30, 500*time.Millisecond) { // 0, 15, 30 and 45 of each segment
+	var l listing
+	for _, f := range frames {
 		for _, cut := range c.push(f) {
 			w.add(&cut, []byte("media"))
+			l = w.snapshot()
+			see(partName(cut.msn, cut.index), parse(t, l.text(0)))
 		}
 	}
-	l := w.snapshot()
+	return &l
+}
+
+var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30} // which promises nothing
+
+// H7: a source that makes keyframes also within segments.
+func TestPartsWithKeyframesAreIndependent(t *testing.T) {
+	l := pack(t, videoFrames(camera, second(0), second(2.3), 30, 500*time.Millisecond), func(string, *oracle.Media) {})
 	var independent []int
-	for i, part := range parse(t, l.text(0)).Segments[0].Parts {
+	for i, part := range parse(t, l.text(0)).Segments[0].Parts { // frames 0, 15, 30 and 45 are keyframes, six make a part
 		if part.Independent {
 			independent = append(independent, i)
 		}
 	}
 	if want := []int{0, 2, 5, 7}; !slices.Equal(independent, want) {
 		t.Errorf("independent are the parts %v, want %v", independent, want)
+	}
+}
+
+// H15: what is hinted at is the part that is listed next, also at the end of a segment, and where frames are missing.
+func TestHintsComeTrue(t *testing.T) {
+	frames := videoFrames(&media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true},
+		second(0), second(8), 30, 2*time.Second)
+	frames = slices.Delete(frames, 80, 90) // some 300 ms
+	hint, seen := "", 0
+	pack(t, frames, func(name string, m *oracle.Media) {
+		if seen++; hint != "" && hint != name {
+			t.Errorf("part %s is listed, and %s was hinted at", name, hint)
+		}
+		hint = m.PreloadHint.URI
+	})
+	if seen < 38 {
+		t.Errorf("%d parts", seen)
+	}
+}
+
+// H16: the date of a segment is that of its first frame, wherever the source's keyframes stand.
+func TestDateIsThatOfTheFirstFrame(t *testing.T) {
+	const late = 20 * time.Millisecond
+	frames := videoFrames(camera, second(0), second(7), 30, 2*time.Second)
+	for _, f := range frames {
+		f.Ticks += media.TicksOf(media.Time(late), 90000)
+	}
+	l := pack(t, frames, func(string, *oracle.Media) {})
+	for i, s := range parse(t, l.text(0)).Segments {
+		if want := second(2 * float64(i)).Add(late).Wall(); !s.DateTime.Equal(want) {
+			t.Errorf("segment %d has the date %v, want %v", i, s.DateTime, want)
+		}
 	}
 }
 
