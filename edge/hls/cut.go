@@ -297,9 +297,9 @@ func (c *cutter) decodable(f *frame.Frame, k int64) bool {
 func (c *cutter) enter(f *frame.Frame, k int64) {
 	start := media.TicksOf(c.grid.start(k), c.plan.rate)
 	c.begun = c.msn != noSegment // only the first of all may begin late, with gaps before
-	c.msn, c.next, c.anchor, c.shift = k, 0, start, 0
-	if off := math.Abs(float64(f.Ticks - start)); off <= 1.5*c.plan.frame {
-		c.anchor = f.Ticks // what the source's frames are counted from, where it stands a little off the grid
+	c.msn, c.next, c.anchor, c.shift = k, 0, f.Ticks, 0
+	if off := float64(f.Ticks-start) / c.plan.frame; math.Abs(off) > 1.5 { // else the source stands a little off the grid
+		c.anchor -= int64(math.Round(math.Round(off) * c.plan.frame)) // to where the first frame would stand
 	}
 }
 

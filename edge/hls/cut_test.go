@@ -76,7 +76,7 @@ func TestPartLengths(t *testing.T) {
 		for i := range 1500 {
 			ticks := int64(float64(first+int64(i)) * step)
 			at := media.TimeAt(ticks, p.ClockRate)
-			key := p.Codec.Kind() == media.Audio || i == 0 || testGrid.at(at) != testGrid.at(media.TimeAt(ticks-int64(step), p.ClockRate))
+			key := p.Codec.Kind() == media.Audio || i == 0 || testGrid.at(at) != testGrid.at(media.TimeAt(int64(float64(first+int64(i)-1)*step), p.ClockRate))
 			ticks += chance.Int64N(2*off+1) - off
 			due := c.due()
 			done := pushInTime(t, c, &frame.Frame{Ticks: ticks, Params: p, Keyframe: key})
