@@ -2,6 +2,7 @@ package hls
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"banyan/relay/frame"
@@ -25,6 +26,12 @@ func (c *cut) params() *media.Params { return c.frames[0].Params }
 func (c *cut) span() (from, until media.Time) {
 	from = c.frames[0].Time()
 	return from, from.Add(media.DurationOf(c.ticks(), c.plan.rate))
+}
+
+// independent tells whether a decoder can begin within the part, be it not with its first frame (RFC 8216bis section
+// 4.4.4.9): of a source that makes keyframes between those that begin segments, too.
+func (c *cut) independent() bool {
+	return slices.ContainsFunc(c.frames, func(f *frame.Frame) bool { return f.Keyframe })
 }
 
 // ticks is how long the part is.
@@ -290,9 +297,9 @@ func (c *cutter) decodable(f *frame.Frame, k int64) bool {
 func (c *cutter) enter(f *frame.Frame, k int64) {
 	start := media.TicksOf(c.grid.start(k), c.plan.rate)
 	c.begun = c.msn != noSegment // only the first of all may begin late, with gaps before
-	c.msn, c.next, c.anchor, c.shift = k, 0, start, 0
-	if off := math.Abs(float64(f.Ticks - start)); off <= 1.5*c.plan.frame {
-		c.anchor = f.Ticks // what the source's frames are counted from, where it stands a little off the grid
+	c.msn, c.next, c.anchor, c.shift = k, 0, f.Ticks, 0
+	if off := float64(f.Ticks-start) / c.plan.frame; math.Abs(off) > 1.5 { // else the source stands a little off the grid
+		c.anchor -= int64(math.Round(math.Round(off) * c.plan.frame)) // to where the first frame would stand
 	}
 }
 

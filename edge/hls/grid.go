@@ -64,11 +64,20 @@ func planVideo(rate int, g grid, fps float64, exact bool) plan {
 		}
 	}
 	length := time.Duration(float64(n) / fps * float64(time.Second))
+	target := length
+	if !exact {
+		target += min(length*slackPercent/100, time.Duration(float64(time.Second)/fps/4))
+	}
 	return plan{
 		kind: media.Video, rate: rate, frame: float64(rate) / fps, perPart: n, exact: exact,
-		parts: int(math.Ceil(perSegment/float64(n) - jitter)), target: length, length: length,
+		parts: int(math.Ceil(perSegment/float64(n) - jitter)), target: target, length: length,
 	}
 }
+
+// slackPercent is how much longer than their nominal length parts may get whose frames do not come evenly, as those of
+// cameras do not: by up to a quarter of a frame, as each end is up to an eighth off. It is less than what a part may be short of
+// its target, 15 %, as the next one is by as much shorter.
+const slackPercent = 8
 
 // planAudio cuts at whole multiples of the wished length. Frames do not fall on them, so that a part
 // has one frame more or fewer than its neighbour; the longest possible is the target.

@@ -164,6 +164,26 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// H12: what has left a playlist can still be had for a while, as players have the playlist that listed it.
+func TestWhatIsListedNoMoreCanBeHad(t *testing.T) {
+	s, studio := live(t, 1, func(c *Config) { c.Window = time.Second }) // of which the least is made, 8 segments
+	s.want(200, video+"index.m3u8")
+	studio.play(second(1), second(50.1))
+	text := s.listing(video, at(24)+".mp4")
+	const oldestListed, oldestWithParts = 17, 22
+	if strings.Contains(text, at(oldestListed-1)+".mp4") || strings.Contains(text, at(oldestWithParts-1)+".0.mp4") {
+		t.Fatalf("more is listed than was thought: %s", text)
+	}
+	for n := oldestListed - 9; n < oldestListed; n++ { // for its length and that of the playlist
+		s.want(200, video+at(n)+".mp4")
+	}
+	for n := oldestWithParts - 3; n < oldestWithParts; n++ { // for three target durations
+		for part := range 10 {
+			s.want(200, fmt.Sprintf("%s%s.%d.mp4", video, at(n), part))
+		}
+	}
+}
+
 // H17, H18: renditions agree, and say so of each other.
 func TestRenditionsAgree(t *testing.T) {
 	s, _ := live(t, 9.05, nil)

@@ -21,9 +21,17 @@ func partTags(text, k string) (tags []string) {
 func TestNodesAgreeOnParts(t *testing.T) {
 	birthplace, studio := live(t, 9.1, nil)
 	birthplace.want(http.StatusOK, "cup/cam1/index.m3u8")
-	nodes := []*stage{birthplace, edge(t, birthplace)}
+	nodes := []*stage{birthplace}
+	join := func() {
+		node := edge(t, birthplace)
+		for _, rendition := range []string{video, sound} { // else the next segment, which is milliseconds away, may be its first
+			node.listing(rendition, at(4)+".0.mp4")
+		}
+		nodes = append(nodes, node)
+	}
+	join()
 	studio.play(second(9.1), second(9.71))
-	nodes = append(nodes, edge(t, birthplace))
+	join()
 	studio.play(second(9.71), second(13.7))
 	for _, rendition := range []string{video, sound} {
 		var listed [][]string

@@ -307,7 +307,7 @@ func TestPartsComeInTime(t *testing.T) {
 		for i := range 1500 {
 			ticks := int64(float64(first+int64(i)) * step)
 			at := media.TimeAt(ticks, p.ClockRate)
-			key := p.Codec.Kind() == media.Audio || i == 0 || testGrid.at(at) != testGrid.at(media.TimeAt(ticks-int64(step), p.ClockRate))
+			key := p.Codec.Kind() == media.Audio || i == 0 || testGrid.at(at) != testGrid.at(media.TimeAt(int64(float64(first+int64(i)-1)*step), p.ClockRate))
 			for range c.push(&frame.Frame{Ticks: ticks, Params: p, Keyframe: key}) {
 				if wait := at.Sub(last); shown > 0 && wait > c.plan.target+time.Millisecond/10 {
 					t.Fatalf("a part came %v after the one before, over the target of %v", wait, c.plan.target)

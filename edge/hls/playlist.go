@@ -15,6 +15,7 @@ import (
 type listing struct {
 	grid     grid
 	target   time.Duration // PART-TARGET
+	longest  time.Duration // PART-TARGET of the rendition of the stream that has the longest; zero where not known
 	segments []*segment    // closed ones, ascending
 	open     *segment      // nil where no segment is open
 	marks    []int64       // segments with a discontinuity before them
@@ -207,9 +208,12 @@ func (l *listing) header() []string {
 	}
 }
 
-// holdBack is PART-HOLD-BACK: at least three times the longest part of any rendition. Audio parts are up
-// to a tenth longer than the wished length, as frames do not end on the grid.
-func (l *listing) holdBack() time.Duration { return 3 * max(l.target, l.grid.part+l.grid.part/10) }
+// holdBack is PART-HOLD-BACK: at least three times the longest part of any rendition (RFC 8216bis section 4.4.3.8). Audio
+// parts are up to a tenth longer than the wished length, as frames do not end on the grid, and those of a slow clock or of
+// pictures that come slowly longer still: before another rendition has shown that, it is not known.
+func (l *listing) holdBack() time.Duration {
+	return 3 * max(l.target, l.longest, l.grid.part+l.grid.part/10)
+}
 
 // partsFrom is the first segment whose parts are listed.
 func (l *listing) partsFrom() int64 {

@@ -3,7 +3,6 @@ package hls
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,11 +127,77 @@ func TestPlaylist(t *testing.T) {
 	if len(m.Parts) != 2 || m.PreloadHint == nil || m.PreloadHint.URI != "900000020.2.mp4" {
 		t.Errorf("the open segment has %d parts, the hint is %+v", len(m.Parts), m.PreloadHint)
 	}
+	if hints := tagged(f.listing().text(0), "#EXT-X-PRELOAD-HINT"); len(hints) != 1 {
+		t.Errorf("%d hints; want one of a part, as no other init section is ready (H15): %v", len(hints), hints)
+	}
 	if r := m.RenditionReport; len(r) != 1 || r[0].URI != "../aac-audio/index.m3u8" || r[0].LastMSN != 5 || *r[0].LastPart != 2 {
 		t.Errorf("rendition reports %+v; want one, of the other rendition", r)
 	}
 	if n := strings.Count(f.listing().text(0), "#EXT-X-MAP"); n != 1 {
 		t.Errorf("%d EXT-X-MAP for one epoch", n)
+	}
+}
+
+// pack cuts frames into parts and puts them into a window; see is called with the name of each and the playlist that lists it.
+func pack(t *testing.T, frames []*frame.Frame, see func(name string, m *oracle.Media)) *listing {
+	t.Helper()
+	c, w := newCutter(testGrid), newWindow(testGrid, windowConfig{listed: 8, retained: 17, maxBytes: 1 << 20})
+	var l listing
+	for _, f := range frames {
+		for _, cut := range c.push(f) {
+			w.add(&cut, []byte("media"))
+			l = w.snapshot()
+			see(partName(cut.msn, cut.index), parse(t, l.text(0)))
+		}
+	}
+	return &l
+}
+
+var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30} // which promises nothing
+
+// H7: a source that makes keyframes also within segments.
+func TestPartsWithKeyframesAreIndependent(t *testing.T) {
+	l := pack(t, videoFrames(camera, second(0), second(2.3), 30, 500*time.Millisecond), func(string, *oracle.Media) {})
+	var independent []int
+	for i, part := range parse(t, l.text(0)).Segments[0].Parts { // frames 0, 15, 30 and 45 are keyframes, six make a part
+		if part.Independent {
+			independent = append(independent, i)
+		}
+	}
+	if want := []int{0, 2, 5, 7}; !slices.Equal(independent, want) {
+		t.Errorf("independent are the parts %v, want %v", independent, want)
+	}
+}
+
+// H15: what is hinted at is the part that is listed next, also at the end of a segment, and where frames are missing.
+func TestHintsComeTrue(t *testing.T) {
+	frames := videoFrames(&media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true},
+		second(0), second(8), 30, 2*time.Second)
+	frames = slices.Delete(frames, 80, 90) // some 300 ms
+	hint, seen := "", 0
+	pack(t, frames, func(name string, m *oracle.Media) {
+		if seen++; hint != "" && hint != name {
+			t.Errorf("part %s is listed, and %s was hinted at", name, hint)
+		}
+		hint = m.PreloadHint.URI
+	})
+	if seen < 38 {
+		t.Errorf("%d parts", seen)
+	}
+}
+
+// H16: the date of a segment is that of its first frame, wherever the source's keyframes stand.
+func TestDateIsThatOfTheFirstFrame(t *testing.T) {
+	const late = 20 * time.Millisecond
+	frames := videoFrames(camera, second(0), second(7), 30, 2*time.Second)
+	for _, f := range frames {
+		f.Ticks += media.TicksOf(media.Time(late), 90000)
+	}
+	l := pack(t, frames, func(string, *oracle.Media) {})
+	for i, s := range parse(t, l.text(0)).Segments {
+		if want := second(2 * float64(i)).Add(late).Wall(); !s.DateTime.Equal(want) {
+			t.Errorf("segment %d has the date %v, want %v", i, s.DateTime, want)
+		}
 	}
 }
 
@@ -198,7 +263,12 @@ func TestDiscontinuity(t *testing.T) {
 	f := newFeeder(4)
 	f.whole(0)
 	f.reconfigure()
-	f.whole(1)
+	f.part(1, 0)
+	const together = "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"
+	if text := f.listing().text(0); !strings.Contains(text, together) || strings.Index(text, together) > strings.Index(text, partName(900000001, 0)) {
+		t.Errorf("the tags of a discontinuity do not stand together before the parts of an open segment (H8, H16): %s", text)
+	}
+	f.whole(1) // part 0 is refused, as it is there
 	f.part(2, 0)
 	text := f.listing().text(0)
 	if n := len(tagged(text, "#EXT-X-MAP")); n != 2 {
@@ -207,7 +277,7 @@ func TestDiscontinuity(t *testing.T) {
 	if m := parse(t, text); !m.Segments[1].Discontinuity || *m.DiscontinuitySequence != bornAt {
 		t.Errorf("segment 1 is no discontinuity: %s", text)
 	}
-	if at := strings.Index(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-source-8.mp4\"\n#EXT-X-PROGRAM-DATE-TIME"); at < 0 {
+	if !strings.Contains(text, together) {
 		t.Errorf("the tags of a discontinuity do not stand together before its segment (H8): %s", text)
 	}
 	before := uint64(bornAt)
@@ -345,221 +415,6 @@ func TestEndedPlaylist(t *testing.T) {
 		t.Error("an ended playlist allows delta updates (H30)")
 	}
 }
-
-// merge rebuilds the playlist from the one that a client has and a delta update, as RFC 8216bis section
-// 6.2.5.1 says: what EXT-X-SKIP stands for is taken from the old one. An init section holds for all segments after its
-// tag (section 4.4.4.5), so that the client has it still when the segment that named it has left the playlist: the
-// first that is left names it then.
-func merge(old, delta string) (string, bool) {
-	head, rest, ok := strings.Cut(delta, "#EXT-X-SKIP:SKIPPED-SEGMENTS=")
-	if !ok {
-		return delta, true
-	}
-	count, rest, _ := strings.Cut(rest, "\n")
-	n, err := strconv.Atoi(count)
-	if err != nil {
-		return "", false
-	}
-	skip := sequenceOf(delta) - sequenceOf(old)
-	if skip < 0 {
-		return "", false
-	}
-	_, body := splitHead(old)
-	section := ""
-	for ; skip > 0 && body != ""; skip-- {
-		var gone string
-		gone, body = splitSegment(body)
-		if named := mapOf(gone); named != "" {
-			section = named
-		}
-	}
-	kept := strings.Builder{}
-	for ; n > 0; n-- {
-		var s string
-		if s, body = splitSegment(body); s == "" {
-			return "", false
-		}
-		if section != "" && mapOf(s) == "" {
-			const mark = "#EXT-X-DISCONTINUITY\n"
-			after, marked := strings.CutPrefix(s, mark)
-			if s = section + after; marked {
-				s = mark + s
-			}
-		}
-		section = ""
-		kept.WriteString(s)
-	}
-	return head + kept.String() + rest, true
-}
-
-// mapOf is the line that names an init section before a segment, if there is one.
-func mapOf(segment string) string {
-	for line := range strings.Lines(segment) {
-		if strings.HasPrefix(line, "#EXT-X-MAP") {
-			return line
-		}
-	}
-	return ""
-}
-
-func sequenceOf(text string) int {
-	_, after, _ := strings.Cut(text, "#EXT-X-MEDIA-SEQUENCE:")
-	line, _, _ := strings.Cut(after, "\n")
-	n, _ := strconv.Atoi(line)
-	return n
-}
-
-// splitHead cuts a playlist before the first line that belongs to a segment.
-func splitHead(text string) (head, body string) {
-	at := 0
-	for line := range strings.Lines(text) {
-		for _, tag := range []string{"#EXT-X-MAP", "#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-DISCONTINUITY\n", "#EXT-X-SKIP"} {
-			if strings.HasPrefix(line, tag) {
-				return text[:at], text[at:]
-			}
-		}
-		at += len(line)
-	}
-	return text, ""
-}
-
-// splitSegment cuts after the first line that is an address.
-func splitSegment(body string) (segment, rest string) {
-	at := 0
-	for line := range strings.Lines(body) {
-		at += len(line)
-		if !strings.HasPrefix(line, "#") {
-			return body[:at], body[at:]
-		}
-	}
-	return "", body
-}
-
-// normal writes a playlist so that each segment names its init section where it is another than that of the one
-// before. A gap names none: there is nothing to decode, and where the segments before it have left the playlist, nothing
-// tells a server what init section was in force there. That is all that a merged playlist may differ in.
-func normal(text string) string {
-	var out strings.Builder
-	head, body := splitHead(text)
-	out.WriteString(head)
-	named, written := "", ""
-	for body != "" {
-		segment, rest := splitSegment(body)
-		if segment == "" {
-			out.WriteString(rest + body)
-			break
-		}
-		if s := mapOf(segment); s != "" {
-			named, segment = s, strings.Replace(segment, s, "", 1)
-		}
-		if named != written && !strings.Contains(segment, "#EXT-X-GAP\n") {
-			out.WriteString(named)
-			written = named
-		}
-		out.WriteString(segment)
-		body = rest
-	}
-	return out.String()
-}
-
-// withoutParts leaves the parts of the first n segments out, which only a playlist that was much newer could have listed
-// no more.
-func withoutParts(text string, n int) string {
-	var out strings.Builder
-	head, body := splitHead(text)
-	out.WriteString(head)
-	for ; n > 0; n-- {
-		segment, rest := splitSegment(body)
-		for line := range strings.Lines(segment) {
-			if !strings.HasPrefix(line, "#EXT-X-PART:") {
-				out.WriteString(line)
-			}
-		}
-		body = rest
-	}
-	return out.String() + body
-}
-
-// H28, H30: whatever happened, a delta update and the playlist that a client had make the full one again.
-func TestDeltaMerges(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) { checkDelta(t, rapid.SliceOfN(rapid.Byte(), 1, 60).Draw(t, "events")) })
-}
-
-func FuzzDelta(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3})
-	f.Add([]byte{4, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 2})
-	f.Fuzz(func(t *testing.T, events []byte) { checkDelta(t, events[:min(len(events), 200)]) })
-}
-
-func checkDelta(t failer, events []byte) {
-	f := newFeeder(10)
-	k := int64(0)
-	f.whole(k)
-	olds := []*listing{f.listing()}
-	for _, e := range events {
-		switch k++; e % 5 {
-		case 0:
-			f.whole(k)
-		case 1:
-			f.part(k, int(e)%10)
-		case 2:
-			for i := range int(e) % 10 {
-				f.part(k, i)
-			}
-		case 3:
-			k += int64(e) % 8
-			f.part(k, 2)
-		case 4:
-			f.reconfigure()
-			f.whole(k)
-		}
-		l := f.listing()
-		parse(t, l.text(0))
-		n := l.skippable()
-		var behind time.Duration
-		for _, s := range l.segments[n:] {
-			behind += s.length
-		}
-		behind += l.openLength()
-		if n > 0 && behind <= skipTargets*l.targetDuration() {
-			t.Fatalf("%d segments are skipped though only %v follow", n, behind)
-		}
-		for _, old := range olds {
-			if n > 0 && old.lastClosed() >= l.segments[n-1].msn && old.first() <= l.first() {
-				checkMerge(t, old, l, n)
-			}
-		}
-		olds = append(olds[max(0, len(olds)-7):], l)
-	}
-}
-
-// checkMerge merges what a client had with a delta update that skips n segments. Where what it had is older than it may
-// be for that (half the skip boundary), it may list parts that are listed no more; else nothing differs.
-func checkMerge(t failer, old, l *listing, n int) {
-	had, full := old.text(0), l.text(0)
-	merged, ok := merge(had, l.text(n))
-	if !ok {
-		t.Fatalf("the delta update cannot be merged:\n%s\nwith\n%s", l.text(n), had)
-	}
-	if l.end().Sub(old.end()) > skipTargets*l.targetDuration()/2 {
-		merged, full = withoutParts(merged, n), withoutParts(full, n)
-	}
-	if got, want := normal(merged), normal(full); got != want {
-		t.Fatalf("merged:\n%s\nfull:\n%s\nhad:\n%s", got, want, had)
-	}
-}
-
-func (l *listing) openLength() (sum time.Duration) {
-	if l.open != nil {
-		for _, p := range l.open.parts {
-			sum += p.length
-		}
-	}
-	return sum
-}
-
-// end is the media time up to which a playlist goes.
-func (l *listing) end() media.Time { return l.grid.start(l.lastClosed() + 1).Add(l.openLength()) }
 
 func TestCovers(t *testing.T) {
 	f := newFeeder(15)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
+
 	"banyan/relay"
 	"banyan/relay/frame"
 	"banyan/relay/log"
@@ -61,6 +63,40 @@ func (s *stage) returnInOpus(from, to media.Time) *studio {
 		}
 	}
 	return studio
+}
+
+// H3: players are held back by the longest parts of all renditions, here of sound whose frames are so long that its parts
+// are twice as long as was wished.
+func TestHoldBackIsThatOfTheLongestParts(t *testing.T) {
+	s := newStage(t, nil)
+	studio := newStudio(t, s.hub, "cup/cam1", record(t, "320x180"), videoOnly)
+	const rate = 16000
+	config, err := mpeg4audio.AudioSpecificConfig{Type: mpeg4audio.ObjectTypeAACLC, SampleRate: rate, ChannelConfig: 1}.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := studio.writer(media.Audio, media.Params{Codec: media.AAC, ClockRate: rate, SampleRate: rate, Channels: 1, Sets: [][]byte{config}})
+	for n := ceilTicks(second(0), rate, media.AACFrame); media.TimeAt(n*media.AACFrame, rate) < second(9); n++ {
+		if err := slow.Write(frame.Frame{Ticks: n * media.AACFrame, Units: [][]byte{studio.clip.sounds[0]}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	studio.play(second(0), second(9))
+	s.want(200, video+"index.m3u8")
+	target := parse(t, s.listing(sound, at(4)+".1.mp4")).PartInf.PartTarget
+	if target < 300*time.Millisecond {
+		t.Fatalf("parts of the sound have the target %v, which is not long", target)
+	}
+	studio.play(second(9), second(9.5))
+	for _, rendition := range []string{video, sound} {
+		text := s.want(200, rendition+"index.m3u8").body
+		if rendition == video {
+			text = s.listing(video, at(4)+".6.mp4")
+		}
+		if got := *parse(t, text).ServerControl.PartHoldBack; got < 3*target {
+			t.Errorf("%s: PART-HOLD-BACK is %v, want three times %v", rendition, got, target)
+		}
+	}
 }
 
 // A publisher who returns with another codec of sound changes nothing for players: the rendition is made of

@@ -26,6 +26,8 @@ type timeline struct {
 
 	resumed media.Time // since when pictures have come without a break
 	drawn   media.Time // how far they are
+
+	part time.Duration // the longest part target of all renditions
 }
 
 const (
@@ -80,7 +82,15 @@ func (t *timeline) show(k int64) {
 func (t *timeline) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.shown = noSegment
+	t.shown, t.part = noSegment, 0
+}
+
+// longest takes the part target of a rendition, and gives the longest that any has.
+func (t *timeline) longest(target time.Duration) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.part = max(t.part, target)
+	return t.part
 }
 
 // draw tells that a rendition shows pictures of some media time.

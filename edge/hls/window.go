@@ -11,7 +11,7 @@ import (
 type part struct {
 	data        []byte // moof and mdat; nil for a gap
 	length      time.Duration
-	independent bool
+	independent bool // a decoder can begin with a frame of it
 	gap         bool
 }
 
@@ -100,7 +100,7 @@ func (w *window) add(c *cut, data []byte) bool {
 		}
 	}
 	s.plan = p
-	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.frames[0].Keyframe})
+	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.independent()})
 	w.bytes += len(data)
 	w.target = max(w.target, p.target)
 	if c.last {

@@ -200,7 +200,9 @@ func hostileRequests(n *node) []hostileRequest {
 		{"multicast", "461", setup(u, "Transport: RTP/AVP;multicast;mode=record")},
 		{"ttl 999999999999", "400", setup(u, "Transport: RTP/AVP;unicast;client_port=5000-5001;ttl=999999999999;mode=record")},
 		{"mode unknown", "400", setup(u, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=dance")},
-		{"unknown transport", "400|461", setup(u, "Transport: RAW/RAW/UDP;unicast")},
+		{"unknown transport", "461", setup(u, "Transport: RAW/RAW/UDP;unicast")},
+		{"unknown transports before one that is there", "200", setup(u, "Transport: RAW/RAW/UDP;unicast, RTP/AVPF;unicast;client_port=5000-5001,"+
+			"RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")},
 		{"PLAY before SETUP", "455", func(r *raw) string { return r.request("PLAY", n.url("other"), "") }},
 		{"RECORD before ANNOUNCE", "455", func(r *raw) string { return r.request("RECORD", u, "") }},
 		{"RECORD on a play session", "455", func(r *raw) string {
@@ -440,15 +442,31 @@ func TestSplitFramesAndRequests(t *testing.T) {
 	}
 }
 
+// TestUDPSessionEndsWithItsConnection is R17, of a publisher and of a player, long before either would be reaped for its
+// silence.
 func TestUDPSessionEndsWithItsConnection(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, nil)
-	r := n.announced(t, "cam")
-	setup := r.request("SETUP", n.url("cam/streamid=0"), "", "Transport: RTP/AVP;unicast;client_port=40000-40001;mode=record")
-	if got := r.request("RECORD", n.url("cam"), "", "Session: "+sessionOf(setup)); status(got) != "200" {
-		t.Fatal(got)
+	n := newNode(t, func(c *Config) { c.Silence = 10 * patience })
+	push(t, n.url("live"), "tcp", picture, x264())
+	n.track("live", media.Video)
+	publisher, player := n.announced(t, "cam"), n.dial(t)
+	for _, c := range []struct {
+		r                        *raw
+		track, stream, transport string
+		start                    string
+	}{
+		{publisher, "cam/streamid=0", "cam", "RTP/AVP;unicast;client_port=40000-40001;mode=record", "RECORD"},
+		{player, "live/trackID=0", "live", "RTP/AVP;unicast;client_port=40002-40003", "PLAY"},
+	} {
+		setup := c.r.request("SETUP", n.url(c.track), "", "Transport: "+c.transport)
+		if got := c.r.request(c.start, n.url(c.stream), "", "Session: "+sessionOf(setup)); status(got) != "200" {
+			t.Fatal(got)
+		}
 	}
-	eventually(t, "the publisher", func() bool { return n.server.Stats().Publishers == 1 })
-	r.conn.Close()
-	eventually(t, "the session to end", func() bool { return n.server.Stats().Publishers == 0 })
+	if s := n.server.Stats(); s.Publishers != 2 || s.Players != 1 {
+		t.Fatalf("%+v; want two publishers and a player", s)
+	}
+	publisher.conn.Close()
+	player.conn.Close()
+	eventually(t, "both sessions to end", func() bool { s := n.server.Stats(); return s.Publishers == 1 && s.Players == 0 })
 }

@@ -26,6 +26,46 @@ func header(response, name string) string {
 	return ""
 }
 
+// udpPair opens two sockets for RTP and RTCP, which close with the test.
+func udpPair(t *testing.T) (own, reports net.PacketConn) {
+	t.Helper()
+	own, reports, err := listenPair("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { own.Close(); reports.Close() })
+	return own, reports
+}
+
+func portOf(conn net.PacketConn) int { return conn.LocalAddr().(*net.UDPAddr).Port }
+
+// receive waits for a datagram and gives the port that it comes from.
+func receive(t *testing.T, conn net.PacketConn) (datagram []byte, port int) {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	space := make([]byte, 2048)
+	n, from, err := conn.ReadFrom(space)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return space[:n], from.(*net.UDPAddr).Port
+}
+
+// drain reads what was sent before an answer that has come, and fails where more comes than was on its way: a camera sends
+// 15 pictures a second.
+func drain(t *testing.T, conn net.PacketConn) {
+	t.Helper()
+	const calm = 500 * time.Millisecond
+	space, since := make([]byte, 2048), time.Now()
+	for time.Since(since) < patience {
+		_ = conn.SetReadDeadline(time.Now().Add(calm))
+		if _, _, err := conn.ReadFrom(space); err != nil {
+			return
+		}
+	}
+	t.Error("media comes on and on")
+}
+
 // TestProtocol walks through a player's session by hand (CHECKLISTS R1 to R16).
 func TestProtocol(t *testing.T) {
 	t.Parallel()
@@ -51,16 +91,14 @@ func TestProtocol(t *testing.T) {
 	if base := header(described, "Content-Base"); base != n.url("cam")+"/" || header(described, "Content-Type") != "application/sdp" {
 		t.Errorf("Content-Base is %q: %s", base, described)
 	}
-	setup := ask("SETUP", n.url("cam/trackID=0"), "Transport: RTP/AVP;unicast;client_port=40010-40011")
+	own, reports := udpPair(t)
+	setup := ask("SETUP", n.url("cam/trackID=0"), fmt.Sprintf("Transport: RTP/AVP;unicast;client_port=%d-%d", portOf(own), portOf(reports)))
 	transport := header(setup, "Transport")
-	var rtp, rtcp int
+	var from, reportsFrom int
 	if at := strings.Index(transport, "server_port="); at < 0 {
-		t.Errorf("no server port: %s", setup)
-	} else if _, err := fmt.Sscanf(transport[at:], "server_port=%d-%d", &rtp, &rtcp); err != nil || rtp%2 != 0 || rtcp != rtp+1 {
+		t.Fatalf("no server port: %s", setup)
+	} else if _, err := fmt.Sscanf(transport[at:], "server_port=%d-%d", &from, &reportsFrom); err != nil || from%2 != 0 || reportsFrom != from+1 {
 		t.Errorf("the ports are no even and odd pair: %s", transport)
-	}
-	if !strings.Contains(transport, "ssrc=") {
-		t.Errorf("no SSRC: %s", transport)
 	}
 	if !strings.Contains(header(setup, "Session"), "timeout=") {
 		t.Errorf("the session does not say how long it lasts: %s", setup)
@@ -70,10 +108,28 @@ func TestProtocol(t *testing.T) {
 	if header(play, "RTP-Info") == "" || !strings.HasPrefix(header(play, "Range"), "npt=") {
 		t.Errorf("PLAY tells not where it begins: %s", play)
 	}
+	checkSource := func() {
+		t.Helper()
+		for socket, port := range map[net.PacketConn]int{own: from, reports: reportsFrom} {
+			datagram, sender := receive(t, socket)
+			at := 8 // of the SSRC in RTP, and in a sender report
+			if socket == reports {
+				at = 4
+			}
+			if ssrc := fmt.Sprintf("%X", datagram[at:at+4]); sender != port || !strings.Contains(transport, "ssrc="+ssrc) {
+				t.Errorf("%s comes from port %d; SETUP said %s", ssrc, sender, transport)
+			}
+		}
+	}
+	checkSource()
 	ask("GET_PARAMETER", n.url("cam"), session)
 	ask("PAUSE", n.url("cam"), session)
+	drain(t, own)
+	drain(t, reports)
 	ask("PLAY", n.url("cam"), session)
+	checkSource()
 	ask("TEARDOWN", n.url("cam"), session)
+	drain(t, own)
 	if got := status(r.request("PLAY", n.url("cam"), "", session)); got != "454" && got != "455" {
 		t.Errorf("PLAY after TEARDOWN: %s", got)
 	}
@@ -107,21 +163,11 @@ func TestRequestsAreAnsweredInTurn(t *testing.T) {
 func TestUDPComesFromThePublisherAlone(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil)
-	own, reports, err := listenPair("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	defer reports.Close()
-	foreign, foreignReports, err := listenPair("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer foreign.Close()
-	defer foreignReports.Close()
+	own, reports := udpPair(t)
+	foreign, _ := udpPair(t)
 	r := n.announced(t, "cam")
 	setup := r.request("SETUP", n.url("cam/streamid=0"), "", fmt.Sprintf("Transport: RTP/AVP;unicast;client_port=%d-%d;mode=record",
-		own.LocalAddr().(*net.UDPAddr).Port, reports.LocalAddr().(*net.UDPAddr).Port))
+		portOf(own), portOf(reports)))
 	if got := r.request("RECORD", n.url("cam"), "", "Session: "+sessionOf(setup)); status(got) != "200" {
 		t.Fatal(got)
 	}

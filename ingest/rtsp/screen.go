@@ -223,6 +223,11 @@ func (h *handler) checkTransport(c *client, req *base.Request) *base.Response {
 	if len(header) == 0 || strings.TrimSpace(header[0]) == "" {
 		return h.reject(c, req.URL.Path, base.StatusBadRequest, errors.New("the Transport header is missing"))
 	}
+	header = withoutForeign(header)
+	if len(header) == 0 {
+		return answer(base.StatusUnsupportedTransport, h.transports())
+	}
+	req.Header["Transport"] = header
 	var offered headers.Transports
 	if err := offered.Unmarshal(header); err != nil {
 		return h.reject(c, req.URL.Path, base.StatusBadRequest, errors.New("the Transport header cannot be read"))
@@ -240,6 +245,29 @@ func (h *handler) checkTransport(c *client, req *base.Request) *base.Response {
 		return h.reject(c, req.URL.Path, base.StatusBadRequest, err)
 	}
 	return nil
+}
+
+// profiles are the transports that gortsplib can read.
+var profiles = []string{
+	"RTP/AVP", "RTP/AVP/UDP", "RTP/AVP/TCP", "RTP/SAVP", "RTP/SAVP/UDP", "RTP/SAVP/TCP",
+}
+
+// withoutForeign leaves the transports out of a header that have another protocol or profile, as RAW/RAW/UDP and RTP/AVPF
+// have. The client offers them besides others (RFC 2326, section 12.39); gortsplib would find the whole header broken.
+func withoutForeign(header base.HeaderValue) (known base.HeaderValue) {
+	for _, value := range header {
+		var kept []string
+		for offer := range strings.SplitSeq(value, ",") {
+			profile, _, _ := strings.Cut(strings.TrimSpace(offer), ";")
+			if !strings.Contains(profile, "/") || slices.Contains(profiles, profile) {
+				kept = append(kept, offer)
+			}
+		}
+		if len(kept) > 0 {
+			known = append(known, strings.Join(kept, ","))
+		}
+	}
+	return known
 }
 
 // transports says which ones there are.

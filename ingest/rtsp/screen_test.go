@@ -54,6 +54,11 @@ func mistakes(n *node) []mistake {
 			session := played(r)
 			return r.request("SETUP", cam+"/trackID=0", "", session, strings.Replace(watch, "0-1", "1-2", 1))
 		}},
+		{"SETUP over UDP after one over TCP", "400", "same transport", func(r *raw) string {
+			r.request("ANNOUNCE", u, announcement+strings.Replace(announcement[strings.Index(announcement, "m="):], "streamid=0", "streamid=1", 1))
+			r.request("SETUP", u+"/streamid=0", "", record)
+			return r.request("SETUP", u+"/streamid=1", "", "Transport: RTP/AVP;unicast;client_port=5000-5001;mode=record")
+		}},
 		{"SETUP of another stream", "455", "one stream", func(r *raw) string {
 			session := played(r)
 			return r.request("SETUP", n.url("other/trackID=0"), "", session, watch)

@@ -61,6 +61,23 @@ func (p *pair) give(s *sink, n int64) error {
 	return nil
 }
 
+// giveAll writes pictures of a sink from one up to another, which it takes.
+func (p *pair) giveAll(s *sink, from, until int64) {
+	p.t.Helper()
+	for n := from; n < until; n++ {
+		if err := p.give(s, n); err != nil {
+			p.t.Fatalf("picture %d: %v", n, err)
+		}
+	}
+}
+
+// led has the lead give the pictures from 1000 on, and gives a reader of them.
+func (p *pair) led(until int64) *log.Cursor {
+	p.t.Helper()
+	p.giveAll(p.lead, 1000, until)
+	return p.replica.writer.Log().Cursor(log.LastKeyframe())
+}
+
 // pictures are those that readers get, from a cursor that was there before.
 func pictures(c *log.Cursor) (list []int64) {
 	for p, _ := c.Next(); p != nil; p, _ = c.Next() {
@@ -81,21 +98,10 @@ func (p *pair) want(c *log.Cursor, from, until int64) {
 
 func TestAnHeirThatIsAheadWaitsForTheLead(t *testing.T) {
 	p := newPair(t)
-	for n := int64(1000); n < 1008; n++ {
-		_ = p.give(p.lead, n)
-	}
-	reader := p.replica.writer.Log().Cursor(log.LastKeyframe())
-	for n := int64(1003); n < 1014; n++ { // it is six ahead
-		if err := p.give(p.heir, n); err != nil {
-			t.Fatal(err)
-		}
-	}
+	reader := p.led(1008)
+	p.giveAll(p.heir, 1003, 1014) // it is six ahead
 	p.want(reader, 1000, 1008)
-	for n := int64(1008); n < 1010; n++ {
-		if err := p.give(p.lead, n); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p.giveAll(p.lead, 1008, 1010)
 	p.want(reader, 1008, 1010)
 	if err := p.give(p.lead, 1010); !errors.Is(err, errHandedOver) {
 		t.Errorf("the lead goes on: %v", err)
@@ -107,19 +113,12 @@ func TestAnHeirThatIsAheadWaitsForTheLead(t *testing.T) {
 
 func TestALeadThatIsAheadEndsWhereTheHeirBegins(t *testing.T) {
 	p := newPair(t)
-	for n := int64(1000); n < 1010; n++ {
-		_ = p.give(p.lead, n)
-	}
-	reader := p.replica.writer.Log().Cursor(log.LastKeyframe())
-	for n := int64(1000); n < 1007; n++ {
-		_ = p.give(p.heir, n)
-	}
+	reader := p.led(1010)
+	p.giveAll(p.heir, 1000, 1007)
 	if err := p.give(p.lead, 1010); !errors.Is(err, errHandedOver) {
 		t.Errorf("the lead goes on: %v", err)
 	}
-	for n := int64(1007); n < 1012; n++ {
-		_ = p.give(p.heir, n)
-	}
+	p.giveAll(p.heir, 1007, 1012)
 	p.want(reader, 1000, 1012)
 }
 
@@ -127,11 +126,8 @@ func TestALeadThatIsAheadEndsWhereTheHeirBegins(t *testing.T) {
 func TestAnHeirDoesNotWaitForALeadThatStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		for n := int64(1000); n < 1008; n++ {
-			_ = p.give(p.lead, n)
-		}
+		reader := p.led(1008)
 		began := time.Now()
-		reader := p.replica.writer.Log().Cursor(log.LastKeyframe())
 		p.want(reader, 1000, 1008)
 		for n := int64(1009); n < 1100; n++ {
 			time.Sleep(frame)
@@ -150,13 +146,8 @@ func TestAnHeirDoesNotWaitForALeadThatStands(t *testing.T) {
 // TestAnHeirIsUrgedWhenTheLeadIsLost gives readers at once what is held.
 func TestAnHeirIsUrgedWhenTheLeadIsLost(t *testing.T) {
 	p := newPair(t)
-	for n := int64(1000); n < 1008; n++ {
-		_ = p.give(p.lead, n)
-	}
-	reader := p.replica.writer.Log().Cursor(log.LastKeyframe())
-	for n := int64(1010); n < 1013; n++ {
-		_ = p.give(p.heir, n)
-	}
+	reader := p.led(1008)
+	p.giveAll(p.heir, 1010, 1013)
 	p.want(reader, 1000, 1008)
 	p.heir.urge()
 	p.want(reader, 1010, 1013)
@@ -165,12 +156,9 @@ func TestAnHeirIsUrgedWhenTheLeadIsLost(t *testing.T) {
 // TestWhatIsHeldIsBounded has the lead go on slowly, and ever further behind.
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	p := newPair(t)
-	_ = p.give(p.lead, 1000)
-	reader := p.replica.writer.Log().Cursor(log.LastKeyframe())
+	reader := p.led(1001)
 	last := int64(1010) + int64(heldMost/frame)
-	for n := int64(1010); n <= last; n++ {
-		_ = p.give(p.heir, n)
-	}
+	p.giveAll(p.heir, 1010, last+1)
 	p.want(reader, 1000, 1001)
 	_ = p.give(p.heir, last+1)
 	p.want(reader, 1010, last+2)

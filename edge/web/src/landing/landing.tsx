@@ -1,42 +1,18 @@
 /** The landing page: what is live now, or how to begin when nothing is. */
 
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { listStreams, type Stream } from "../shared/api.ts";
+import { useAnswer } from "../shared/asking.ts";
 import { Header } from "../shared/header.tsx";
-import { poll } from "../shared/poll.ts";
-import { inWords, type Problem, ProblemError, type Words } from "../shared/problem.ts";
+import { inWords, type Problem, wantsToken, type Words } from "../shared/problem.ts";
 import { TokenForm } from "../shared/token-form.tsx";
-import { fragmentOf, tokenInFragment } from "../shared/token.ts";
+import { fragmentOf } from "../shared/token.ts";
 import { Guide } from "./guide.tsx";
 import { StreamCard } from "./stream-card.tsx";
 
 const pollMs = 2500;
 
 export function Landing() {
-  const token = useSignal(tokenInFragment(location.hash));
-  const streams = useSignal<Stream[] | null>(null);
-  const problem = useSignal<Problem | null>(null);
-
-  useEffect(() => {
-    const follow = () => void (token.value = tokenInFragment(location.hash));
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
-  }, []);
-
-  useEffect(() => {
-    const stop = new AbortController();
-    const ask = async (signal: AbortSignal) => {
-      try {
-        streams.value = await listStreams(token.value, signal);
-        problem.value = null;
-      } catch (error) {
-        if (!signal.aborted && error instanceof ProblemError) problem.value = error.problem;
-      }
-    };
-    void poll(ask, pollMs, stop.signal);
-    return () => stop.abort();
-  }, [token.value]);
+  const { token, answer: streams, problem } = useAnswer(listStreams, pollMs);
 
   return (
     <>
@@ -61,7 +37,7 @@ function Body({
   problem: Problem | null;
   token: string;
 }) {
-  if (problem?.status === 401 || problem?.status === 403)
+  if (problem !== null && wantsToken(problem))
     return <AskToken words={inWords(problem, "list", token)} />;
   if (streams === null) {
     return problem === null ? (

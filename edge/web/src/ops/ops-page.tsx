@@ -1,13 +1,11 @@
 /** The live tree: every node, and what flows from where to where, as it is now. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { Backoff, pause } from "../shared/backoff.ts";
+import { useAnswer } from "../shared/asking.ts";
 import { Header } from "../shared/header.tsx";
-import { poll } from "../shared/poll.ts";
-import { type Problem, ProblemError } from "../shared/problem.ts";
+import { type Problem, wantsToken } from "../shared/problem.ts";
 import { TokenForm } from "../shared/token-form.tsx";
-import { fragmentOf, tokenInFragment } from "../shared/token.ts";
+import { fragmentOf } from "../shared/token.ts";
 import { Details } from "./details.tsx";
 import { Drawing, Legend } from "./drawing.tsx";
 import { tints } from "./formats.ts";
@@ -17,36 +15,12 @@ import { FlowTable, NodeTable } from "./tables.tsx";
 import { getTree, sum, type Tree } from "./tree.ts";
 
 const pollMs = 1000;
-const retry = { firstMs: 1000, mostMs: 15_000 };
+
+const look = async (token: string, signal: AbortSignal, before: Memory | null): Promise<Memory> =>
+  remember(before, await getTree(token, signal), performance.now());
 
 export function OpsPage() {
-  const token = useSignal(tokenInFragment(location.hash));
-  const memory = useSignal<Memory | null>(null);
-  const problem = useSignal<Problem | null>(null);
-
-  useEffect(() => {
-    const follow = () => void (token.value = tokenInFragment(location.hash));
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
-  }, []);
-
-  useEffect(() => {
-    const stop = new AbortController();
-    const backoff = new Backoff(retry);
-    const ask = async (signal: AbortSignal) => {
-      try {
-        memory.value = remember(memory.value, await getTree(token.value, signal), performance.now());
-        problem.value = null;
-        backoff.reset();
-      } catch (error) {
-        if (signal.aborted || !(error instanceof ProblemError)) return;
-        problem.value = error.problem;
-        await pause(backoff.next(error.problem.retryAfterMs), signal);
-      }
-    };
-    void poll(ask, pollMs, stop.signal);
-    return () => stop.abort();
-  }, [token.value]);
+  const { token, answer: memory, problem } = useAnswer(look, pollMs);
 
   return (
     <>
@@ -63,7 +37,7 @@ export function OpsPage() {
 }
 
 function Body({ memory, problem, token }: { memory: Memory | null; problem: Problem | null; token: string }) {
-  if (problem?.status === 401 || problem?.status === 403) return <AskToken status={problem.status} token={token} />;
+  if (problem !== null && wantsToken(problem)) return <AskToken status={problem.status} token={token} />;
   if (memory === null) {
     return problem === null ? (
       <div class="ops-ghost" role="status" aria-busy="true" aria-label="Asking all nodes" />

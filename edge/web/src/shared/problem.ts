@@ -20,6 +20,11 @@ export class ProblemError extends Error {
   }
 }
 
+/** Whether it takes another token: with the same one, or none, the same question will be turned down again. */
+export function wantsToken({ status }: Pick<Problem, "status">): boolean {
+  return status === 401 || status === 403;
+}
+
 /** What to say for a status whose answer carried no sentence of its own. */
 const sentences: Record<number, string> = {
   0: "The server cannot be reached. Check the connection.",

@@ -17,6 +17,7 @@ import { formatOfLevel, levelFor, standIn } from "./levels.ts";
 import { Follower } from "./follow.ts";
 import { beyondHole, type Range } from "./holes.ts";
 import { addressOf, measuringLoader, patientLoader } from "./loaders.ts";
+import { NativePlayback } from "./native.ts";
 import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
@@ -440,72 +441,5 @@ class HlsPlayback implements Playback {
       return failureOf(parseProblem(status, "", ""));
     }
     return failure("stalled", "The HLS player stopped.");
-  }
-}
-
-/** Safari without Media Source Extensions: the element does everything and tells little. */
-class NativePlayback implements Playback {
-  readonly transport = "hls";
-  readonly moves = false; // the element would begin anew
-  readonly soundOnly = false; // a playlist makes no such promise
-  readonly ended: Promise<Failure>;
-  private readonly window = new RateWindow();
-
-  constructor(
-    private readonly video: HTMLVideoElement,
-    private readonly now: () => number,
-    url: string,
-  ) {
-    this.ended = new Promise((resolve) => {
-      video.addEventListener("error", () => resolve(failure("stalled", "The video element stopped.")), {
-        once: true,
-      });
-    });
-    video.src = url;
-  }
-
-  move(): Promise<boolean> {
-    return Promise.resolve(false);
-  }
-
-  select(): Promise<boolean> {
-    return Promise.resolve(true); // the element chooses; there is nothing to set
-  }
-
-  toLive(): void {
-    const { seekable } = this.video;
-    if (seekable.length > 0) this.video.currentTime = seekable.end(seekable.length - 1);
-  }
-
-  close(): void {
-    this.video.removeAttribute("src");
-    this.video.load();
-  }
-
-  renditions(): null {
-    return null; // the element keeps them to itself
-  }
-
-  sample(): Promise<Sample> {
-    const { video } = this;
-    const quality = video.getVideoPlaybackQuality?.();
-    const counters: Counters =
-      quality === undefined
-        ? {}
-        : { framesDecoded: quality.totalVideoFrames, framesDropped: quality.droppedVideoFrames };
-    const began = (video as { getStartDate?(): Date }).getStartDate?.().getTime() ?? NaN;
-    const playing = Number.isNaN(began) ? null : new Date(began + video.currentTime * 1000);
-    return Promise.resolve({
-      progress: video.currentTime,
-      counters,
-      rates: this.window.add(performance.now(), counters),
-      delayMs: hlsDelay(this.now(), playing, NaN),
-      width: video.videoWidth,
-      height: video.videoHeight,
-      format: "",
-      videoCodec: "",
-      audioCodec: "",
-      extra: [],
-    });
   }
 }

@@ -7,13 +7,12 @@
  * another. The page reads the signals below and writes none of them.
  */
 
-import { batch, computed, signal } from "@preact/signals";
-import { getStream, type Stream } from "../shared/api.ts";
+import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { Stream } from "../shared/api.ts";
 import { Backoff, pause } from "../shared/backoff.ts";
 import { ServerClock } from "../shared/clock.ts";
 import { browserAbilities, canCarry, type Transport, videoFormats } from "../shared/formats.ts";
-import { poll } from "../shared/poll.ts";
-import { ProblemError } from "../shared/problem.ts";
+import { Description } from "./description.ts";
 import { type Failure, failure, PlaybackError } from "./failure.ts";
 import { Edges } from "./edges.ts";
 import { openHls } from "./hls.ts";
@@ -36,9 +35,6 @@ export interface Wish {
 }
 
 const sampleMs = 250;
-const pollMs = 2500;
-/** For who has waited for a minute. */
-const lazyPollMs = 5000;
 /** How often the page asks which edges there are. */
 const edgesMs = 5000;
 /** How long the first try waits for the list of edges. */
@@ -67,9 +63,9 @@ export class Player {
   readonly edge = signal("");
   /** Why HLS plays though WebRTC is first; empty otherwise. */
   readonly fallbackReason = signal("");
-  readonly info = signal<Stream | null>(null);
+  readonly info: ReadonlySignal<Stream | null>;
   /** Whether a publisher is sending; null until the API has said. */
-  readonly live = signal<boolean | null>(null);
+  readonly live: ReadonlySignal<boolean | null>;
   readonly delayMs = computed(() =>
     this.state.value === "playing" ? (this.sample.value?.delayMs ?? null) : null,
   );
@@ -83,6 +79,7 @@ export class Player {
   readonly sound: Sound;
 
   private readonly able = browserAbilities();
+  private readonly description: Description;
   private readonly edges: Edges;
   private readonly clock = new ServerClock();
   private readonly backoff = new Backoff();
@@ -99,10 +96,6 @@ export class Player {
   private framesBefore = 0;
   /** The person paused: a new session must not start by itself. */
   private held = false;
-  /** Tokens that the server has turned down, "" for none: nothing is asked with them until something plays. */
-  private readonly barred = new Set<string>();
-  /** When the API last did not say that nobody publishes. */
-  private liveAt = performance.now();
   private running: Promise<unknown> | null = null;
   private measuring: Promise<void> | null = null;
 
@@ -116,11 +109,14 @@ export class Player {
     this.wish.value = wish;
     this.sound = new Sound(video);
     this.edges = new Edges(stream);
+    this.description = new Description(stream, () => ({ token: this.token, base: this.edges.base }));
+    this.info = this.description.info;
+    this.live = this.description.live;
   }
 
   start(): void {
     this.running ??= Promise.all([
-      poll((signal) => this.refresh(signal), () => this.pollEvery(), this.stopping.signal),
+      this.description.keep(this.stopping.signal),
       this.run(),
       this.watchEdges(),
       this.clock.keep(() => this.edges.base, this.stopping.signal),
@@ -178,6 +174,7 @@ export class Player {
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
+      if (ended.cause === "unauthorized") this.description.bar(this.token);
       console.info(`Playing by ${transport} ended: ${ended.cause}. ${ended.detail}`);
       if (await this.moved(ended, signal)) {
         this.next = transport;
@@ -211,7 +208,7 @@ export class Player {
     const { signal } = this.stopping;
     while (!signal.aborted) {
       await pause(edgesMs * (0.9 + 0.2 * Math.random()), signal); // run has asked first
-      if (!signal.aborted && !this.barred.has(this.token)) await this.edges.ask(this.token, signal);
+      if (!signal.aborted && !this.description.bars(this.token)) await this.edges.ask(this.token, signal);
     }
   }
 
@@ -384,7 +381,7 @@ export class Player {
     this.state.value = "playing";
     this.notice.value = null;
     this.failures = 0;
-    this.barred.clear();
+    this.description.unbar();
     this.edges.praise();
     this.backoff.reset();
     this.picture.drop();
@@ -439,34 +436,6 @@ export class Player {
       { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers, address: (path) => this.edges.at(path) },
       signal,
     );
-  }
-
-  /** Without another token the same questions would be turned down again and again. */
-  private bar(error: unknown): void {
-    const status = error instanceof ProblemError ? error.problem.status : 0;
-    if (status === 401 || status === 403) this.barred.add(this.token);
-  }
-
-  private pollEvery(): number {
-    const now = performance.now();
-    if (this.live.value !== false) this.liveAt = now;
-    return now - this.liveAt > 60_000 ? lazyPollMs : pollMs;
-  }
-
-  private async refresh(signal: AbortSignal): Promise<void> {
-    if (this.barred.has(this.token)) return;
-    try {
-      const info = await getStream(this.stream, this.token, signal, this.edges.base);
-      batch(() => {
-        // Compared by value: a poll that brings no news redraws nothing.
-        if (JSON.stringify(info) !== JSON.stringify(this.info.value)) this.info.value = info;
-        this.live.value = info.live;
-      });
-    } catch (error) {
-      if (signal.aborted) return;
-      this.bar(error);
-      this.live.value = error instanceof ProblemError && error.problem.status === 404 ? false : null;
-    }
   }
 
   /** The format that the person chose, where the stream has no such one. */
