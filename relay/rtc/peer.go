@@ -312,12 +312,18 @@ func (p *Peer) Trickle(f *sdp.Fragment) error {
 }
 
 // Restart restarts ICE with the peer's new credentials and candidates, and returns ours. When it fails the session
-// goes on as it was, as long as its consent lasts.
+// goes on as it was, as long as its consent lasts. So it is begun for no peer that has left, and, once begun, finished
+// for one that leaves: the stack drops the old connection at once and never goes back to it, and a peer that asks again
+// needs the new credentials of both.
 func (p *Peer) Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("restart ICE: %w", err)
+	}
 	p.mu.Lock()
 	offer := f.Restarted(p.offer)
 	p.mu.Unlock()
-	if err := p.negotiate(ctx, offer, func() error { return nil }); err != nil {
+	// It waits for our own candidates only, or for the end of the session.
+	if err := p.negotiate(context.WithoutCancel(ctx), offer, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("restart ICE: %w", err)
 	}
 	if err := p.Trickle(f); err != nil {

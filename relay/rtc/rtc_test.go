@@ -1,11 +1,8 @@
 package rtc
 
 import (
-	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -174,95 +171,6 @@ func TestPublisher(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestRestart restarts ICE by a fragment, as WHIP does.
-func TestRestart(t *testing.T) {
-	n := newTestNetwork(t, Config{})
-	client := newClient(t)
-	video := addTrack(t, client, webrtc.MimeTypeVP8, "video")
-	var packets = make(chan string, 100)
-	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, client, nil), sdp.Publish)},
-		func(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
-			for {
-				packet, _, err := track.ReadRTP()
-				if err != nil {
-					return
-				}
-				select {
-				case packets <- string(packet.Payload):
-				default:
-				}
-			}
-		})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := p.Answer()
-	accept(t, client, first)
-	wait(t, p.Connected(), "the connection")
-
-	if len(remoteCandidates(p)) == 0 {
-		t.Fatal("the session knows no candidate of the peer")
-	}
-	again := parse(t, offerOf(t, client, &webrtc.OfferOptions{ICERestart: true}), sdp.Publish)
-	fragment := "a=ice-ufrag:" + again.Ufrag + "\r\na=ice-pwd:" + again.Password + "\r\n"
-	for line := range strings.Lines(again.Text) {
-		if strings.HasPrefix(line, "a=candidate:") {
-			fragment += line
-		}
-	}
-	f, err := sdp.ParseFragment(fragment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience10)
-	defer cancel()
-	ours, err := p.Restart(ctx, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ours.Ufrag == "" || strings.Contains(first, ours.Ufrag) || len(ours.Candidates) == 0 || len(ours.MIDs) != 1 {
-		t.Fatalf("the restart answers %+v, want new credentials, candidates and the mid", ours)
-	}
-	options := "a=ice-options:trickle\r\n"
-	if !strings.Contains(first, options) || !strings.Contains(ours.String(), options) || strings.Contains(first+ours.String(), "a=ice-lite") {
-		t.Errorf("the restart answers\n%s, want what the answer said of the transport (W23):\n%s", ours, first)
-	}
-	if _, err := sdp.ParseFragment(ours.String()); err != nil {
-		t.Errorf("our own fragment is refused: %v", err)
-	}
-	for _, old := range remoteCandidates(p) { // what was known before the restart is discarded (W22)
-		if !strings.Contains(fragment, fmt.Sprintf(" %d typ host", old)) {
-			t.Errorf("the candidate with port %d, from before the restart, is still there", old)
-		}
-	}
-	answer := ours.Restarted(first)
-	for _, candidate := range ours.Candidates {
-		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
-	}
-	accept(t, client, answer)
-	deadline := time.After(patience10)
-	for seq := uint16(1); ; seq++ {
-		_ = video.WriteRTP(newPacket(seq, "after"))
-		select {
-		case <-packets:
-			return
-		case <-time.After(10 * time.Millisecond):
-		case <-deadline:
-			t.Fatal("no packet arrived after the restart")
-		}
-	}
-}
-
-// remoteCandidates are the ports of the peer's own candidates that the session would check.
-func remoteCandidates(p *Publisher) (ports []int32) {
-	for _, stat := range p.pc.GetStats() {
-		if c, ok := stat.(webrtc.ICECandidateStats); ok && c.Type == webrtc.StatsTypeRemoteCandidate && c.CandidateType == webrtc.ICECandidateTypeHost {
-			ports = append(ports, c.Port)
-		}
-	}
-	return ports
 }
 
 // TestReaping ends sessions that never connect.
