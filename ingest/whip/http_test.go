@@ -15,6 +15,7 @@ import (
 	"banyan/ingest/whip/push"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/wish"
 )
 
@@ -98,7 +99,7 @@ func offer(t *testing.T) string {
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
 		add(t, pc, kind)
 	}
-	return describe(t, pc)
+	return peertest.Offer(t, pc, nil)
 }
 
 func add(t *testing.T, pc *webrtc.PeerConnection, kind webrtc.RTPCodecType) {
@@ -115,20 +116,6 @@ func add(t *testing.T, pc *webrtc.PeerConnection, kind webrtc.RTPCodecType) {
 	if _, err := pc.AddTransceiverFromTrack(track, init); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func describe(t *testing.T, pc *webrtc.PeerConnection) string {
-	t.Helper()
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		t.Fatal(err)
-	}
-	<-gathered
-	return pc.LocalDescription().SDP
 }
 
 func TestAnswer(t *testing.T) {
@@ -194,8 +181,8 @@ func TestOffersRefused(t *testing.T) {
 		{"no v=", swap(`v=0\r\n`, ""), 400},
 		{"v=1", swap(`v=0`, "v=1"), 0},
 		{"no m=", good[:strings.Index(good, "m=")], 0},
-		{"two videos (W7)", describe(t, twoVideos), 422},
-		{"only a data channel", describe(t, data), 422},
+		{"two videos (W7)", peertest.Offer(t, twoVideos, nil), 422},
+		{"only a data channel", peertest.Offer(t, data, nil), 422},
 		{"recvonly (W3)", swap(`a=sendonly`, "a=recvonly"), 0},
 		{"inactive", swap(`a=sendonly`, "a=inactive"), 0},
 		{"one m-line inactive (W6)", strings.Replace(good, "a=sendonly", "a=inactive", 1), 0},

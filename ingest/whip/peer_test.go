@@ -16,6 +16,7 @@ import (
 	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/peertest"
 )
 
 // sender is a publisher that sends RTP packets as the test makes them.
@@ -65,14 +66,12 @@ func (n *node) connect(t *testing.T, more ...webrtc.TrackLocal) *sender {
 		}
 	})
 	token := n.token("ana", "cup/*")
-	r := n.post(token, describe(t, s.pc))
+	r := n.post(token, peertest.Offer(t, s.pc, nil))
 	if r.status != http.StatusCreated {
 		t.Fatalf("answered %d: %s", r.status, r.body)
 	}
 	s.session, s.tag = r.header.Get("Location"), r.header.Get("ETag")
-	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: r.body}); err != nil {
-		t.Fatal(err)
-	}
+	peertest.Accept(t, s.pc, r.body)
 	select {
 	case <-connected:
 	case <-time.After(patience):
@@ -302,7 +301,7 @@ func TestRefusedRestartsLeaveTheMedia(t *testing.T) {
 		{"without a password", "ana", "*", ufrag, 400},
 		{"with a short password", "ana", "*", ufrag + "a=ice-pwd:abc\r\n", 400},
 		{"with two names", "ana", "*", ufrag + "a=ice-ufrag:other123\r\n" + secret, 400},
-		{"by a whole description", "ana", s.tag, describe(t, s.pc), 400},
+		{"by a whole description", "ana", s.tag, peertest.Offer(t, s.pc, nil), 400},
 	} {
 		header := []string{"Content-Type", typeFragment}
 		if c.tag != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pion/webrtc/v4"
 
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -30,11 +31,11 @@ func newBroadcast(t *testing.T, config Config) *broadcast {
 	b := &broadcast{T: t, client: newClient(t), packets: make(chan string, 100)}
 	b.video = addTrack(t, b.client, webrtc.MimeTypeVP8, "video")
 	var err error
-	b.server, err = n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, b.client, nil), sdp.Publish)}, b.read)
+	b.server, err = n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, peertest.Offer(t, b.client, nil), sdp.Publish)}, b.read)
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, b.client, b.server.Answer())
+	peertest.Accept(t, b.client, b.server.Answer())
 	wait(t, b.server.Connected(), "the connection")
 	return b
 }
@@ -71,31 +72,14 @@ func (b *broadcast) wantMedia(payload string) {
 	}
 }
 
-// restart is the fragment by which the client restarts ICE. From now on it sends nothing until it has the answer.
+// restart is the fragment by which the client restarts ICE. It sends nothing until it has the answer.
 func (b *broadcast) restart() *sdp.Fragment {
 	b.Helper()
-	again := parse(b, offerOf(b, b.client, &webrtc.OfferOptions{ICERestart: true}), sdp.Publish)
-	text := "a=ice-ufrag:" + again.Ufrag + "\r\na=ice-pwd:" + again.Password + "\r\n"
-	for line := range strings.Lines(again.Text) {
-		if strings.HasPrefix(line, "a=candidate:") {
-			text += line
-		}
-	}
-	f, err := sdp.ParseFragment(text)
+	f, err := sdp.ParseFragment(peertest.Restart(b, b.client))
 	if err != nil {
 		b.Fatal(err)
 	}
 	return f
-}
-
-// take makes the client use the answer to its restart.
-func (b *broadcast) take(ours *sdp.Fragment) {
-	b.Helper()
-	answer := ours.Restarted(b.server.Answer())
-	for _, candidate := range ours.Candidates {
-		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
-	}
-	accept(b, b.client, answer)
 }
 
 // TestRestart restarts ICE by a fragment, as WHIP does.
@@ -119,15 +103,12 @@ func TestRestart(t *testing.T) {
 	if !strings.Contains(first, options) || !strings.Contains(ours.String(), options) || strings.Contains(first+ours.String(), "a=ice-lite") {
 		t.Errorf("the restart answers\n%s, want what the answer said of the transport (W23):\n%s", ours, first)
 	}
-	if _, err := sdp.ParseFragment(ours.String()); err != nil {
-		t.Errorf("our own fragment is refused: %v", err)
-	}
 	for _, old := range remoteCandidates(b.server) { // what was known before the restart is discarded (W22)
 		if !strings.Contains(strings.Join(f.Candidates, "\n"), fmt.Sprintf(" %d typ host", old)) {
 			t.Errorf("the candidate with port %d, from before the restart, is still there", old)
 		}
 	}
-	b.take(ours)
+	peertest.AcceptRestart(b, b.client, ours.String())
 	b.wantMedia("after the restart")
 }
 
@@ -158,7 +139,7 @@ func TestAbandonedRestart(t *testing.T) {
 			if err != nil || ctx.Err() == nil {
 				t.Fatalf("the restart ended with %v (the peer has left: %v)", err, ctx.Err())
 			}
-			b.take(ours)
+			peertest.AcceptRestart(b, b.client, ours.String())
 			b.wantMedia("after the restart")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"banyan/relay/media"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -60,21 +61,6 @@ func newClient(t testing.TB, networks ...webrtc.NetworkType) *webrtc.PeerConnect
 	return pc
 }
 
-// offerOf makes an offer with all candidates.
-func offerOf(t testing.TB, pc *webrtc.PeerConnection, options *webrtc.OfferOptions) string {
-	t.Helper()
-	offer, err := pc.CreateOffer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		t.Fatal(err)
-	}
-	wait(t, gathered, "the client's candidates")
-	return pc.LocalDescription().SDP
-}
-
 func parse(t testing.TB, text string, role sdp.Role) *sdp.Offer {
 	t.Helper()
 	offer, err := sdp.ParseOffer(text, role)
@@ -82,13 +68,6 @@ func parse(t testing.TB, text string, role sdp.Role) *sdp.Offer {
 		t.Fatal(err)
 	}
 	return offer
-}
-
-func accept(t testing.TB, pc *webrtc.PeerConnection, answer string) {
-	t.Helper()
-	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
-		t.Fatalf("the client refuses the answer: %v\n%s", err, answer)
-	}
 }
 
 const patience10 = 10 * time.Second // for what takes milliseconds when all is well
@@ -121,7 +100,7 @@ func TestPublisher(t *testing.T) {
 			n := newTestNetwork(t, Config{})
 			client := newClient(t, transport)
 			video := addTrack(t, client, webrtc.MimeTypeH264, "video")
-			offer := parse(t, offerOf(t, client, nil), sdp.Publish)
+			offer := parse(t, peertest.Offer(t, client, nil), sdp.Publish)
 			if offer.Of(media.Video).Codecs[0].RTX == 0 {
 				t.Log("the client offers no retransmission")
 			}
@@ -141,7 +120,7 @@ func TestPublisher(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			accept(t, client, p.Answer())
+			peertest.Accept(t, client, p.Answer())
 			wait(t, p.Connected(), "the connection")
 			if addr, err := netip.ParseAddrPort(p.RemoteAddr()[4:]); err != nil || !addr.Addr().IsLoopback() {
 				t.Errorf("the peer's address is %q, want one on loopback", p.RemoteAddr())
@@ -178,7 +157,7 @@ func TestReaping(t *testing.T) {
 	n := newTestNetwork(t, Config{ConnectTimeout: 50 * time.Millisecond})
 	client := newClient(t)
 	addTrack(t, client, webrtc.MimeTypeVP8, "video")
-	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, client, nil), sdp.Publish)}, nil)
+	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, peertest.Offer(t, client, nil), sdp.Publish)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
