@@ -80,9 +80,8 @@ func (r reply) wantProblem(t *testing.T, status ...int) {
 }
 
 // peer is a publisher's end of a connection, without media.
-func peer(t *testing.T) *webrtc.PeerConnection {
+func peer(t *testing.T, settings webrtc.SettingEngine) *webrtc.PeerConnection {
 	t.Helper()
-	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
@@ -95,7 +94,7 @@ func peer(t *testing.T) *webrtc.PeerConnection {
 // offer is that of a publisher with video and audio, as a browser makes it.
 func offer(t *testing.T) string {
 	t.Helper()
-	pc := peer(t)
+	pc := peer(t, webrtc.SettingEngine{})
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
 		add(t, pc, kind)
 	}
@@ -165,10 +164,10 @@ func TestOffersRefused(t *testing.T) {
 		}
 		return changed
 	}
-	twoVideos := peer(t)
+	twoVideos := peer(t, webrtc.SettingEngine{})
 	add(t, twoVideos, webrtc.RTPCodecTypeVideo)
 	add(t, twoVideos, webrtc.RTPCodecTypeVideo)
-	data := peer(t)
+	data := peer(t, webrtc.SettingEngine{})
 	if _, err := data.CreateDataChannel("chat", nil); err != nil {
 		t.Fatal(err)
 	}
