@@ -3,6 +3,7 @@ package rtc
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,8 +153,36 @@ func TestPublisher(t *testing.T) {
 	}
 }
 
+// TestTrickle adds candidates after the offer; one that the stack does not understand costs none of the others (W20).
+func TestTrickle(t *testing.T) {
+	n := newTestNetwork(t, Config{})
+	client := newClient(t)
+	addTrack(t, client, webrtc.MimeTypeVP8, "video")
+	offer := *parse(t, peertest.Offer(t, client, nil), sdp.Publish)
+	offer.Text = withoutCandidates(offer.Text)
+	p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: &offer}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.Trickle(&sdp.Fragment{Candidates: []string{
+		"candidate:1 1 udp 2130706431 127.0.0.1 7001 typ host", "candidate:nonsense", "candidate:2 1 udp 2130706430 127.0.0.1 7002 typ host",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience10)
+	for ; len(remoteCandidates(p)) < 2 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	}
+	if got := remoteCandidates(p); len(got) != 2 || !slices.Contains(got, 7001) || !slices.Contains(got, 7002) {
+		t.Errorf("the session tries the ports %v, want 7001 and 7002", got)
+	}
+}
+
 // TestReaping ends sessions that never connect.
 func TestReaping(t *testing.T) {
+	if patience := (Config{}).withDefaults().ConnectTimeout; patience > 15*time.Second {
+		t.Errorf("they are kept for %v, want 15 s at most (W34)", patience)
+	}
 	n := newTestNetwork(t, Config{ConnectTimeout: 50 * time.Millisecond})
 	client := newClient(t)
 	addTrack(t, client, webrtc.MimeTypeVP8, "video")

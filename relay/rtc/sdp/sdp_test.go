@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -337,7 +338,12 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("%s: used is %v, want %v", c.why, got, c.want)
 		}
 	}
-	f, err := ParseFragment(strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 700))
+	const one, other = "candidate:1 1 udp 1 192.0.2.1 9 typ host", "candidate:2 1 udp 1 192.0.2.2 9 typ host"
+	f, err := ParseFragment("a=" + one + "\r\na=candidate:3 1 udp 1 a.local 9 typ host\r\na=candidate:x\r\na=" + other + "\r\n")
+	if err != nil || !slices.Equal(f.Candidates, []string{one, other}) || f.Dropped != 2 {
+		t.Errorf("candidates among others: read as %+v, %v; want the two that can be used (W20)", f, err)
+	}
+	f, err = ParseFragment(strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 700))
 	if err != nil || len(f.Candidates) != maxCandidates {
 		t.Errorf("700 candidates: %v; want %d used and the rest dropped", err, maxCandidates)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -257,6 +258,7 @@ func TestRequests(t *testing.T) {
 		{"dots", "POST", "/whip/%2e%2e%2fx", d.offer, []string{"Content-Type", isSDP}, 404},
 		{"NUL in the name", "POST", "/whip/a%00", d.offer, []string{"Content-Type", isSDP}, 404},
 		{"no token", "POST", "/whip/s", d.offer, []string{"Content-Type", isSDP, "Authorization", ""}, 401},
+		{"parameters and headers of nobody's", "POST", "/whip/s?x-extension=1", d.offer, []string{"Content-Type", isSDP, "X-Extension", "1"}, 201}, // W33
 		{"another tenant's Host", "POST", "/whip/s", d.offer, []string{"Content-Type", isSDP, "Host", "evil.example"}, 201},
 		{"PUT", "PUT", "/whip/s", d.offer, []string{"Content-Type", isSDP}, 405},
 		{"TRACE", "TRACE", "/whip/s", "", nil, 405},
@@ -283,15 +285,32 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: WWW-Authenticate is missing", c.why)
 		case c.method == "OPTIONS" && (r.Header.Get("Access-Control-Allow-Origin") != "*" || r.Header.Get("Link") != ""):
 			t.Errorf("%s: %v; want CORS, and no ICE servers for strangers", c.why, r.Header)
+		case c.method == "OPTIONS" && !allows(r.Header, c.path):
+			t.Errorf("%s: %v; pages of other origins cannot use it", c.why, r.Header)
 		case c.method == "OPTIONS" && strings.HasPrefix(c.path, "/whip") && r.Header.Get("Accept-Post") != isSDP:
 			t.Errorf("%s: Accept-Post is %q", c.why, r.Header.Get("Accept-Post"))
 		case (c.method == "GET" || c.method == "HEAD") && (body != "" || r.Header.Get("Content-Type") != isSDP): // P10
 			t.Errorf("%s: has content %q of type %s", c.why, body, r.Header.Get("Content-Type"))
 		}
 	}
-	if n := d.server.Sessions(); n != 2 {
-		t.Errorf("%d sessions, want the two that were made", n)
+	if n := d.server.Sessions(); n != 3 {
+		t.Errorf("%d sessions, want the three that were made", n)
 	}
+}
+
+// allows tells whether a preflight lets pages make the requests that a path is for, with the headers that they need
+// (W27).
+func allows(header http.Header, path string) bool {
+	methods := []string{"POST"}
+	if strings.HasPrefix(path, "/sessions/") {
+		methods = []string{"PATCH", "DELETE"}
+	}
+	has := func(name string, values ...string) bool {
+		list := strings.Split(header.Get(name), ", ")
+		return !slices.ContainsFunc(values, func(v string) bool { return !slices.Contains(list, v) })
+	}
+	return has("Access-Control-Allow-Methods", methods...) &&
+		has("Access-Control-Allow-Headers", "Authorization", "Content-Type", "If-Match")
 }
 
 const (
