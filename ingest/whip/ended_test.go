@@ -33,7 +33,7 @@ func TestPublisherIsToldOfItsEnd(t *testing.T) {
 			return s.closed
 		}},
 		{"expired", "expired", "has run out", errExpired, func(s *sender, _ *session) <-chan struct{} { return s.closed }},
-		{"lost", "lost", "Nothing came from the publisher any more", rtc.ErrLost, func(s *sender, x *session) <-chan struct{} {
+		{"lost", "lost", "The publisher fell silent", rtc.ErrLost, func(s *sender, x *session) <-chan struct{} {
 			s.vanish()
 			return x.Ending() // the publisher cannot hear of it
 		}},

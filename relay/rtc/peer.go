@@ -33,7 +33,7 @@ var (
 	ErrHangup  = errors.New("it was closed here")
 	ErrTimeout = errors.New("the connection was not made in time")
 	ErrSilence = errors.New("the peer did not answer the offer in time")
-	ErrLost    = errors.New("the peer fell silent")
+	ErrLost    = errors.New("the peer fell silent, or does not answer any more")
 	ErrLeft    = errors.New("the peer closed the connection")
 	ErrStuck   = errors.New("the peer reads nothing of what it is sent")
 )
@@ -136,6 +136,7 @@ func (p *Peer) run(begun time.Time) {
 	select {
 	case <-p.connected:
 		log.Info("session connected", "peer", p.RemoteAddr(), "after", time.Since(begun).Round(time.Millisecond))
+		p.watchConsent()
 	case <-timer.C:
 		p.End(ErrTimeout)
 	case <-p.ending:
@@ -224,23 +225,11 @@ func (p *Peer) RemoteAddr() string {
 	default:
 		return ""
 	}
-	for _, t := range p.pc.GetTransceivers() {
-		var transport *webrtc.DTLSTransport
-		if sender := t.Sender(); sender != nil {
-			transport = sender.Transport()
-		} else if receiver := t.Receiver(); receiver != nil {
-			transport = receiver.Transport()
-		}
-		if transport == nil {
-			continue
-		}
-		pair, err := transport.ICETransport().GetSelectedCandidatePair()
-		if err != nil || pair == nil || pair.Remote == nil {
-			return ""
-		}
-		return fmt.Sprintf("%v %s:%d", pair.Remote.Protocol, pair.Remote.Address, pair.Remote.Port)
+	pair, err := p.ice().GetSelectedCandidatePair()
+	if err != nil || pair == nil || pair.Remote == nil {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("%v %s:%d", pair.Remote.Protocol, pair.Remote.Address, pair.Remote.Port)
 }
 
 // Answer is the answer to the peer's offer, with all candidates; "" where there was none.
