@@ -6,10 +6,11 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// consent finds out that a peer does not answer our connectivity checks any more, by which it consents to be sent to
+// consent finds out that a viewer does not answer our connectivity checks any more, by which it consents to be sent media
 // (RFC 7675 section 5.1). The stack, which makes them, ends sessions whose peers are silent. One from whose address
 // anything at all arrives goes on for it, though whoever sends that, even whoever only writes that address, need not be
-// whom the session was made with. It has no clock.
+// whom the session was made with. A publisher is sent next to nothing, and what it sends shows that it lives; FFmpeg 8.0
+// as a publisher answers no checks. It has no clock.
 type consent struct {
 	pair    [2]string // ids of the two candidates
 	answers uint64    // to checks of that pair, at the last look

@@ -35,7 +35,7 @@ type Config struct {
 	// DisconnectTimeout is the silence after which a connection counts as disturbed, FailTimeout the one after
 	// which it is over. If zero, 5 s and 15 s.
 	DisconnectTimeout, FailTimeout time.Duration
-	// ConsentTimeout is how long a peer that is not silent may leave our connectivity checks unanswered. If zero, the
+	// ConsentTimeout is how long a viewer that is not silent may leave our connectivity checks unanswered. If zero, the
 	// 30 s of RFC 7675 section 5.1.
 	ConsentTimeout time.Duration
 	// StallTimeout is how long a viewer may get nothing of what is sent to it. If zero, 10 s.

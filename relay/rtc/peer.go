@@ -26,6 +26,8 @@ type PeerConfig struct {
 	ID     string
 	Stream media.Name
 	Role   string
+
+	receives bool // the peer is sent media, to which it must go on consenting
 }
 
 // Why a session ended, by Peer.Err.
@@ -33,7 +35,7 @@ var (
 	ErrHangup  = errors.New("it was closed here")
 	ErrTimeout = errors.New("the connection was not made in time")
 	ErrSilence = errors.New("the peer did not answer the offer in time")
-	ErrLost    = errors.New("the peer fell silent, or does not answer any more")
+	ErrLost    = errors.New("the peer fell silent, or does not consent any more")
 	ErrLeft    = errors.New("the peer closed the connection")
 	ErrStuck   = errors.New("the peer reads nothing of what it is sent")
 )
@@ -136,7 +138,9 @@ func (p *Peer) run(begun time.Time) {
 	select {
 	case <-p.connected:
 		log.Info("session connected", "peer", p.RemoteAddr(), "after", time.Since(begun).Round(time.Millisecond))
-		p.watchConsent()
+		if p.config.receives {
+			p.watchConsent()
+		}
 	case <-timer.C:
 		p.End(ErrTimeout)
 	case <-p.ending:

@@ -215,53 +215,6 @@ func TestPeerLeaves(t *testing.T) {
 	}
 }
 
-// TestConsentExpires ends the session of a peer that falls silent without a word, and that of one that goes on talking
-// and answers no checks (RFC 7675 section 5.1).
-func TestConsentExpires(t *testing.T) {
-	const patience = 2 * time.Second
-	for _, c := range []struct {
-		name   string
-		config Config
-		end    func(*tap)
-	}{
-		{"silence", Config{DisconnectTimeout: patience / 2, FailTimeout: patience}, (*tap).cut},
-		{"no answers", Config{DisconnectTimeout: patience / 4, FailTimeout: time.Minute, ConsentTimeout: patience}, func(w *tap) {
-			w.lose(func(b []byte) bool { return len(b) > 1 && b[0] == 0 && b[1] == 1 }) // Binding requests, RFC 8489 section 5
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			n := newTestNetwork(t, c.config)
-			client := newClient(t)
-			if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				t.Fatal(err)
-			}
-			tap := newTap(t, n.Addr().String())
-			offer := parse(t, peertest.Offer(t, client, nil), sdp.Play)
-			blind := *offer
-			blind.Text = withoutCandidates(offer.Text) // the client reaches us through the tap only
-			v, err := n.NewViewer(t.Context(), ViewerConfig{PeerConfig: PeerConfig{Offer: &blind}, Codecs: offer.Media[0].Codecs[:1]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			peertest.Accept(t, client, tap.redirect(v.Answer()))
-			if err := v.Await(); err != nil {
-				t.Fatal(err)
-			}
-			select {
-			case <-v.Ending():
-				t.Fatalf("the session ended while the peer consents: %v", v.Err())
-			case <-time.After(patience * 3 / 2): // for which consent lasts
-			}
-			c.end(tap)
-			wait(t, v.Done(), "the end of a session whose peer does not consent")
-			if v.Err() != ErrLost {
-				t.Errorf("the cause is %v, want %v", v.Err(), ErrLost)
-			}
-		})
-	}
-}
-
 // TestReplay sends a peer's own SRTCP again (RFC 3711 section 3.3.2): nothing comes of it.
 func TestReplay(t *testing.T) {
 	n := newTestNetwork(t, Config{})
