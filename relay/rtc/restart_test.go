@@ -116,7 +116,8 @@ func TestRestart(t *testing.T) {
 // connection that it has, or has restarted, and its media goes on when it takes the answer after all (W24).
 func TestAbandonedRestart(t *testing.T) {
 	t.Run("before it is begun", func(t *testing.T) {
-		const consent = time.Second
+		t.Parallel()
+		const consent = 2 * time.Second
 		b := newBroadcast(t, Config{DisconnectTimeout: consent / 2, FailTimeout: consent})
 		b.wantMedia("before the restart")
 		ctx, leave := context.WithCancel(t.Context())
@@ -130,6 +131,7 @@ func TestAbandonedRestart(t *testing.T) {
 		}
 	})
 	t.Run("in its midst", func(t *testing.T) {
+		t.Parallel()
 		b := newBroadcast(t, Config{})
 		b.wantMedia("before the restart")
 		for range 5 {
@@ -144,7 +146,8 @@ func TestAbandonedRestart(t *testing.T) {
 		}
 	})
 	t.Run("for good", func(t *testing.T) {
-		const consent = time.Second
+		t.Parallel()
+		const consent = 2 * time.Second
 		b := newBroadcast(t, Config{DisconnectTimeout: consent / 2, FailTimeout: consent})
 		if _, err := b.server.Restart(t.Context(), b.restart()); err != nil {
 			t.Fatal(err)
