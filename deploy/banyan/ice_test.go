@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
+
+	"banyan/relay/rtc/peertest"
 )
 
 // TestClientsAreToldOfICEServers asks a node that is configured with ICE servers for sessions by WHIP and WHEP, over
@@ -148,14 +150,5 @@ func offerOf(t *testing.T, direction webrtc.RTPTransceiverDirection) string {
 	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: direction}); err != nil {
 		t.Fatal(err)
 	}
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		t.Fatal(err)
-	}
-	<-gathered
-	return pc.LocalDescription().SDP
+	return peertest.Offer(t, pc, nil)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"banyan/edge/whep"
+	"banyan/relay/rtc/peertest"
 )
 
 var (
@@ -26,7 +27,7 @@ const alice = "Bearer alice"
 // provoke posts an offer that cannot be met, and returns our offer and where to answer it.
 func (w *world) provoke(path string, option offerOption) (offer, location string) {
 	w.Helper()
-	r, body := w.do("POST", path, "application/sdp", newPlayer(w, option).offer(nil), "Authorization", alice)
+	r, body := w.do("POST", path, "application/sdp", newPlayer(w, option).offer(), "Authorization", alice)
 	h := r.Header
 	format, parameters, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil || r.StatusCode != http.StatusNotAcceptable || format != "application/sdp" {
@@ -46,19 +47,7 @@ func (w *world) provoke(path string, option offerOption) (offer, location string
 // reply is the SDP that answers an offer of ours, with all candidates.
 func (p *player) reply(offer string) string {
 	p.w.Helper()
-	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
-		p.w.Fatalf("the offer is refused: %v\n%s", err, offer)
-	}
-	answer, err := p.pc.CreateAnswer(nil)
-	if err != nil {
-		p.w.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(p.pc)
-	if err := p.pc.SetLocalDescription(answer); err != nil {
-		p.w.Fatal(err)
-	}
-	<-gathered
-	return p.pc.LocalDescription().SDP
+	return peertest.Answer(p.w, p.pc, offer)
 }
 
 // patch sends an answer and wants the given status.
@@ -194,7 +183,7 @@ func TestNoCounterOffer(t *testing.T) {
 	w := newWorld(t)
 	w.newCamera("cup/cam1", "baseline").shoot(3)
 	for path, want := range map[string]int{"/whep/cup/none": 409, "/whep/cup/cam1?format=4k": 422} {
-		if r, body := w.do("POST", path, "application/sdp", newPlayer(w, onlyAV1).offer(nil)); r.StatusCode != want {
+		if r, body := w.do("POST", path, "application/sdp", newPlayer(w, onlyAV1).offer()); r.StatusCode != want {
 			t.Errorf("POST %s: %s %s, want %d", path, r.Status, body, want)
 		}
 	}

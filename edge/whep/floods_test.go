@@ -30,7 +30,7 @@ func TestFlood(t *testing.T) {
 		defer p.mu.Unlock()
 		return len(p.packets["video"])
 	}
-	offers := []string{newPlayer(w).offer(nil), newPlayer(w, onlyAV1).offer(nil)}
+	offers := []string{newPlayer(w).offer(), newPlayer(w, onlyAV1).offer()}
 	stream, err := w.hub.Stream("cup/cam1")
 	if err != nil {
 		t.Fatal(err)

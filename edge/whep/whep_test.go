@@ -12,12 +12,11 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
-	"github.com/pion/webrtc/v4"
 
 	"banyan/edge/whep"
 	"banyan/relay/frame"
 	"banyan/relay/media"
-	"banyan/relay/rtc/sdp"
+	"banyan/relay/rtc/peertest"
 )
 
 // frames puts packets together to access units and fails on gaps in sequence numbers and timestamps that run back.
@@ -317,7 +316,7 @@ func TestRefusals(t *testing.T) {
 		{"bad token", "/whep/cup/cam1", nil, []string{"Authorization", "Bearer bad"}, 401},
 	} {
 		p := newPlayer(w, c.options...)
-		r, body := w.do("POST", c.path, "application/sdp", p.offer(nil), c.header...)
+		r, body := w.do("POST", c.path, "application/sdp", p.offer(), c.header...)
 		if r.StatusCode != c.want || !strings.Contains(body, "detail") {
 			t.Errorf("%s: %s %s, want %d", c.why, r.Status, body, c.want)
 		}
@@ -325,7 +324,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: Retry-After is missing", c.why)
 		}
 	}
-	publisher := strings.ReplaceAll(newPlayer(w).offer(nil), "a=recvonly", "a=sendonly")
+	publisher := strings.ReplaceAll(newPlayer(w).offer(), "a=recvonly", "a=sendonly")
 	if r, _ := w.do("POST", "/whep/cup/cam1", "application/sdp", publisher); r.StatusCode != 422 {
 		t.Errorf("an offer to send: %s, want 422", r.Status)
 	}
@@ -344,28 +343,11 @@ func TestRestart(t *testing.T) {
 	p.watch("/whep/cup/cam1")
 	w.eventually("video", func() bool { return len(p.got("video")) > 0 })
 
-	again := p.offer(&webrtc.OfferOptions{ICERestart: true})
-	fragment := ""
-	for line := range strings.Lines(again) {
-		if strings.HasPrefix(line, "a=ice-ufrag") || strings.HasPrefix(line, "a=ice-pwd") || strings.HasPrefix(line, "a=candidate") {
-			fragment += line
-		}
-	}
-	r, body := w.do("PATCH", p.location, "application/trickle-ice-sdpfrag", fragment, "If-Match", "*")
+	r, body := w.do("PATCH", p.location, "application/trickle-ice-sdpfrag", peertest.Restart(t, p.pc), "If-Match", "*")
 	if r.StatusCode != http.StatusOK || r.Header.Get("ETag") == p.tag {
 		t.Fatalf("restart: %s %s", r.Status, body)
 	}
-	ours, err := sdp.ParseFragment(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := ours.Restarted(p.answer)
-	for _, candidate := range ours.Candidates {
-		answer = strings.Replace(answer, "a=mid:0\r\n", "a=mid:0\r\na="+candidate+"\r\n", 1)
-	}
-	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
-		t.Fatal(err)
-	}
+	peertest.AcceptRestart(t, p.pc, body)
 	count := func() int { // whatever order they come in, and if some were lost on the way
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -30,6 +30,7 @@ import (
 	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/wish"
 )
 
@@ -416,18 +417,9 @@ func (p *player) readReports(receiver *webrtc.RTPReceiver) {
 }
 
 // offer is the SDP with all candidates.
-func (p *player) offer(options *webrtc.OfferOptions) string {
+func (p *player) offer() string {
 	p.w.Helper()
-	offer, err := p.pc.CreateOffer(options)
-	if err != nil {
-		p.w.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(p.pc)
-	if err := p.pc.SetLocalDescription(offer); err != nil {
-		p.w.Fatal(err)
-	}
-	<-gathered
-	return p.pc.LocalDescription().SDP
+	return peertest.Offer(p.w, p.pc, nil)
 }
 
 // do sends a request and reads the answer.
@@ -462,14 +454,12 @@ func (p *player) watch(path string) {
 	if p.token != "" {
 		header = []string{"Authorization", "Bearer " + p.token}
 	}
-	response, answer := p.w.do("POST", path, "application/sdp", p.offer(nil), header...)
+	response, answer := p.w.do("POST", path, "application/sdp", p.offer(), header...)
 	if response.StatusCode != http.StatusCreated {
 		p.w.Fatalf("POST %s: %s\n%s", path, response.Status, answer)
 	}
 	p.location, p.tag, p.header, p.answer = response.Header.Get("Location"), response.Header.Get("ETag"), response.Header, answer
-	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
-		p.w.Fatalf("the answer is refused: %v\n%s", err, answer)
-	}
+	peertest.Accept(p.w, p.pc, answer)
 }
 
 // got is what came so far of a kind, as a jitter buffer hands it on: in order, and up to the first packet that is

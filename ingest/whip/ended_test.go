@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/pion/webrtc/v4"
+	"time"
 
 	"banyan/relay"
+	"banyan/relay/auth"
 	"banyan/relay/rtc"
 )
 
@@ -20,38 +20,52 @@ func TestPublisherIsToldOfItsEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, cause, words string
 		logged             error
-		end                func(n *node)
+		end                func(s *sender, x *session) (heard <-chan struct{})
 	}{
-		{"taken over", "taken-over", "Somebody else publishes under this name now", relay.ErrTakenOver, func(n *node) { n.connect(n.T) }},
-		{"kicked", "kicked", "ended by the operator", relay.ErrKicked, func(n *node) {
-			if stream, err := n.hub.Stream(camera); err != nil || !stream.Kick() {
-				n.Errorf("there is no publisher: %v", err)
+		{"taken over", "taken-over", "Somebody else publishes under this name now", relay.ErrTakenOver, func(s *sender, _ *session) <-chan struct{} {
+			s.node.connect(s.T)
+			return s.closed
+		}},
+		{"kicked", "kicked", "ended by the operator", relay.ErrKicked, func(s *sender, _ *session) <-chan struct{} {
+			if stream, err := s.node.hub.Stream(camera); err != nil || !stream.Kick() {
+				s.Errorf("there is no publisher: %v", err)
 			}
+			return s.closed
+		}},
+		{"expired", "expired", "has run out", errExpired, func(s *sender, _ *session) <-chan struct{} { return s.closed }},
+		{"lost", "lost", "The publisher fell silent", rtc.ErrLost, func(s *sender, x *session) <-chan struct{} {
+			s.vanish()
+			return x.Ending() // the publisher cannot hear of it
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, rtc.Config{})
-			token := n.token("ana", "cup/*")
-			s := n.connect(t)
-			n.poll("live", n.live)
-			session := n.onlySession()
-			c.end(n)
-			n.poll("the connection ends at the publisher's", func() bool { return s.pc.ConnectionState() == webrtc.PeerConnectionStateClosed })
+			n := newNode(t, rtc.Config{DisconnectTimeout: time.Second, FailTimeout: 2 * time.Second})
+			if c.logged == errExpired {
+				n.server.config.Guard = &hourglass{Guard: n.guard, mode: auth.NeedToken}
+			}
+			s, session := n.broadcast(t)
+			select {
+			case <-c.end(s, session):
+			case <-time.After(patience):
+				t.Fatal("the connection goes on")
+			}
+			token := n.token("ana", string(camera)) // another than the session was made with, which may have run out
 			told := func(r reply) {
 				t.Helper()
+				r.wantProblem(t, http.StatusGone)
 				var answer struct{ Cause, Detail string }
-				if err := json.Unmarshal([]byte(r.body), &answer); err != nil || r.status != http.StatusGone ||
-					answer.Cause != c.cause || !strings.Contains(answer.Detail, c.words) {
-					t.Errorf("answered %d %s, want 410 with cause %q and %q", r.status, r.body, c.cause, c.words)
+				if err := json.Unmarshal([]byte(r.body), &answer); err != nil || answer.Cause != c.cause || !strings.Contains(answer.Detail, c.words) {
+					t.Errorf("answered %s, want cause %q and %q", r.body, c.cause, c.words)
 				}
 			}
-			r := n.ask("GET", s.session, token, "") // at once, while the session is taken apart
-			r.wantProblem(t, http.StatusGone)
-			told(r)
+			told(n.ask("GET", s.session, token, "")) // at once, while the session is taken apart
 			<-session.Done()
 			for _, method := range []string{"GET", "PATCH", "DELETE"} {
 				told(n.ask(method, s.session, token, "", "Content-Type", typeFragment))
+			}
+			if c.logged == errExpired {
+				n.ask("GET", s.session, s.token, "").wantProblem(t, http.StatusUnauthorized)
 			}
 			n.ask("GET", s.session, "", "").wantProblem(t, http.StatusUnauthorized)
 			n.ask("GET", s.session, n.token("eve", "cup/*"), "").wantProblem(t, http.StatusForbidden)
@@ -66,28 +80,21 @@ func TestPublisherIsToldOfItsEnd(t *testing.T) {
 func TestDeleteAfterTheConnection(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})
-	token := n.token("ana", "cup/*")
-	s := n.connect(t)
-	n.poll("live", n.live)
-	session := n.onlySession()
+	s, session := n.broadcast(t)
 	if err := s.pc.GracefulClose(); err != nil {
 		t.Fatal(err)
 	}
 	<-session.Done()
-	if r := n.ask("DELETE", s.session, token, ""); r.status != http.StatusOK {
+	if r := n.ask("DELETE", s.session, s.token, ""); r.status != http.StatusOK {
 		t.Errorf("DELETE: answered %d %s, want 200", r.status, r.body)
 	}
-	n.ask("GET", s.session, token, "").wantProblem(t, http.StatusNotFound)
+	n.ask("GET", s.session, s.token, "").wantProblem(t, http.StatusNotFound)
 }
 
-// onlySession is the one session that the node has.
-func (n *node) onlySession() *session {
-	n.Helper()
-	n.server.mu.Lock()
-	defer n.server.mu.Unlock()
-	for x := range n.server.sessions {
-		return x
-	}
-	n.Fatal("there is no session")
-	return nil
+// broadcast is the only publisher, live, at both ends.
+func (n *node) broadcast(t *testing.T) (*sender, *session) {
+	t.Helper()
+	s := n.connect(t)
+	n.poll("live", n.live)
+	return s, n.session(t)
 }

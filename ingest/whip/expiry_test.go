@@ -10,18 +10,21 @@ import (
 	"banyan/relay/rtc"
 )
 
-// hourglass is a guard whose tokens hold for no longer than it takes to ask again.
+// hourglass is a guard that lets a token in once, and then only others, unless it needs none.
 type hourglass struct {
 	Guard
 	mode  auth.Mode
 	asked atomic.Int32
+	spent atomic.Value // the token that it was asked for first, a string
 }
 
 func (g *hourglass) CheckPublish(token string, stream media.Name) (auth.Claims, error) {
 	claims, err := g.Guard.CheckPublish(token, stream)
 	claims.Expires = time.Now().Add(-auth.Leeway)
-	if g.asked.Add(1) > 1 && g.mode == auth.NeedToken {
-		return auth.Claims{}, auth.ErrBadToken
+	if g.asked.Add(1) == 1 {
+		g.spent.Store(token)
+	} else if g.mode == auth.NeedToken && token == g.spent.Load() {
+		return g.Guard.CheckPublish("spent", stream) // refused as any is that does not hold
 	}
 	return claims, err
 }

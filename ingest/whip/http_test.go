@@ -15,6 +15,7 @@ import (
 	"banyan/ingest/whip/push"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/wish"
 )
 
@@ -79,9 +80,8 @@ func (r reply) wantProblem(t *testing.T, status ...int) {
 }
 
 // peer is a publisher's end of a connection, without media.
-func peer(t *testing.T) *webrtc.PeerConnection {
+func peer(t *testing.T, settings webrtc.SettingEngine) *webrtc.PeerConnection {
 	t.Helper()
-	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
@@ -94,11 +94,11 @@ func peer(t *testing.T) *webrtc.PeerConnection {
 // offer is that of a publisher with video and audio, as a browser makes it.
 func offer(t *testing.T) string {
 	t.Helper()
-	pc := peer(t)
+	pc := peer(t, webrtc.SettingEngine{})
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
 		add(t, pc, kind)
 	}
-	return describe(t, pc)
+	return peertest.Offer(t, pc, nil)
 }
 
 func add(t *testing.T, pc *webrtc.PeerConnection, kind webrtc.RTPCodecType) {
@@ -115,20 +115,6 @@ func add(t *testing.T, pc *webrtc.PeerConnection, kind webrtc.RTPCodecType) {
 	if _, err := pc.AddTransceiverFromTrack(track, init); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func describe(t *testing.T, pc *webrtc.PeerConnection) string {
-	t.Helper()
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		t.Fatal(err)
-	}
-	<-gathered
-	return pc.LocalDescription().SDP
 }
 
 func TestAnswer(t *testing.T) {
@@ -178,10 +164,10 @@ func TestOffersRefused(t *testing.T) {
 		}
 		return changed
 	}
-	twoVideos := peer(t)
+	twoVideos := peer(t, webrtc.SettingEngine{})
 	add(t, twoVideos, webrtc.RTPCodecTypeVideo)
 	add(t, twoVideos, webrtc.RTPCodecTypeVideo)
-	data := peer(t)
+	data := peer(t, webrtc.SettingEngine{})
 	if _, err := data.CreateDataChannel("chat", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -194,8 +180,8 @@ func TestOffersRefused(t *testing.T) {
 		{"no v=", swap(`v=0\r\n`, ""), 400},
 		{"v=1", swap(`v=0`, "v=1"), 0},
 		{"no m=", good[:strings.Index(good, "m=")], 0},
-		{"two videos (W7)", describe(t, twoVideos), 422},
-		{"only a data channel", describe(t, data), 422},
+		{"two videos (W7)", peertest.Offer(t, twoVideos, nil), 422},
+		{"only a data channel", peertest.Offer(t, data, nil), 422},
 		{"recvonly (W3)", swap(`a=sendonly`, "a=recvonly"), 0},
 		{"inactive", swap(`a=sendonly`, "a=inactive"), 0},
 		{"one m-line inactive (W6)", strings.Replace(good, "a=sendonly", "a=inactive", 1), 0},

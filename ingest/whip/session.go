@@ -178,7 +178,7 @@ func (x *session) Explain() *wish.Explanation {
 	case endExpired:
 		return &wish.Explanation{Cause: cause, Detail: "The token that the session was made with has run out. Ask the operator for a new one."}
 	case endLost:
-		return &wish.Explanation{Cause: cause, Detail: "Nothing came from the publisher any more. Make a new session with POST."}
+		return &wish.Explanation{Cause: cause, Detail: "The publisher fell silent. Make a new session with POST."}
 	case endLeft:
 		return &wish.Explanation{}
 	}

@@ -55,6 +55,14 @@ func TestAnswersToBrowsers(t *testing.T) {
 			want: "video 119 103; audio 111", has: []string{"a=sendonly", "a=setup:active"},
 		},
 		{file: "chrome-play.sdp", tracks: []media.Params{*h264}, want: "video 103; audio refused"},
+		{
+			file: "chrome-play.sdp", edit: [2]string{"a=recvonly", "a=sendrecv"}, tracks: []media.Params{*h264, opus},
+			want: "video 103; audio 111", has: []string{"a=sendonly"}, not: []string{"a=sendrecv", "a=recvonly"},
+		},
+		{
+			file: "chrome-play.sdp", edit: [2]string{"a=recvonly\r\n", ""}, tracks: []media.Params{*h264, opus},
+			want: "video 103; audio 111", has: []string{"a=sendonly"}, not: []string{"a=sendrecv", "a=recvonly"},
+		},
 		{file: "firefox-play.sdp", tracks: []media.Params{*h264, opus}, want: "audio 109; video 126", has: []string{"a=sendonly"}},
 		{file: "safari-play.sdp", tracks: []media.Params{high, {Codec: media.H265, ClockRate: 90000}, opus}, want: "video 96 100; audio 111"},
 		{
@@ -62,6 +70,16 @@ func TestAnswersToBrowsers(t *testing.T) {
 			want: "video 103 104 107 108 109 114 115 116 117 118 39 40 119 120 98 99 100 101 96 97 45 46; audio 111 0 8",
 			has:  []string{"a=recvonly", "transport-cc", "a=rtcp-fb:103 nack pli", "a=rtcp-fb:103 ccm fir", "a=rtcp-fb:103 goog-remb"},
 			not:  []string{"a=sendrecv", "red/", "telephone-event"},
+		},
+		{
+			file: "chrome-publish.sdp", edit: [2]string{"a=sendonly", "a=sendrecv"},
+			want: "video 103 104 107 108 109 114 115 116 117 118 39 40 119 120 98 99 100 101 96 97 45 46; audio 111 0 8",
+			has:  []string{"a=recvonly"}, not: []string{"a=sendrecv", "a=sendonly"},
+		},
+		{ // RFC 9143 section 7.2.1
+			file: "chrome-publish.sdp", edit: [2]string{"m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\n", "m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\na=bundle-only\r\n"},
+			want: "video 103 104 107 108 109 114 115 116 117 118 39 40 119 120 98 99 100 101 96 97 45 46; audio 111 0 8",
+			has:  []string{"a=recvonly"},
 		},
 		{file: "chrome-simulcast.sdp", want: "video 103 104 107 108 109 114 115 116 117 118 39 40 119 120 98 99 100 101 96 97 45 46", not: []string{"simulcast", "a=rid"}},
 		{file: "ffmpeg-publish.sdp", want: "audio 111; video 106", has: []string{"a=recvonly", "a=setup:active"}},
@@ -78,6 +96,9 @@ func TestAnswersToBrowsers(t *testing.T) {
 		edited := string(text)
 		if c.edit[0] != "" {
 			edited = strings.ReplaceAll(edited, c.edit[0], c.edit[1])
+			if edited == string(text) {
+				t.Fatalf("%s has nothing like %q", c.file, c.edit[0])
+			}
 		}
 		peer := answerOf(t, n, edited, c.tracks)
 		answer := peer.Answer()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pion/webrtc/v4"
 
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -22,7 +23,7 @@ func TestForgedMedia(t *testing.T) {
 	client := newClient(t)
 	video := addTrack(t, client, webrtc.MimeTypeVP8, "video")
 	tap := newTap(t, n.Addr().String())
-	offer := parse(t, offerOf(t, client, nil), sdp.Publish)
+	offer := parse(t, peertest.Offer(t, client, nil), sdp.Publish)
 	blind := *offer
 	blind.Text = withoutCandidates(offer.Text) // the client reaches us through the tap only
 
@@ -42,7 +43,7 @@ func TestForgedMedia(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, client, tap.redirect(p.Answer()))
+	peertest.Accept(t, client, tap.redirect(p.Answer()))
 	wait(t, p.Connected(), "the connection")
 
 	seq := uint16(65500) // wraps on the way
@@ -121,14 +122,14 @@ func TestKeysAreFresh(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = client.GracefulClose() })
 		addTrack(t, client, webrtc.MimeTypeVP8, "video")
-		p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, offerOf(t, client, nil), sdp.Publish)}, nil)
+		p, err := n.NewPublisher(t.Context(), PeerConfig{Offer: parse(t, peertest.Offer(t, client, nil), sdp.Publish)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(p.Answer(), "a=crypto") {
 			t.Error("the answer has keys in it")
 		}
-		accept(t, client, p.Answer())
+		peertest.Accept(t, client, p.Answer())
 		wait(t, p.Connected(), "the connection")
 		secret := secrets.master()
 		if len(secret) != 96 || seen[secret] {

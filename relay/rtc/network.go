@@ -35,6 +35,9 @@ type Config struct {
 	// DisconnectTimeout is the silence after which a connection counts as disturbed, FailTimeout the one after
 	// which it is over. If zero, 5 s and 15 s.
 	DisconnectTimeout, FailTimeout time.Duration
+	// ConsentTimeout is how long a viewer that is not silent may leave our connectivity checks unanswered. If zero, the
+	// 30 s of RFC 7675 section 5.1.
+	ConsentTimeout time.Duration
 	// StallTimeout is how long a viewer may get nothing of what is sent to it. If zero, 10 s.
 	StallTimeout time.Duration
 	// Logger gets one line when a session connects and one when it ends. If nil, slog.Default().
@@ -53,6 +56,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.FailTimeout <= c.DisconnectTimeout {
 		c.FailTimeout = c.DisconnectTimeout + 10*time.Second
+	}
+	if c.ConsentTimeout <= 0 {
+		c.ConsentTimeout = 30 * time.Second
 	}
 	if c.StallTimeout <= 0 {
 		c.StallTimeout = 10 * time.Second

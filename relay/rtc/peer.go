@@ -26,6 +26,8 @@ type PeerConfig struct {
 	ID     string
 	Stream media.Name
 	Role   string
+
+	receives bool // the peer is sent media, to which it must go on consenting
 }
 
 // Why a session ended, by Peer.Err.
@@ -33,7 +35,7 @@ var (
 	ErrHangup  = errors.New("it was closed here")
 	ErrTimeout = errors.New("the connection was not made in time")
 	ErrSilence = errors.New("the peer did not answer the offer in time")
-	ErrLost    = errors.New("the peer fell silent")
+	ErrLost    = errors.New("the peer fell silent, or does not consent any more")
 	ErrLeft    = errors.New("the peer closed the connection")
 	ErrStuck   = errors.New("the peer reads nothing of what it is sent")
 )
@@ -136,6 +138,9 @@ func (p *Peer) run(begun time.Time) {
 	select {
 	case <-p.connected:
 		log.Info("session connected", "peer", p.RemoteAddr(), "after", time.Since(begun).Round(time.Millisecond))
+		if p.config.receives {
+			p.watchConsent()
+		}
 	case <-timer.C:
 		p.End(ErrTimeout)
 	case <-p.ending:
@@ -224,23 +229,11 @@ func (p *Peer) RemoteAddr() string {
 	default:
 		return ""
 	}
-	for _, t := range p.pc.GetTransceivers() {
-		var transport *webrtc.DTLSTransport
-		if sender := t.Sender(); sender != nil {
-			transport = sender.Transport()
-		} else if receiver := t.Receiver(); receiver != nil {
-			transport = receiver.Transport()
-		}
-		if transport == nil {
-			continue
-		}
-		pair, err := transport.ICETransport().GetSelectedCandidatePair()
-		if err != nil || pair == nil || pair.Remote == nil {
-			return ""
-		}
-		return fmt.Sprintf("%v %s:%d", pair.Remote.Protocol, pair.Remote.Address, pair.Remote.Port)
+	pair, err := p.ice().GetSelectedCandidatePair()
+	if err != nil || pair == nil || pair.Remote == nil {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("%v %s:%d", pair.Remote.Protocol, pair.Remote.Address, pair.Remote.Port)
 }
 
 // Answer is the answer to the peer's offer, with all candidates; "" where there was none.
@@ -312,12 +305,18 @@ func (p *Peer) Trickle(f *sdp.Fragment) error {
 }
 
 // Restart restarts ICE with the peer's new credentials and candidates, and returns ours. When it fails the session
-// goes on as it was, as long as its consent lasts.
+// goes on as it was, as long as its consent lasts. So it is begun for no peer that has left, and, once begun, finished
+// for one that leaves: the stack drops the old connection at once and never goes back to it, and a peer that asks again
+// needs the new credentials of both.
 func (p *Peer) Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("restart ICE: %w", err)
+	}
 	p.mu.Lock()
 	offer := f.Restarted(p.offer)
 	p.mu.Unlock()
-	if err := p.negotiate(ctx, offer, func() error { return nil }); err != nil {
+	// It waits for our own candidates only, or for the end of the session.
+	if err := p.negotiate(context.WithoutCancel(ctx), offer, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("restart ICE: %w", err)
 	}
 	if err := p.Trickle(f); err != nil {

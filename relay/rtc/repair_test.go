@@ -16,6 +16,7 @@ import (
 
 	"banyan/relay/log"
 	"banyan/relay/media"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -83,7 +84,7 @@ func newWire(t *testing.T, params *media.Params) *wire {
 		t.Fatal(err)
 	}
 	w.tap = newTap(t, n.Addr().String())
-	offer := parse(t, offerOf(t, w.client, nil), sdp.Play)
+	offer := parse(t, peertest.Offer(t, w.client, nil), sdp.Play)
 	blind := *offer
 	blind.Text = withoutCandidates(offer.Text)
 	var codecs []sdp.Codec
@@ -96,7 +97,7 @@ func newWire(t *testing.T, params *media.Params) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, w.client, w.redirect(w.viewer.Answer()))
+	peertest.Accept(t, w.client, w.redirect(w.viewer.Answer()))
 	if err := w.viewer.Await(); err != nil {
 		t.Fatal(err)
 	}

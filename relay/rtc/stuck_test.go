@@ -14,6 +14,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"banyan/relay/media"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -25,12 +26,12 @@ func watchThrough(t *testing.T, n *Network) (*Viewer, *pipe) {
 	if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		t.Fatal(err)
 	}
-	offer := parse(t, offerOf(t, client, nil), sdp.Play)
+	offer := parse(t, peertest.Offer(t, client, nil), sdp.Play)
 	v, err := n.NewViewer(t.Context(), ViewerConfig{PeerConfig: PeerConfig{Offer: offer}, Codecs: offer.Media[0].Codecs[:1]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, client, pipe.redirect(v.Answer()))
+	peertest.Accept(t, client, pipe.redirect(v.Answer()))
 	if err := v.Await(); err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ func (n *Network) newViewer(ctx context.Context, config ViewerConfig,
 			return nil, err
 		}
 	}
+	config.receives = true
 	peer, err := n.newPeer(config.PeerConfig, engine, &interceptor.Registry{})
 	if err != nil {
 		return nil, err

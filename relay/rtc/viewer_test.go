@@ -13,6 +13,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"banyan/relay/media"
+	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/sdp"
 )
 
@@ -42,7 +43,7 @@ func watch(t *testing.T, n *Network) (*Viewer, *webrtc.PeerConnection, <-chan *r
 			t.Fatal(err)
 		}
 	}
-	offer := parse(t, offerOf(t, client, nil), sdp.Play)
+	offer := parse(t, peertest.Offer(t, client, nil), sdp.Play)
 	config := ViewerConfig{PeerConfig: PeerConfig{Offer: offer, Stream: "cup/cam1"}}
 	for _, p := range []*media.Params{h264, {Codec: media.Opus, ClockRate: 48000}} {
 		for _, m := range offer.Media {
@@ -58,7 +59,7 @@ func watch(t *testing.T, n *Network) (*Viewer, *webrtc.PeerConnection, <-chan *r
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, client, v.Answer())
+	peertest.Accept(t, client, v.Answer())
 	if err := v.Await(); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,7 @@ func TestWrongFingerprint(t *testing.T) {
 	if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		t.Fatal(err)
 	}
-	text := offerOf(t, client, nil)
+	text := peertest.Offer(t, client, nil)
 	i := strings.Index(text, "a=fingerprint:sha-256 ") + len("a=fingerprint:sha-256 ")
 	forged := text[:i] + strings.Repeat("AB:", 31) + "AB" + text[i+95:]
 	offer := parse(t, forged, sdp.Play)
@@ -191,7 +192,7 @@ func TestWrongFingerprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, client, v.Answer())
+	peertest.Accept(t, client, v.Answer())
 	if err := v.Await(); err == nil {
 		t.Fatal("a peer with another certificate is connected")
 	}
@@ -214,32 +215,6 @@ func TestPeerLeaves(t *testing.T) {
 	}
 }
 
-// TestConsentExpires ends the session of a peer that falls silent without a word (RFC 7675).
-func TestConsentExpires(t *testing.T) {
-	n := newTestNetwork(t, Config{DisconnectTimeout: time.Second, FailTimeout: 2 * time.Second})
-	client := newClient(t)
-	if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-		t.Fatal(err)
-	}
-	tap := newTap(t, n.Addr().String())
-	offer := parse(t, offerOf(t, client, nil), sdp.Play)
-	blind := *offer
-	blind.Text = withoutCandidates(offer.Text) // the client reaches us through the tap only
-	v, err := n.NewViewer(t.Context(), ViewerConfig{PeerConfig: PeerConfig{Offer: &blind}, Codecs: offer.Media[0].Codecs[:1]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	accept(t, client, tap.redirect(v.Answer()))
-	if err := v.Await(); err != nil {
-		t.Fatal(err)
-	}
-	tap.cut()
-	wait(t, v.Done(), "the end of a session whose peer is silent")
-	if v.Err() != ErrLost {
-		t.Errorf("the cause is %v, want %v", v.Err(), ErrLost)
-	}
-}
-
 // TestReplay sends a peer's own SRTCP again (RFC 3711 section 3.3.2): nothing comes of it.
 func TestReplay(t *testing.T) {
 	n := newTestNetwork(t, Config{})
@@ -248,14 +223,14 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	tap := newTap(t, n.Addr().String())
-	offer := parse(t, offerOf(t, client, nil), sdp.Play)
+	offer := parse(t, peertest.Offer(t, client, nil), sdp.Play)
 	blind := *offer
 	blind.Text = withoutCandidates(offer.Text)
 	v, err := n.NewViewer(t.Context(), ViewerConfig{PeerConfig: PeerConfig{Offer: &blind}, Codecs: offer.Media[0].Codecs[:1]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept(t, client, tap.redirect(v.Answer()))
+	peertest.Accept(t, client, tap.redirect(v.Answer()))
 	if err := v.Await(); err != nil {
 		t.Fatal(err)
 	}

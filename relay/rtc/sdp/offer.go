@@ -1,7 +1,6 @@
 package sdp
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,6 +20,14 @@ const (
 	Publish Role = iota + 1 // the peer sends: its m-lines are sendonly or sendrecv
 	Play                    // the peer receives: its m-lines are recvonly or sendrecv
 )
+
+// direction is that of an m-line of a peer that does nothing else.
+func (r Role) direction() string {
+	if r == Publish {
+		return "sendonly"
+	}
+	return "recvonly"
+}
 
 // Bounds of an offer. Browsers stay far below all of them.
 const (
@@ -82,7 +89,7 @@ func ParseOffer(text string, role Role) (*Offer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Offer{Text: sanitise(text)}
+	o := &Offer{Text: oneWay(sanitise(text), role)}
 	for _, check := range []func(*Offer, *pion.SessionDescription, Role) error{
 		checkMedia, checkMIDs, checkBundle, checkICE, checkFingerprint, checkSetup,
 	} {
@@ -145,6 +152,9 @@ func checkMedia(o *Offer, d *pion.SessionDescription, role Role) error {
 			return unable("The offer has an m-line for %.20q. Only video and audio are carried here: remove data channels and the like.",
 				m.MediaName.Media)
 		}
+		if m.MediaName.Port.Value == 0 && !bundleOnly(m) { // it would have to be answered so (RFC 3264 section 6)
+			return unable("The %v m-line has the port 0, by which it is switched off. Leave it out, or mark it as a=bundle-only.", kind)
+		}
 		if o.Of(kind) != nil {
 			return unable("The offer has more than one %v m-line. Send one; publish further tracks as streams of their own.", kind)
 		}
@@ -192,7 +202,7 @@ func kindOf(name string) media.Kind {
 
 func checkDirection(d *pion.SessionDescription, m *pion.MediaDescription, role Role) error {
 	direction := directionOf(d, m)
-	want := map[Role]string{Publish: "sendonly", Play: "recvonly"}[role]
+	want := role.direction()
 	if direction != want && direction != "sendrecv" {
 		return unable("The %s m-line is %s. Make it %s.", m.MediaName.Media, direction, want)
 	}
@@ -203,13 +213,20 @@ func directionOf(d *pion.SessionDescription, m *pion.MediaDescription) string {
 	direction := "sendrecv" // RFC 8866 section 6.7: the default
 	for _, attributes := range [][]pion.Attribute{d.Attributes, m.Attributes} {
 		for _, a := range attributes {
-			switch a.Key {
-			case "sendrecv", "sendonly", "recvonly", "inactive":
+			if isDirection(a.Key) {
 				direction = a.Key
 			}
 		}
 	}
 	return direction
+}
+
+func isDirection(attribute string) bool {
+	switch attribute {
+	case "sendrecv", "sendonly", "recvonly", "inactive":
+		return true
+	}
+	return false
 }
 
 // checkAttributes checks what nobody needs to understand but a hostile peer may misuse.
@@ -434,26 +451,6 @@ func checkSetup(_ *Offer, d *pion.SessionDescription, _ Role) error {
 		return bad("The offer needs one a=setup, the same in all m-lines: write actpass.")
 	}
 	return nil
-}
-
-// sanitise takes out the lines that the WebRTC stack must not see: candidates that are not plain addresses (names
-// would be looked up), and simulcast, which is not carried; peers then send one encoding (RFC 8853 section 5.3.2).
-func sanitise(text string) string {
-	var out bytes.Buffer
-	candidates := 0
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		switch {
-		case line == "" || strings.HasPrefix(line, "a=simulcast:") || strings.HasPrefix(line, "a=rid:"):
-			continue
-		case strings.HasPrefix(line, "a=candidate:"):
-			if candidates++; candidates > maxCandidates || !usable(strings.TrimPrefix(line, "a=")) {
-				continue
-			}
-		}
-		out.WriteString(line + "\r\n")
-	}
-	return out.String()
 }
 
 // token tells whether s is made of the characters that ids have in practice.

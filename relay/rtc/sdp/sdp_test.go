@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -167,6 +168,7 @@ func TestBadOffers(t *testing.T) {
 		{"extmap id 15", add("a=extmap:15 urn:x"), false},
 		{"extmap id 256", add("a=extmap:256 urn:x"), false},
 		{"duplicate extmap", add("a=extmap:9 urn:x"), false},
+		{"m-line switched off", replace("m=audio 9", "m=audio 0"), true},
 		{"two video tracks", func(s string) string { return s + s[strings.Index(s, "m=video"):strings.Index(s, "m=audio")] }, true},
 		{"NUL", replace("s=-", "s=\x00"), false},
 		{"invalid UTF-8", replace("s=-", "s=\xff"), false},
@@ -192,14 +194,17 @@ func TestToleratedOffers(t *testing.T) {
 	for _, c := range []struct{ why, old, new string }{
 		{"sendrecv", "a=sendonly", "a=sendrecv"},
 		{"setup active", "setup:actpass", "setup:active"},
+		{"an m-line for the bundle alone, as of max-bundle", "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\n", "m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\na=bundle-only\r\n"},
 		{"profile-level-id garbage: the payload type is passed over", "profile-level-id=42001f", "profile-level-id=zz"},
 		{"rtcp-mux-only, which RFC 9725 wants beside rtcp-mux", "a=rtcp-mux", "a=rtcp-mux\r\na=rtcp-mux-only"},
 		{"unknown extmap", "a=mid:0", "a=mid:0\r\na=extmap:100 urn:x"},
 		{"candidate with port 65536: passed over", "192.0.2.7 50000", "192.0.2.7 65536"},
 		{"line feeds alone", "\r\n", "\n"},
 	} {
-		if _, err := ParseOffer(strings.ReplaceAll(testdata(t, "chrome-publish.sdp"), c.old, c.new), Publish); err != nil {
-			t.Errorf("%s: %v", c.why, err)
+		good := testdata(t, "chrome-publish.sdp")
+		odd := strings.ReplaceAll(good, c.old, c.new)
+		if _, err := ParseOffer(odd, Publish); err != nil || odd == good {
+			t.Errorf("%s: %v (as it was: %v)", c.why, err, odd == good)
 		}
 	}
 }
@@ -333,7 +338,12 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("%s: used is %v, want %v", c.why, got, c.want)
 		}
 	}
-	f, err := ParseFragment(strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 700))
+	const one, other = "candidate:1 1 udp 1 192.0.2.1 9 typ host", "candidate:2 1 udp 1 192.0.2.2 9 typ host"
+	f, err := ParseFragment("a=" + one + "\r\na=candidate:3 1 udp 1 a.local 9 typ host\r\na=candidate:x\r\na=" + other + "\r\n")
+	if err != nil || !slices.Equal(f.Candidates, []string{one, other}) || f.Dropped != 2 {
+		t.Errorf("candidates among others: read as %+v, %v; want the two that can be used (W20)", f, err)
+	}
+	f, err = ParseFragment(strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 700))
 	if err != nil || len(f.Candidates) != maxCandidates {
 		t.Errorf("700 candidates: %v; want %d used and the rest dropped", err, maxCandidates)
 	}

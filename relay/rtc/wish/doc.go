@@ -24,6 +24,7 @@
 //	PATCH /sessions/{id}  answer to our offer                →  204, until the valid-until of the 406, 30 s later
 //	PATCH /sessions/{id}  If-Match: "a", candidates          →  204
 //	PATCH /sessions/{id}  If-Match: "*", new ice-ufrag, -pwd →  200 our new ones, ETag: "b"
+//	                      the same once more                 →  the same: the answer may not have arrived
 //	DELETE /sessions/{id}                                    →  200; the session's resources are free when it is sent
 //	any   /sessions/{id}                                     →  410 and why, for a minute, where the session was ended
 //	                                                            from our side and its owner explains that (Explainer)

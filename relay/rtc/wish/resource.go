@@ -2,6 +2,7 @@ package wish
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -122,11 +123,15 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, e *entry) {
 	if !matches(w, r.Header.Values("If-Match"), e.tag) {
 		return
 	}
-	if f.Ufrag == "" || f.Ufrag == e.ufrag && f.Password == e.secret {
+	known := f.Ufrag == e.ufrag && f.Password == e.secret
+	switch {
+	case f.Ufrag != "" && !known:
+		s.restart(w, r, e, f)
+	case known && e.restarted != "" && whatever(r.Header.Get("If-Match")):
+		s.repeat(w, r, e, f)
+	default:
 		s.trickle(w, r, e, f)
-		return
 	}
-	s.restart(w, r, e, f)
 }
 
 // take waits for the session's turn, or answers why it does not come: changes are made one at a time, in the order in
@@ -175,14 +180,23 @@ func (s *Server) conclude(w http.ResponseWriter, r *http.Request, e *entry) {
 }
 
 func (s *Server) trickle(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
-	known := len(f.MIDs) == 0 || slices.ContainsFunc(f.MIDs, func(mid string) bool { return slices.Contains(e.mids, mid) })
-	if known { // candidates of m-lines that are not there are dropped like others that cannot be used
-		if err := e.session.Trickle(f); err != nil {
-			s.fail(w, r, err)
-			return
-		}
+	if s.add(w, r, e, f) {
+		w.WriteHeader(http.StatusNoContent) // without ETag: it is still the same generation (RFC 9725 section 4.3.2)
 	}
-	w.WriteHeader(http.StatusNoContent) // without ETag: it is still the same generation (RFC 9725 section 4.3.2)
+}
+
+// add adds the candidates of a fragment, or answers why not. Those of m-lines that are not there are dropped like others
+// that cannot be used.
+func (s *Server) add(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) bool {
+	known := len(f.MIDs) == 0 || slices.ContainsFunc(f.MIDs, func(mid string) bool { return slices.Contains(e.mids, mid) })
+	if !known {
+		return true
+	}
+	if err := e.session.Trickle(f); err != nil {
+		s.fail(w, r, err)
+		return false
+	}
+	return true
 }
 
 func (s *Server) restart(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
@@ -198,16 +212,32 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request, e *entry, f *sd
 		}
 		return
 	}
-	e.ufrag, e.secret, e.tag = f.Ufrag, f.Password, newTag()
+	e.ufrag, e.secret, e.tag, e.restarted = f.Ufrag, f.Password, newTag(), ours.String()
+	e.answerRestart(w)
+}
+
+// repeat answers a restart that was made before once more: a client that never got the answer, as its network went
+// away under the request, asks again with the same words, and would be lost without ours. Candidates that it has found
+// meanwhile are added.
+func (s *Server) repeat(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
+	if s.add(w, r, e, f) {
+		e.answerRestart(w)
+	}
+}
+
+func (e *entry) answerRestart(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", typeFragment)
 	w.Header().Set("ETag", e.tag)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write([]byte(ours.String()))
+	_, _ = io.WriteString(w, e.restarted)
 }
 
-// matches evaluates If-Match (RFC 9110 section 13.1.1, RFC 9725 section 4.3), or answers why not. RFC 9725's own
-// example quotes the asterisk, so that counts as one too.
+// whatever tells whether If-Match is an asterisk, by which ICE is restarted (RFC 9725 section 4.3.3). The RFC's own
+// example quotes it, so that counts as one too.
+func whatever(tag string) bool { return tag == "*" || tag == `"*"` }
+
+// matches evaluates If-Match (RFC 9110 section 13.1.1, RFC 9725 section 4.3), or answers why not.
 func matches(w http.ResponseWriter, values []string, tag string) bool {
 	const longest = 128
 	switch {
@@ -215,7 +245,7 @@ func matches(w http.ResponseWriter, values []string, tag string) bool {
 		problem.PreconditionRequired(w, "Send If-Match with the ETag of the session, or with \"*\" to restart ICE.")
 	case len(values) > 1 || len(values[0]) > longest:
 		problem.BadRequest(w, "Send one If-Match header with one tag.")
-	case values[0] == "*" || values[0] == `"*"` || values[0] == tag:
+	case whatever(values[0]) || values[0] == tag:
 		return true
 	case !strings.HasPrefix(values[0], `"`) && !strings.HasPrefix(values[0], "W/"):
 		problem.BadRequest(w, "The tag in If-Match is not quoted. Send the ETag as you got it.")

@@ -17,7 +17,8 @@ type Session interface {
 	Answer() string
 	// Trickle adds candidates of the peer.
 	Trickle(f *sdp.Fragment) error
-	// Restart restarts ICE with the peer's new credentials and returns ours. When it fails the session goes on.
+	// Restart restarts ICE with the peer's new credentials and returns ours. When it fails the session goes on. ctx ends
+	// when the client has gone; a restart that cannot be taken back is finished all the same.
 	Restart(ctx context.Context, f *sdp.Fragment) (*sdp.Fragment, error)
 	// Done is closed when the session is over for whatever reason, that it never connected included.
 	Done() <-chan struct{}

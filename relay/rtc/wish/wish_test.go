@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +31,7 @@ type twin struct {
 	once     sync.Once
 	trickled chan *sdp.Fragment
 	fail     error // of Restart
+	restarts int   // that came to something
 
 	ours      *sdp.Offer // a counter-offer; nil for none
 	concluded []error    // what the next calls of Conclude return
@@ -64,7 +67,11 @@ func (s *twin) Trickle(f *sdp.Fragment) error {
 }
 
 func (s *twin) Restart(context.Context, *sdp.Fragment) (*sdp.Fragment, error) {
-	return &sdp.Fragment{Ufrag: "ours", Password: strings.Repeat("p", 22), MIDs: []string{"0"}}, s.fail
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	s.restarts++
+	return &sdp.Fragment{Ufrag: fmt.Sprintf("ours%d", s.restarts), Password: strings.Repeat("p", 22), MIDs: []string{"0"}}, nil
 }
 
 // testServer is a server with one endpoint, /whip/.
@@ -251,6 +258,7 @@ func TestRequests(t *testing.T) {
 		{"dots", "POST", "/whip/%2e%2e%2fx", d.offer, []string{"Content-Type", isSDP}, 404},
 		{"NUL in the name", "POST", "/whip/a%00", d.offer, []string{"Content-Type", isSDP}, 404},
 		{"no token", "POST", "/whip/s", d.offer, []string{"Content-Type", isSDP, "Authorization", ""}, 401},
+		{"parameters and headers of nobody's", "POST", "/whip/s?x-extension=1", d.offer, []string{"Content-Type", isSDP, "X-Extension", "1"}, 201}, // W33
 		{"another tenant's Host", "POST", "/whip/s", d.offer, []string{"Content-Type", isSDP, "Host", "evil.example"}, 201},
 		{"PUT", "PUT", "/whip/s", d.offer, []string{"Content-Type", isSDP}, 405},
 		{"TRACE", "TRACE", "/whip/s", "", nil, 405},
@@ -277,15 +285,32 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: WWW-Authenticate is missing", c.why)
 		case c.method == "OPTIONS" && (r.Header.Get("Access-Control-Allow-Origin") != "*" || r.Header.Get("Link") != ""):
 			t.Errorf("%s: %v; want CORS, and no ICE servers for strangers", c.why, r.Header)
+		case c.method == "OPTIONS" && !allows(r.Header, c.path):
+			t.Errorf("%s: %v; pages of other origins cannot use it", c.why, r.Header)
 		case c.method == "OPTIONS" && strings.HasPrefix(c.path, "/whip") && r.Header.Get("Accept-Post") != isSDP:
 			t.Errorf("%s: Accept-Post is %q", c.why, r.Header.Get("Accept-Post"))
 		case (c.method == "GET" || c.method == "HEAD") && (body != "" || r.Header.Get("Content-Type") != isSDP): // P10
 			t.Errorf("%s: has content %q of type %s", c.why, body, r.Header.Get("Content-Type"))
 		}
 	}
-	if n := d.server.Sessions(); n != 2 {
-		t.Errorf("%d sessions, want the two that were made", n)
+	if n := d.server.Sessions(); n != 3 {
+		t.Errorf("%d sessions, want the three that were made", n)
 	}
+}
+
+// allows tells whether a preflight lets pages make the requests that a path is for, with the headers that they need
+// (W27).
+func allows(header http.Header, path string) bool {
+	methods := []string{"POST"}
+	if strings.HasPrefix(path, "/sessions/") {
+		methods = []string{"PATCH", "DELETE"}
+	}
+	has := func(name string, values ...string) bool {
+		list := strings.Split(header.Get(name), ", ")
+		return !slices.ContainsFunc(values, func(v string) bool { return !slices.Contains(list, v) })
+	}
+	return has("Access-Control-Allow-Methods", methods...) &&
+		has("Access-Control-Allow-Headers", "Authorization", "Content-Type", "If-Match")
 }
 
 const (
@@ -354,7 +379,7 @@ func TestPatch(t *testing.T) {
 				}
 			case 200:
 				f, err := sdp.ParseFragment(text)
-				if err != nil || f.Ufrag != "ours" || r.Header.Get("Content-Type") != isFragment {
+				if err != nil || f.Ufrag != "ours1" || r.Header.Get("Content-Type") != isFragment {
 					t.Errorf("a restart is answered with %q: %v", text, err)
 				}
 				if next := r.Header.Get("ETag"); next == "" || next == tag {
@@ -381,6 +406,37 @@ func TestFailedRestartKeepsTheSession(t *testing.T) {
 	}
 	if r, _ := d.do("PATCH", location, same+trickled, "If-Match", tag, "Content-Type", isFragment); r.StatusCode != 204 {
 		t.Errorf("trickle after it: %s, want the session and its tag as they were", r.Status)
+	}
+}
+
+// TestRepeatedRestart asks for the same restart until the answer arrives.
+func TestRepeatedRestart(t *testing.T) {
+	d := newTestServer(t, Config{})
+	location, _ := d.open()
+	patch := func(body, tag string) (*http.Response, string) {
+		t.Helper()
+		return d.do("PATCH", location, body, "If-Match", tag, "Content-Type", isFragment)
+	}
+	if r, _ := patch(same+trickled, "*"); r.StatusCode != 204 {
+		t.Errorf("candidates before any restart: %s, want 204", r.Status)
+	}
+	first, answer := patch(fresh, "*")
+	for _, tag := range []string{"*", `"*"`} {
+		<-d.last.trickled // those from before
+		r, body := patch(fresh+trickled, tag)
+		if r.StatusCode != 200 || body != answer || r.Header.Get("ETag") != first.Header.Get("ETag") || r.Header.Get("Content-Type") != isFragment {
+			t.Errorf("once more: %s %q, ETag %s; want what was answered first: %q, ETag %s", r.Status, body, r.Header.Get("ETag"), answer, first.Header.Get("ETag"))
+		}
+		if d.last.restarts != 1 || len(d.last.trickled) != 1 {
+			t.Errorf("the session was restarted %d times and has %d new fragments, want 1 and 1", d.last.restarts, len(d.last.trickled))
+		}
+	}
+	if r, body := patch(fresh+trickled, first.Header.Get("ETag")); r.StatusCode != 204 || body != "" {
+		t.Errorf("candidates by the tag: %s %q, want 204", r.Status, body)
+	}
+	next, body := patch(strings.ReplaceAll(fresh, "newu", "newv"), "*")
+	if next.StatusCode != 200 || body == answer || next.Header.Get("ETag") == first.Header.Get("ETag") {
+		t.Errorf("another restart: %s %q, want it answered anew", next.Status, body)
 	}
 }
 
