@@ -222,8 +222,8 @@ func TestADrainedEdgeHandsItsViewersOver(t *testing.T) {
 	leaving.Wait(t, 60*time.Second)
 	ended := time.Since(began)
 	const bound = 2000 // CHECKLISTS F21 asks for no frozen frame, which the benchmark measures; what takes longer is no slow machine
-	viewers.wantPicture(t, "edge drained", "no frozen frame", fmt.Sprintf("viewers elsewhere after %.1f s, ended after %.1f s, largest gap of plain WHEP until it left %d ms, ",
-		moved.Seconds(), ended.Seconds(), gaps[0].Milliseconds()), bound)
+	viewers.wantPicture(t, "edge drained", "no frozen frame", fmt.Sprintf("in %.1f s, ", ended.Seconds()), bound)
+	t.Logf("all pages were at the other edge after %.1f s; the largest gap of plain WHEP until it left was %v", moved.Seconds(), gaps[0])
 	if lost > 0 {
 		t.Error("the plain viewer was sent away before the end")
 	}
