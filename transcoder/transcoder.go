@@ -141,7 +141,11 @@ func sourceOf(p media.Params, l *log.Log) Source {
 	if p.Codec.Kind() == media.Audio {
 		return Source{Params: p, Bitrate: soundRate(l, stats.Bitrate, p.Channels)}
 	}
-	return Source{Params: p, Bitrate: stats.Bitrate, FrameRate: stats.FrameRate}
+	source := Source{Params: p, Bitrate: stats.Bitrate, FrameRate: stats.FrameRate}
+	if source.FrameRate == 0 && p.FPS == 0 {
+		source.FrameRate = stats.WindowFrameRate // of what was there before: the best guess where it says nothing itself
+	}
+	return source
 }
 
 // Supply makes a format until ctx ends. It returns earlier only where it can never go on: the source

@@ -450,6 +450,38 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
+// The rate of a source that has changed is its own as soon as there is enough of it, and nothing before.
+func TestFrameRateIsThatOfTheEpoch(t *testing.T) {
+	l, w := newTestLog(t, Config{Window: 4 * time.Second})
+	write(t, w, 0, 90)
+	ticks := packet(90).Ticks
+	for n := range int64(300) {
+		if n == 0 {
+			if err := w.Begin(videoParams); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := packet(90 + n)
+		p.Ticks = ticks + n*2*tick
+		if err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		s, of := l.Stats(), 15.0
+		if n*2 < 15 { // frames of 1/15 s: not yet half a second
+			of = 0
+		}
+		if math.Abs(s.FrameRate-of) > 0.01 {
+			t.Fatalf("%d frames of the new epoch: %v frames per second, want %v", n+1, s.FrameRate, of)
+		}
+		if mixed := n > 0 && n < 15; mixed && (s.WindowFrameRate <= 15 || s.WindowFrameRate > 30) {
+			t.Fatalf("%d frames of the new epoch: %v frames per second in the whole window, want between 15 and 30", n+1, s.WindowFrameRate)
+		}
+	}
+	if s := l.Stats(); math.Abs(s.WindowFrameRate-15) > 0.01 {
+		t.Errorf("%v frames per second are left of a window without the old epoch, want 15", s.WindowFrameRate)
+	}
+}
+
 // A publisher that was away for a while has not changed its rates by that.
 func TestRatesLeaveOutPauses(t *testing.T) {
 	l, w := newTestLog(t, Config{Window: 12 * time.Second})
@@ -468,8 +500,8 @@ func TestRatesLeaveOutPauses(t *testing.T) {
 	}
 	want := func(what string) {
 		t.Helper()
-		if s := l.Stats(); math.Abs(s.FrameRate-30) > 0.01 || math.Abs(s.Bitrate-30*64) > 50 {
-			t.Errorf("%s: %v frames and %v bits per second, want 30 and about 1920", what, s.FrameRate, s.Bitrate)
+		if s := l.Stats(); math.Abs(s.WindowFrameRate-30) > 0.01 || math.Abs(s.Bitrate-30*64) > 50 {
+			t.Errorf("%s: %v frames and %v bits per second, want 30 and about 1920", what, s.WindowFrameRate, s.Bitrate)
 		}
 	}
 	write(t, w, 0, 90)

@@ -34,6 +34,7 @@ func (w *Writer) Prepend(packets []*media.Packet) error {
 		if p.Has(media.Keyframe) {
 			e.prevKey, key = key, p.Offset
 		}
+		l.window.count(e, 1)
 		l.table.Load().slot(p.Offset).Store(e)
 		l.counters.packets.Add(1)
 		l.counters.bytes.Add(uint64(len(p.Payload)))

@@ -41,7 +41,9 @@ type Stats struct {
 	WindowBytes   int           // bytes that the window takes, overhead included
 	WindowSpan    time.Duration // media time from the oldest packet to the newest
 	Bitrate       float64       // bits per second of payload over the window, pauses apart; zero below half a second
-	FrameRate     float64       // frames per second over the window, pauses apart; zero below half a second
+
+	FrameRate       float64 // frames per second of the present epoch in the window, pauses apart; zero below half a second
+	WindowFrameRate float64 // the same of the whole window
 }
 
 // Stats reads the accounts.
@@ -61,16 +63,15 @@ func (l *Log) Stats() Stats {
 	if oldest == nil {
 		return s
 	}
-	s.WindowSpan = l.NewestTime().Sub(oldest.Time())
-	const least = 500 * time.Millisecond // below it a rate says nothing
-	pauses, paused := l.window.pauses, l.window.paused
-	if oldest.pause > 0 { // lies before the window
-		pauses, paused = pauses-1, paused-oldest.pause
+	newest := l.NewestTime()
+	s.WindowSpan = newest.Sub(oldest.Time())
+	var sending time.Duration
+	if s.WindowFrameRate, sending = l.window.all.rate(oldest, newest); sending > 0 {
+		s.Bitrate = float64(s.WindowBytes-s.WindowPackets*packetOverhead) * 8 / sending.Seconds()
 	}
-	if sending := s.WindowSpan - paused; sending >= least {
-		seconds := sending.Seconds()
-		s.Bitrate = float64(s.WindowBytes-s.WindowPackets*packetOverhead) * 8 / seconds
-		s.FrameRate = float64(l.window.frames-1-pauses) / seconds
+	if first := l.window.opening; first != nil {
+		oldest = first
 	}
+	s.FrameRate, _ = l.window.present.rate(oldest, newest)
 	return s
 }

@@ -31,10 +31,43 @@ type window struct {
 	entries []entry // free entries
 	bytes   int     // in the window, with overhead
 	packets int
-	frames  int
-	pauses  int           // between packets of the window, or right before it
-	paused  time.Duration // their sum
 	epoch   uint32
+
+	all     tally  // of the window
+	present tally  // of what belongs to the newest packet's epoch
+	newest  uint32 // that epoch
+	opening *entry // its first packet; nil where that has left the window
+}
+
+// tally is what rates are made of.
+type tally struct {
+	frames int
+	pauses int           // between packets, or right before the first of them
+	paused time.Duration // their sum
+}
+
+// add counts e once more, or once less where n is -1.
+func (t *tally) add(e *entry, n int) {
+	if e.Has(media.FrameEnd) {
+		t.frames += n
+	}
+	if e.pause > 0 {
+		t.pauses += n
+		t.paused += time.Duration(n) * e.pause
+	}
+}
+
+// rate is how many frames a second there were from the packet first on, pauses apart; zero below half a second, of
+// which nothing can be told.
+func (t tally) rate(first *entry, newest media.Time) (frames float64, sending time.Duration) {
+	if first.pause > 0 { // lies before it
+		t.pauses, t.paused = t.pauses-1, t.paused-first.pause
+	}
+	const least = 500 * time.Millisecond
+	if sending = newest.Sub(first.Time()) - t.paused; sending < least {
+		return 0, 0
+	}
+	return float64(t.frames-1-t.pauses) / sending.Seconds(), sending
 }
 
 const (
@@ -161,6 +194,7 @@ func (l *Log) append(p media.Packet) {
 	e := l.window.entry(p)
 	l.letGo(p.Time())
 	l.window.pause(e, p.Time().Sub(l.NewestTime()))
+	l.window.lead(e)
 	if p.Has(media.Keyframe) {
 		e.prevKey = l.lastKey.Load()
 	}
@@ -194,6 +228,7 @@ func (l *Log) fill(p media.Packet) error {
 	}
 	e := l.window.entry(p)
 	e.prevKey = noOffset
+	l.window.count(e, 1)
 	l.table.Load().slot(p.Offset).Store(e)
 	l.counters.filled.Add(1)
 	l.counters.packets.Add(1)
@@ -301,9 +336,6 @@ func (w *window) entry(p media.Packet) *entry {
 	e.Payload = w.copy(p.Payload)
 	w.bytes += len(p.Payload) + packetOverhead
 	w.packets++
-	if p.Has(media.FrameEnd) {
-		w.frames++
-	}
 	return e
 }
 
@@ -327,20 +359,30 @@ func (w *window) pause(e *entry, since time.Duration) {
 	const silence = 2 * time.Second // longer than any frame is shown
 	if w.packets > 1 && since > 0 && (e.Has(media.Discontinuity) || since > silence) {
 		e.pause = since
-		w.pauses++
-		w.paused += since
+	}
+}
+
+// lead counts e as the newest packet.
+func (w *window) lead(e *entry) {
+	if epoch := e.Params.Epoch; epoch != w.newest || w.packets == 1 {
+		w.newest, w.present, w.opening = epoch, tally{}, e
+	}
+	w.count(e, 1)
+}
+
+// count counts e in the tallies once more, or once less where n is -1.
+func (w *window) count(e *entry, n int) {
+	w.all.add(e, n)
+	if e.Params.Epoch == w.newest {
+		w.present.add(e, n)
 	}
 }
 
 func (w *window) forget(e *entry) {
-	p := &e.Packet
-	if e.pause > 0 {
-		w.pauses--
-		w.paused -= e.pause
+	w.count(e, -1)
+	if e == w.opening {
+		w.opening = nil
 	}
-	w.bytes -= len(p.Payload) + packetOverhead
+	w.bytes -= len(e.Payload) + packetOverhead
 	w.packets--
-	if p.Has(media.FrameEnd) {
-		w.frames--
-	}
 }
