@@ -200,6 +200,10 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fr
 }
 
 func (s *Server) restart(w http.ResponseWriter, r *http.Request, e *entry, f *sdp.Fragment) {
+	if slices.Contains(e.past, f.Ufrag) {
+		problem.PreconditionFailed(w, "ICE was restarted since with other credentials than these. To restart it again, make new ones.")
+		return
+	}
 	ours, err := e.session.Restart(r.Context(), f)
 	if err != nil {
 		select {
@@ -212,9 +216,15 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request, e *entry, f *sd
 		}
 		return
 	}
+	e.past = append(e.past, e.ufrag)
+	e.past = e.past[max(0, len(e.past)-pastKept):]
 	e.ufrag, e.secret, e.tag, e.restarted = f.Ufrag, f.Password, newTag(), ours.String()
 	e.answerRestart(w)
 }
+
+// pastKept is how many of a peer's former names are known, so that a request for a restart that comes late, or twice,
+// undoes none that came after it: ICE wants new credentials each time (RFC 8445 section 9).
+const pastKept = 4
 
 // repeat answers a restart that was made before once more: a client that never got the answer, as its network went
 // away under the request, asks again with the same words, and would be lost without ours. Candidates that it has found

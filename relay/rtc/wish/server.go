@@ -117,6 +117,7 @@ type entry struct {
 	tag           string        // entity tag of the ICE generation
 	mids          []string      // of the m-lines in use
 	ufrag, secret string        // the peer's
+	past          []string      // ufrags from before its last restarts, the newest last
 	restarted     string        // what its last ICE restart was answered; empty before the first
 	concluded     bool          // ours is answered
 }

@@ -438,6 +438,14 @@ func TestRepeatedRestart(t *testing.T) {
 	if next.StatusCode != 200 || body == answer || next.Header.Get("ETag") == first.Header.Get("ETag") {
 		t.Errorf("another restart: %s %q, want it answered anew", next.Status, body)
 	}
+	for what, late := range map[string]string{"the first": fresh, "the offer": same} {
+		if r, _ := patch(late, "*"); r.StatusCode != 412 {
+			t.Errorf("a restart back to the credentials of %s: %s, want 412", what, r.Status)
+		}
+	}
+	if d.last.restarts != 2 {
+		t.Errorf("the session was restarted %d times, want 2", d.last.restarts)
+	}
 }
 
 func TestSessionResource(t *testing.T) {
