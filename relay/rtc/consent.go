@@ -41,7 +41,7 @@ func (p *Peer) watchConsent() {
 		case now := <-ticker.C:
 			pair, ok := p.ice().GetSelectedCandidatePairStats()
 			if c.lost(pair, ok, now, patience) {
-				p.End(ErrLost)
+				p.End(ErrConsent)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -46,9 +47,10 @@ func TestConsentExpires(t *testing.T) {
 		name   string
 		config Config
 		end    func(*tap)
+		cause  error
 	}{
-		{"silence", Config{DisconnectTimeout: patience / 2, FailTimeout: patience}, (*tap).cut},
-		{"no answers", Config{DisconnectTimeout: patience / 4, FailTimeout: time.Minute, ConsentTimeout: patience}, func(w *tap) { w.lose(checks) }},
+		{"silence", Config{DisconnectTimeout: patience / 2, FailTimeout: patience}, (*tap).cut, ErrLost},
+		{"no answers", Config{DisconnectTimeout: patience / 4, FailTimeout: time.Minute, ConsentTimeout: patience}, func(w *tap) { w.lose(checks) }, ErrConsent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -76,8 +78,8 @@ func TestConsentExpires(t *testing.T) {
 			}
 			c.end(tap)
 			wait(t, v.Done(), "the end of a session whose peer does not consent")
-			if v.Err() != ErrLost {
-				t.Errorf("the cause is %v, want %v", v.Err(), ErrLost)
+			if v.Err() != c.cause || !errors.Is(v.Err(), ErrLost) {
+				t.Errorf("the cause is %v, want %v", v.Err(), c.cause)
 			}
 		})
 	}
