@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,12 +75,28 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
-// FuzzTransport feeds Transport headers: no source survives but the one that is allowed.
+// FuzzTransport feeds Transport headers: no source survives but the one that is allowed, no profile that gortsplib cannot
+// read, and all others do.
 func FuzzTransport(f *testing.F) {
 	f.Add("RTP/AVP;unicast;source=10.0.0.1;client_port=5000-5001")
 	f.Add("RTP/AVP; SOURCE = x;source=192.0.2.1")
 	f.Add("RTP/AVP;unicast,source=x;RTP/AVP")
+	f.Add("RAW/RAW/UDP;unicast, RTP/AVPF;unicast,RTP/AVP/TCP;interleaved=0-1")
 	f.Fuzz(func(t *testing.T, value string) {
+		offered := strings.Split(withoutForeign(base.HeaderValue{"RTP/AVP;a", value, "x/y;b"}), ",")
+		for _, offer := range offered {
+			profile, _, _ := strings.Cut(offer, ";")
+			if profile = strings.TrimSpace(profile); strings.Contains(profile, "/") && !slices.Contains(profiles, profile) {
+				t.Fatalf("%q keeps %q", value, offer)
+			}
+		}
+		for _, offer := range strings.Split("RTP/AVP;a,"+value, ",") {
+			for _, profile := range profiles {
+				if strings.HasPrefix(offer, profile+";") && !slices.Contains(offered, offer) {
+					t.Fatalf("%q loses %q", value, offer)
+				}
+			}
+		}
 		out := withoutSource(base.HeaderValue{value}, "192.0.2.1")
 		for _, part := range strings.FieldsFunc(out[0], func(r rune) bool { return r == ';' || r == ',' }) {
 			key, source, given := strings.Cut(part, "=")

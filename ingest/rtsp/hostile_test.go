@@ -203,6 +203,7 @@ func hostileRequests(n *node) []hostileRequest {
 		{"unknown transport", "461", setup(u, "Transport: RAW/RAW/UDP;unicast")},
 		{"unknown transports before one that is there", "200", setup(u, "Transport: RAW/RAW/UDP;unicast, RTP/AVPF;unicast;client_port=5000-5001,"+
 			"RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")},
+		{"the same in lines of their own", "200", setup(u, "Transport: RAW/RAW/UDP;unicast\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record")},
 		{"PLAY before SETUP", "455", func(r *raw) string { return r.request("PLAY", n.url("other"), "") }},
 		{"RECORD before ANNOUNCE", "455", func(r *raw) string { return r.request("RECORD", u, "") }},
 		{"RECORD on a play session", "455", func(r *raw) string {

@@ -223,10 +223,11 @@ func (h *handler) checkTransport(c *client, req *base.Request) *base.Response {
 	if len(header) == 0 || strings.TrimSpace(header[0]) == "" {
 		return h.reject(c, req.URL.Path, base.StatusBadRequest, errors.New("the Transport header is missing"))
 	}
-	header = withoutForeign(header)
-	if len(header) == 0 {
+	offers := withoutForeign(header)
+	if offers == "" {
 		return answer(base.StatusUnsupportedTransport, h.transports())
 	}
+	header = base.HeaderValue{offers}
 	req.Header["Transport"] = header
 	var offered headers.Transports
 	if err := offered.Unmarshal(header); err != nil {
@@ -253,21 +254,17 @@ var profiles = []string{
 }
 
 // withoutForeign leaves the transports out of a header that have another protocol or profile, as RAW/RAW/UDP and RTP/AVPF
-// have. The client offers them besides others (RFC 2326, section 12.39); gortsplib would find the whole header broken.
-func withoutForeign(header base.HeaderValue) (known base.HeaderValue) {
-	for _, value := range header {
-		var kept []string
-		for offer := range strings.SplitSeq(value, ",") {
-			profile, _, _ := strings.Cut(strings.TrimSpace(offer), ";")
-			if !strings.Contains(profile, "/") || slices.Contains(profiles, profile) {
-				kept = append(kept, offer)
-			}
-		}
-		if len(kept) > 0 {
-			known = append(known, strings.Join(kept, ","))
+// have, and makes one line of several. The client offers them besides others (RFC 2326, section 12.39); gortsplib would
+// find the whole header broken. "" is a header without any that are left.
+func withoutForeign(header base.HeaderValue) string {
+	var kept []string
+	for offer := range strings.SplitSeq(strings.Join(header, ","), ",") {
+		profile, _, _ := strings.Cut(strings.TrimSpace(offer), ";")
+		if !strings.Contains(profile, "/") || slices.Contains(profiles, profile) {
+			kept = append(kept, offer)
 		}
 	}
-	return known
+	return strings.Join(kept, ",")
 }
 
 // transports says which ones there are.
