@@ -83,6 +83,7 @@ func (n *node) build() error {
 		{[]string{"ingest"}, n.buildIngest},
 		{[]string{"transcoder"}, n.buildTranscoder},
 		{[]string{"edge"}, n.buildEdge},
+		{allRoles, n.buildPages},
 	} {
 		if !slices.ContainsFunc(part.roles, n.has) {
 			continue
@@ -211,6 +212,11 @@ func (n *node) buildEdge() (err error) {
 		return err
 	}
 	n.public.Handle("/hls/", n.parts.director.HLS(n.parts.hls))
+	return nil
+}
+
+// buildPages serves the pages, on nodes of all roles: who comes to one that is no edge is sent to one by the page.
+func (n *node) buildPages() error {
 	pages, err := web.New(web.Config{CheckName: func(name string) error {
 		_, err := media.ParseName(name)
 		return err

@@ -282,6 +282,14 @@ func TestAPageFindsTheNearestEdge(t *testing.T) {
 		return nil
 	})
 
+	lost := OpenBrowser(t, 800, 600) // at a node that is no edge
+	for _, transport := range []string{"webrtc", "hls"} {
+		lost.Open(ingest.URL("/watch/cup/cam1?transport=" + transport))
+		lost.WaitPlaying(transport, 25, 60*time.Second)
+		c.waitAt(t, "the page at the ingest node by "+transport, lost, "near1")
+	}
+	lost.Open("about:blank")
+
 	home := OpenBrowser(t, 800, 600)
 	home.Open(near.URL("/watch/cup/cam1?transport=webrtc"))
 	home.WaitPlaying("webrtc", 5, 60*time.Second)
