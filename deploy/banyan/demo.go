@@ -55,13 +55,10 @@ func (d *demo) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// keep starts a camera again whenever it ends, unless somebody else publishes under its name by then.
+// keep starts a camera again whenever it ends, also where the operator has ended it, unless somebody else publishes
+// under its name by then.
 func (d *demo) keep(ctx context.Context, c demoCamera, film func(context.Context, demoCamera, string) error) {
-	for {
-		d.giveWay(ctx, c.stream)
-		if ctx.Err() != nil {
-			return
-		}
+	for d.giveWay(ctx, c.stream); ctx.Err() == nil; {
 		// The token opens this one stream. Each start gets a fresh one, as FFmpeg's arguments can be seen by
 		// other users of the machine.
 		const life = 24 * time.Hour
@@ -69,29 +66,29 @@ func (d *demo) keep(ctx context.Context, c demoCamera, film func(context.Context
 		if err == nil {
 			err = film(ctx, c, token)
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		d.log.Warn("demo camera stopped", "stream", c.stream, "cause", err)
 		select {
 		case <-ctx.Done():
+			return
 		case <-time.After(demoPause):
+		}
+		if !d.giveWay(ctx, c.stream) {
+			d.log.Warn("demo camera stopped, starting it again", "stream", c.stream, "cause", err)
 		}
 	}
 }
 
-// giveWay waits while the stream has a publisher.
-func (d *demo) giveWay(ctx context.Context, name media.Name) {
-	for told := false; ; told = true {
+// giveWay waits while the stream has a publisher, and tells whether it had one.
+func (d *demo) giveWay(ctx context.Context, name media.Name) (had bool) {
+	for ; ; had = true {
 		stream, err := d.hub.Stream(name)
-		if err != nil { // nobody has ever published it
-			return
+		if err != nil { // nobody has published it lately
+			return had
 		}
 		changed := stream.Changed()
 		if !stream.Live() || ctx.Err() != nil {
-			return
+			return had
 		}
-		if !told {
+		if !had {
 			d.log.Info("somebody publishes under the name of a demo camera, which waits until it is free", "stream", name)
 		}
 		select {
