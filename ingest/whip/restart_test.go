@@ -6,10 +6,22 @@ import (
 	"testing"
 	"time"
 
+	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
 	"banyan/relay/rtc/peertest"
 )
+
+// onAir connects a publisher, and waits until its video is there.
+func (n *node) onAir(t *testing.T) (*sender, *log.Log, *session) {
+	t.Helper()
+	s := n.connect(t)
+	s.until("the stream", func() bool {
+		stream, err := n.hub.Stream(camera)
+		return err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil
+	})
+	return s, n.track(media.Video), n.session(t)
+}
 
 // TestRefusedRestartsLeaveTheMedia is W24: who asks for an ICE restart in a way that cannot be is told so, and its
 // media goes on, well beyond what consent would last.
@@ -17,12 +29,7 @@ func TestRefusedRestartsLeaveTheMedia(t *testing.T) {
 	t.Parallel()
 	consent := 2 * time.Second
 	n := newNode(t, rtc.Config{DisconnectTimeout: consent / 2, FailTimeout: consent})
-	s := n.connect(t)
-	s.until("the stream", func() bool {
-		stream, err := n.hub.Stream(camera)
-		return err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil
-	})
-	video, x := n.track(media.Video), n.session(t)
+	s, video, x := n.onAir(t)
 	epoch := video.Params().Epoch
 	const ufrag, secret = "a=ice-ufrag:abcd1234\r\n", "a=ice-pwd:abcdefghijklmnopqrstuv12\r\n"
 	for _, c := range []struct {
@@ -64,12 +71,7 @@ func TestRefusedRestartsLeaveTheMedia(t *testing.T) {
 func TestRestartWithoutItsAnswer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, rtc.Config{})
-	s := n.connect(t)
-	s.until("the stream", func() bool {
-		stream, err := n.hub.Stream(camera)
-		return err == nil && len(stream.Published()) == 1 && stream.Published()[0].Params != nil
-	})
-	video, x := n.track(media.Video), n.session(t)
+	s, video, x := n.onAir(t)
 	epoch := video.Params().Epoch
 	for range 5 {
 		fragment := peertest.Restart(t, s.pc)

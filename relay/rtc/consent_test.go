@@ -55,22 +55,7 @@ func TestConsentExpires(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			n := newTestNetwork(t, c.config)
-			client := newClient(t)
-			if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				t.Fatal(err)
-			}
-			tap := newTap(t, n.Addr().String())
-			offer := parse(t, peertest.Offer(t, client, nil), sdp.Play)
-			blind := *offer
-			blind.Text = withoutCandidates(offer.Text) // the client reaches us through the tap only
-			v, err := n.NewViewer(t.Context(), ViewerConfig{PeerConfig: PeerConfig{Offer: &blind}, Codecs: offer.Media[0].Codecs[:1]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			peertest.Accept(t, client, tap.redirect(v.Answer()))
-			if err := v.Await(); err != nil {
-				t.Fatal(err)
-			}
+			v, _, tap := watchThroughTap(t, n)
 			select {
 			case <-v.Ending():
 				t.Fatalf("the session ended while the peer consents: %v", v.Err())

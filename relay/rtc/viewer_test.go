@@ -215,9 +215,9 @@ func TestPeerLeaves(t *testing.T) {
 	}
 }
 
-// TestReplay sends a peer's own SRTCP again (RFC 3711 section 3.3.2): nothing comes of it.
-func TestReplay(t *testing.T) {
-	n := newTestNetwork(t, Config{})
+// watchThroughTap connects a viewer of video that reaches us through a tap only.
+func watchThroughTap(t *testing.T, n *Network) (*Viewer, *webrtc.PeerConnection, *tap) {
+	t.Helper()
 	client := newClient(t)
 	if _, err := client.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		t.Fatal(err)
@@ -234,6 +234,13 @@ func TestReplay(t *testing.T) {
 	if err := v.Await(); err != nil {
 		t.Fatal(err)
 	}
+	return v, client, tap
+}
+
+// TestReplay sends a peer's own SRTCP again (RFC 3711 section 3.3.2): nothing comes of it.
+func TestReplay(t *testing.T) {
+	n := newTestNetwork(t, Config{})
+	v, client, tap := watchThroughTap(t, n)
 	ssrc := uint32(v.Track(media.Video).ssrc)
 	ask := func() {
 		t.Helper()
