@@ -33,11 +33,13 @@ export function describe(stream: Stream): string {
       undefined,
     );
   const audio = stream.formats.find((format) => format.kind === "audio");
+  // A moment after the publisher came not all of his tracks may be there: what is missing yet is not missing.
+  const settled = stream.formats.every(({ codec }) => codec !== undefined);
   const parts = [
     video?.height ? `${video.height}p` : "",
     video?.fps ? `${Math.round(video.fps)} fps` : "",
-    video === undefined ? (audio === undefined ? "" : "Sound only") : codecName(video.codec),
-    audio === undefined ? (video === undefined ? "" : "no sound") : codecName(audio.codec),
+    video === undefined ? (audio === undefined || !settled ? "" : "Sound only") : codecName(video.codec),
+    audio === undefined ? (video === undefined || !settled ? "" : "no sound") : codecName(audio.codec),
   ];
   return parts.filter((part) => part !== "").join(" · ");
 }

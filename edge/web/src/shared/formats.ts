@@ -17,7 +17,8 @@ const codecNames: Record<string, string> = {
   g711: "G.711",
 };
 
-export function codecName(codec: string): string {
+/** "H.264", "Opus"; empty when unknown. */
+export function codecName(codec = ""): string {
   return codecNames[codec.toLowerCase()] ?? codec.toUpperCase();
 }
 
@@ -70,25 +71,27 @@ export interface Abilities {
   hls: ReadonlySet<string>;
 }
 
+/** Whether a transport brings a format to this browser. One of which nothing has come yet it brings to nobody. */
+export function plays(format: Format, transport: Transport, able: Abilities): boolean {
+  return format.codec !== undefined && format[transport] && able[transport].has(format.codec.toLowerCase());
+}
+
 /** The video formats that a transport can bring to this browser, largest first. */
 export function videoFormats(formats: readonly Format[], transport: Transport, able: Abilities): Format[] {
   return formats
-    .filter(
-      (format) =>
-        format.kind === "video" && format[transport] && able[transport].has(format.codec.toLowerCase()),
-    )
+    .filter((format) => format.kind === "video" && plays(format, transport, able))
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0) || (b.bitrate ?? 0) - (a.bitrate ?? 0));
 }
 
 /**
  * Whether a transport can play the stream here: its picture if it has one, else
- * its sound. A stream whose formats are unknown is worth a try.
+ * its sound. Where neither is known yet, it is worth a try.
  */
 export function canCarry(formats: readonly Format[], transport: Transport, able: Abilities): boolean {
   if (able[transport].size === 0) return false;
-  if (formats.length === 0) return true;
-  if (formats.some(({ kind }) => kind === "video")) return videoFormats(formats, transport, able).length > 0;
-  return formats.some((format) => format[transport] && able[transport].has(format.codec.toLowerCase()));
+  const pictures = formats.filter(({ kind }) => kind === "video");
+  const deciding = pictures.length > 0 ? pictures : formats;
+  return deciding.length === 0 || deciding.some((format) => format.codec === undefined || plays(format, transport, able));
 }
 
 /** Asks the browser which codecs it decodes over each transport. */

@@ -5,7 +5,7 @@
  */
 
 import type { Format } from "../shared/api.ts";
-import { type Abilities, videoFormats } from "../shared/formats.ts";
+import { type Abilities, plays, videoFormats } from "../shared/formats.ts";
 import { formatOfLevel, type Level } from "./levels.ts";
 
 /** Renditions by name and codec, such as `720p h264`, and `sound`. */
@@ -15,8 +15,8 @@ const sound = "sound";
 
 /** What the server offers by HLS to this browser now. */
 export function offered(formats: readonly Format[], able: Abilities): Renditions {
-  const videos = videoFormats(formats, "hls", able).map(({ name, codec }) => `${name} ${codec.toLowerCase()}`);
-  const heard = formats.some(({ kind, hls, codec }) => kind === "audio" && hls && able.hls.has(codec.toLowerCase()));
+  const videos = videoFormats(formats, "hls", able).map(({ name, codec }) => `${name} ${codec!.toLowerCase()}`);
+  const heard = formats.some((format) => format.kind === "audio" && plays(format, "hls", able));
   return new Set(heard ? [...videos, sound] : videos);
 }
 

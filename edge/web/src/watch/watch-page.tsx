@@ -129,7 +129,7 @@ function About({ player }: { player: Player }) {
   const sample = player.sample.value;
   const formats = info?.formats ?? [];
   const missing =
-    formats.length === 0 || info?.live !== true
+    formats.length === 0 || info?.live !== true || formats.some(({ codec }) => codec === undefined)
       ? ""
       : !formats.some(({ kind }) => kind === "video")
         ? "Sound only: this stream has no picture."
