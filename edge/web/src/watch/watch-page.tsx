@@ -159,7 +159,8 @@ function About({ player }: { player: Player }) {
         ) : null}
       </div>
       <p class="soft small figure about-line">
-        {info !== null && (
+        {/* Only what the API says now: it may not answer, or have forgotten the stream. */}
+        {info !== null && info.live === player.live.value && (
           <span class="about-viewers">
             <Icon name="eye" size={16} /> {info.viewers === 1 ? "1 viewer" : `${info.viewers} viewers`}
           </span>
