@@ -22,8 +22,11 @@ export function Details({
 }) {
   if (shown === null) {
     return (
-      <section class="ops-details" aria-label="Details">
-        <p class="soft small">Point at a node or a line to see more of it, or choose one in the tables.</p>
+      <section class="ops-details nothing" aria-label="Details">
+        <p class="soft small">
+          <span class="ops-pointer">Point at</span>
+          <span class="ops-finger">Tap</span> a node or a line to see more of it, or choose one in the tables.
+        </p>
       </section>
     );
   }

@@ -22,6 +22,23 @@ export function codecName(codec = ""): string {
   return codecNames[codec.toLowerCase()] ?? codec.toUpperCase();
 }
 
+/** What RFC 6381 calls the codecs that the API has words for. */
+const sampleEntries: Record<string, string> = {
+  avc1: "h264",
+  avc3: "h264",
+  hvc1: "h265",
+  hev1: "h265",
+  av01: "av1",
+  vp09: "vp9",
+  mp4a: "aac",
+};
+
+/** The API's word for a codec of a playlist or an SDP: `avc1.640028`, `H264`, `opus`. Empty when unknown. */
+export function codecOf(text = ""): string {
+  const word = text.replace(/\..*/, "").toLowerCase();
+  return sampleEntries[word] ?? word;
+}
+
 /** "1280 × 720"; empty when unknown. */
 export function sizeLabel(width?: number, height?: number): string {
   return width && height ? `${width} × ${height}` : "";

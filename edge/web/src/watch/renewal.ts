@@ -5,7 +5,7 @@
  */
 
 import type { Format } from "../shared/api.ts";
-import { type Abilities, plays, videoFormats } from "../shared/formats.ts";
+import { type Abilities, codecOf, plays, videoFormats } from "../shared/formats.ts";
 import { formatOfLevel, type Level } from "./levels.ts";
 
 /** Renditions by name and codec, such as `720p h264`, and `sound`. */
@@ -20,15 +20,6 @@ export function offered(formats: readonly Format[], able: Abilities): Renditions
   return new Set(heard ? [...videos, sound] : videos);
 }
 
-const codecOf: Record<string, string> = {
-  avc1: "h264",
-  avc3: "h264",
-  hvc1: "h265",
-  hev1: "h265",
-  av01: "av1",
-  vp09: "vp9",
-};
-
 /** What the playlist had when it was read. */
 export function carried(
   levels: readonly (Level & { videoCodec?: string | undefined; audioCodec?: string | undefined })[],
@@ -37,8 +28,7 @@ export function carried(
 ): Renditions {
   const videos = levels.flatMap((level) => {
     const name = formatOfLevel(level, root);
-    const codec = (level.videoCodec ?? "").replace(/\..*/, "");
-    return name === "" ? [] : [`${name} ${codecOf[codec] ?? codec}`];
+    return name === "" ? [] : [`${name} ${codecOf(level.videoCodec)}`];
   });
   return new Set(withSound || levels.some(({ audioCodec }) => audioCodec) ? [...videos, sound] : videos);
 }

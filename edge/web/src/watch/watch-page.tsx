@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { codecName } from "../shared/formats.ts";
+import { codecName, codecOf } from "../shared/formats.ts";
 import { Header } from "../shared/header.tsx";
 import { Icon } from "../shared/icons.tsx";
 import { fragmentOf, tokenInFragment } from "../shared/token.ts";
@@ -139,14 +139,7 @@ function About({ player }: { player: Player }) {
   const how = [
     player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "",
     ...nameOf(player.format.value, sample?.height ?? 0, formats),
-    sample?.videoCodec
-      ? codecName(
-          sample.videoCodec
-            .replace(/\..*/, "")
-            .replace(/^avc1$/, "h264")
-            .replace(/^h(vc|ev)1$/, "h265"),
-        )
-      : "",
+    codecName(codecOf(sample?.videoCodec)),
   ];
   return (
     <section class="about" aria-label="About this stream">
