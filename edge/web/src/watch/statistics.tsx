@@ -49,7 +49,7 @@ function rows(player: Player): [string, string][] {
     ["Live delay", wholeLabel(sample)],
     ...(player.transport.value === "webrtc"
       ? ([
-          ["… of it from the server", aboutLabel(withinWhole(rates.fromServerMs, sample.delayMs))],
+          ["… from server", aboutLabel(withinWhole(rates.fromServerMs, sample.delayMs))],
           ["Round trip", milliseconds(rates.roundTripMs)],
           ["Jitter buffer", milliseconds(rates.jitterBufferMs)],
           ["Decoding", milliseconds(rates.decodeMs)],
@@ -70,7 +70,7 @@ function wholeLabel({ delayMs, rates }: Sample): string {
 }
 
 function aboutLabel(ms: number | null): string {
-  return ms === null ? "–" : `about ${delayLabel(ms)}`;
+  return ms === null ? "–" : `≈ ${delayLabel(ms)}`;
 }
 
 function milliseconds(value: number | null): string {
