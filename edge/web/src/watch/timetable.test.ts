@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import Hls, { type LevelDetails } from "hls.js";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { pieceOf, Timetable } from "./timetable.ts";
 
 const noon = Date.parse("2026-01-02T12:00:00.000Z");
@@ -36,19 +37,86 @@ describe("media time on screen", () => {
   });
 });
 
-it("is not moved by a start that hls.js has guessed", () => {
-  const table = new Timetable();
-  const streams = (startPTS: number, endPTS: number) => ({
-    video: { startPTS, endPTS },
+/**
+ * A takeover, as our playlists tell it: the first publisher's last segment is whole, nobody sends for 1.4 s, and the second
+ * one's media begins within a segment, at its eighth part. That segment is still open.
+ */
+const takenOver = `#EXTM3U
+#EXT-X-VERSION:10
+#EXT-X-TARGETDURATION:2
+#EXT-X-PART-INF:PART-TARGET=0.2
+#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6
+#EXT-X-MEDIA-SEQUENCE:100
+#EXT-X-MAP:URI="a.mp4"
+#EXT-X-PROGRAM-DATE-TIME:2026-01-02T11:59:58.000Z
+#EXTINF:2.00000,
+99.m4s
+#EXT-X-PROGRAM-DATE-TIME:2026-01-02T12:00:00.000Z
+#EXTINF:2.00000,
+100.m4s
+#EXT-X-DISCONTINUITY
+#EXT-X-MAP:URI="b.mp4"
+#EXT-X-PROGRAM-DATE-TIME:2026-01-02T12:00:02.000Z
+${Array.from({ length: 7 }, (_, i) => `#EXT-X-PART:DURATION=0.20000,URI="101.${i}.m4s",GAP=YES`).join("\n")}
+#EXT-X-PART:DURATION=0.20000,URI="101.7.m4s",INDEPENDENT=YES
+#EXT-X-PART:DURATION=0.20000,URI="101.8.m4s"
+`;
+
+/** What hls.js reads out of a playlist. */
+function read(playlist: string): Promise<LevelDetails> {
+  class Loader {
+    context = null;
+    stats = { loading: { start: 0, first: 0, end: 0 }, parsing: { start: 0, end: 0 }, loaded: 0, aborted: false };
+    load(context: { url: string }, _: unknown, callbacks: { onSuccess(...args: unknown[]): void }): void {
+      setTimeout(() => callbacks.onSuccess({ url: context.url, data: playlist, code: 200 }, this.stats, context, null));
+    }
+    abort(): void {}
+    destroy(): void {}
+  }
+  const hls = new Hls({ loader: Loader as never, enableWorker: false, autoStartLoad: false });
+  return new Promise<LevelDetails>((resolve) => {
+    hls.on(Hls.Events.LEVEL_LOADED, (_, { details }) => resolve(details));
+    hls.loadSource("https://e.test/index.m3u8");
+  }).finally(() => hls.destroy());
+}
+
+describe("media time over a takeover", () => {
+  afterEach(() => vi.unstubAllGlobals());
+
+  it("is that of the media, wherever on the playhead's timeline it was put", async () => {
+    vi.stubGlobal("self", globalThis);
+    vi.stubGlobal("location", { href: "https://e.test/" });
+    const { fragments, fragmentHint, partList } = await read(takenOver);
+    const table = new Timetable();
+    // The playhead's timeline has no time for what nobody sent: the second publisher's media follows on the first one's.
+    const video = (startPTS: number, endPTS: number) => ({ video: { startPTS, endPTS } });
+    const { programDateTime } = fragments[1]!;
+    table.add(pieceOf({ frag: { programDateTime, elementaryStreams: video(2, 4) }, part: null })!);
+    const sent = partList!.filter(({ gap }) => !gap);
+    sent.forEach(({ fragOffset }, i) => {
+      const elementaryStreams = video(4 + i * 0.2, 4.2 + i * 0.2);
+      const frag = { programDateTime: fragmentHint!.programDateTime, elementaryStreams: video(4, 4.4) };
+      table.add(pieceOf({ frag, part: { fragOffset, elementaryStreams } })!);
+    });
+    expect(table.dateAt(3.9)!.getTime() - noon).toBeCloseTo(1900, 0);
+    expect(table.dateAt(4.1)!.getTime() - noon).toBeCloseTo(3500, 0);
+    expect(table.dateAt(4.3)!.getTime() - noon).toBeCloseTo(3700, 0);
+    // From the fragment alone, whose start is that of its first media and not of its date, it would be 1.4 s off.
+    expect(fragmentHint!.programDateTime! + 0.1 * 1000 - noon).toBe(2100);
   });
-  const first = { start: 0, programDateTime: noon, elementaryStreams: streams(0, 2) };
-  // Guessed to begin where the segment before was listed to end; its media was then put 1.5 s later.
-  const second = { start: 2, programDateTime: noon + 3400, elementaryStreams: streams(2, 3.7) };
-  table.add(pieceOf({ frag: first, part: null })!);
-  table.add(pieceOf({ frag: second, part: { fragOffset: 0, elementaryStreams: streams(3.5, 3.7) } })!);
-  table.add(pieceOf({ frag: second, part: { fragOffset: 0.2, elementaryStreams: streams(3.7, 3.9) } })!);
-  const playhead = 3.8;
-  const byGuess = second.programDateTime + (playhead - second.start) * 1000;
-  expect(table.dateAt(playhead)!.getTime() - noon).toBe(3700);
-  expect(byGuess - noon).toBe(5200); // 1.5 s of delay would not be told
+
+  it("is not moved by a start that was guessed too early", () => {
+    const table = new Timetable();
+    const frag = { programDateTime: noon, elementaryStreams: { video: { startPTS: 2, endPTS: 3.7 } } };
+    table.add(pieceOf({ frag, part: { fragOffset: 0, elementaryStreams: { video: { startPTS: 3.5, endPTS: 3.7 } } } })!);
+    const playhead = 3.6;
+    expect(table.dateAt(playhead)!.getTime() - noon).toBeCloseTo(100, 0);
+    const byFragment = (playhead - frag.elementaryStreams.video.startPTS) * 1000;
+    expect(byFragment).toBeCloseTo(1600, 0); // so much newer than the picture is, and 1.5 s of delay untold
+  });
+
+  it("knows no piece where nothing tells its place or its date", () => {
+    expect(pieceOf({ frag: { programDateTime: null, elementaryStreams: { video: { startPTS: 0, endPTS: 2 } } }, part: null })).toBeNull();
+    expect(pieceOf({ frag: { programDateTime: noon, elementaryStreams: { video: null } }, part: null })).toBeNull();
+  });
 });
