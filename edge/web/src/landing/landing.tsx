@@ -54,26 +54,26 @@ function Body({
   return (
     <>
       {problem !== null && (
-        <p class="soft small" role="status">
+        <p class="stale" role="alert">
           {problem.detail} Showing what was known before.
         </p>
       )}
-      {live.length === 0 ? <Guide /> : <LiveStreams streams={live} token={token} />}
+      {live.length === 0 ? <Guide /> : <LiveStreams streams={live} token={token} stale={problem !== null} />}
     </>
   );
 }
 
-function LiveStreams({ streams, token }: { streams: Stream[]; token: string }) {
+function LiveStreams({ streams, token, stale }: { streams: Stream[]; token: string; stale: boolean }) {
   return (
     <>
       <div class="landing-title">
-        <h1>Live now</h1>
+        <h1>{stale ? "Live a while ago" : "Live now"}</h1>
         <span class="soft figure">{streams.length === 1 ? "1 stream" : `${streams.length} streams`}</span>
       </div>
       <ul class="cards">
         {streams.map((stream) => (
           <li key={stream.name}>
-            <StreamCard stream={stream} token={token} />
+            <StreamCard stream={stream} token={token} stale={stale} />
           </li>
         ))}
       </ul>

@@ -4,17 +4,20 @@ import { Icon } from "../shared/icons.tsx";
 import { Thumbnail } from "../shared/thumbnail.tsx";
 import { fragmentOf } from "../shared/token.ts";
 
-export function StreamCard({ stream, token }: { stream: Stream; token: string }) {
+/** A stale card tells what was: who watches is not known any more, nor whether there is something to watch. */
+export function StreamCard({ stream, token, stale }: { stream: Stream; token: string; stale: boolean }) {
   const detail = describe(stream);
   return (
-    <a class="card" href={`/watch/${stream.name}${fragmentOf(token)}`}>
+    <a class={`card ${stale ? "stale-card" : ""}`} href={`/watch/${stream.name}${fragmentOf(token)}`}>
       <div class="card-picture">
-        <Thumbnail url={stream.thumbnail ?? `/thumbnails/${stream.name}`} token={token} live={stream.live} />
-        <span class="live card-live">LIVE</span>
-        <span class="card-viewers figure">
-          <Icon name="eye" size={15} /> {stream.viewers}
-          <span class="hidden-visually">{stream.viewers === 1 ? " viewer" : " viewers"}</span>
-        </span>
+        <Thumbnail url={stream.thumbnail ?? `/thumbnails/${stream.name}`} token={token} live={stream.live && !stale} />
+        <span class={`live card-live ${stale ? "off" : ""}`}>{stale ? "WAS LIVE" : "LIVE"}</span>
+        {!stale && (
+          <span class="card-viewers figure">
+            <Icon name="eye" size={15} /> {stream.viewers}
+            <span class="hidden-visually">{stream.viewers === 1 ? " viewer" : " viewers"}</span>
+          </span>
+        )}
       </div>
       <div class="card-words">
         <h2>{stream.name}</h2>
@@ -33,11 +36,13 @@ export function describe(stream: Stream): string {
       undefined,
     );
   const audio = stream.formats.find((format) => format.kind === "audio");
+  // A moment after the publisher came not all of his tracks may be there: what is missing yet is not missing.
+  const settled = stream.formats.every(({ codec }) => codec !== undefined);
   const parts = [
     video?.height ? `${video.height}p` : "",
     video?.fps ? `${Math.round(video.fps)} fps` : "",
-    video === undefined ? (audio === undefined ? "" : "Sound only") : codecName(video.codec),
-    audio === undefined ? (video === undefined ? "" : "no sound") : codecName(audio.codec),
+    video === undefined ? (audio === undefined || !settled ? "" : "Sound only") : codecName(video.codec),
+    audio === undefined ? (video === undefined || !settled ? "" : "no sound") : codecName(audio.codec),
   ];
   return parts.filter((part) => part !== "").join(" · ");
 }

@@ -23,7 +23,10 @@ export function Details({
   if (shown === null) {
     return (
       <section class="ops-details" aria-label="Details">
-        <p class="soft small">Point at a node or a line to see more of it, or choose one in the tables.</p>
+        <p class="soft small">
+          <span class="ops-pointer">Point at</span>
+          <span class="ops-finger">Tap</span> a node or a line to see more of it, or choose one in the tables.
+        </p>
       </section>
     );
   }

@@ -35,7 +35,8 @@ export function Drawing({
     return () => watch.disconnect();
   }, []);
   const layout = width === 0 ? null : layOut(nodes, flows, width);
-  const moving = layout !== null && layout.links.reduce((n, { lanes }) => n + lanes.length, 0) <= mostMoving;
+  const known = nodes.every(({ outdated }) => outdated !== true);
+  const moving = known && layout !== null && layout.links.reduce((n, { lanes }) => n + lanes.length, 0) <= mostMoving;
   return (
     <div class="ops-drawing" ref={frame}>
       {layout !== null && (

@@ -5,6 +5,8 @@ import type { Tree, TreeNode } from "./tree.ts";
 export interface Shown extends TreeNode {
   /** When it was missed first, in milliseconds of the page's clock; null while it is there. */
   lostAt: number | null;
+  /** The server does not answer: how the node is now is not known. */
+  outdated?: true;
 }
 
 export interface Memory {
@@ -39,6 +41,11 @@ export function remember(before: Memory | null, tree: Tree, now: number): Memory
   }
   nodes.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { tree, nodes, news: news.join(" ") };
+}
+
+/** The same memory, of a tree that cannot be seen any more: it stays as it was, and how its nodes are now is not known. */
+export function outdated(memory: Memory): Memory {
+  return { ...memory, nodes: memory.nodes.map((node) => ({ ...node, outdated: true })) };
 }
 
 /** From 1 for a node that is there down to 0 for one that is forgotten. */

@@ -155,3 +155,8 @@ it("orders formats and gives each its colour", () => {
   expect(new Set(got).size).toBe(5);
   expect(tint("source")).toBe("tint-0");
 });
+
+it("gives a node that stands alone on a narrow page the room that is there", () => {
+  const [box] = layOut([{ name: "a", region: "", roles: ["edge"] }], [], 358).boxes.values();
+  expect(box!.width).toBeGreaterThanOrEqual(300);
+});

@@ -70,13 +70,8 @@ const pad = 14; // between a band's border and what is in it
 const bandGap = 14;
 const label = 26; // height of a band's label
 const titleHeight = 22;
+const widest = 330; // of a box in a row
 const loopRoom = 34; // beside the first column or row, for links within a tier
-
-interface Sizes {
-  width: number;
-  height: number;
-  gap: number;
-}
 
 export function layOut(nodes: readonly Placed[], flows: readonly Flow[], width: number): Layout {
   const compact = nodes.length >= many;
@@ -129,10 +124,10 @@ function columns(out: Layout, nodes: readonly Placed[], height: number): void {
 }
 
 function rows(out: Layout, nodes: readonly Placed[], height: number): void {
-  const sizes: Sizes = { width: 0, height, gap: 12 };
+  const gap = 12;
+  const least = 140;
   const inner = out.width - 2 * pad;
-  const perRow = Math.max(1, Math.floor((inner + sizes.gap) / (140 + sizes.gap)));
-  sizes.width = Math.min(220, (inner - sizes.gap * (perRow - 1)) / perRow);
+  const most = Math.max(1, Math.floor((inner + gap) / (least + gap)));
   let y = 0;
   for (const [region, members] of regions(nodes)) {
     const top = y;
@@ -142,10 +137,13 @@ function rows(out: Layout, nodes: readonly Placed[], height: number): void {
       if (here.length === 0) continue;
       out.heads.push({ text: titles[tier], x: pad, y: y + titleHeight - 8 });
       y += titleHeight + (tier === 1 ? 6 : 12);
+      // Few boxes have the room that many would: words are cut where a box is narrow.
+      const perRow = Math.min(most, here.length);
+      const width = Math.min(widest, (inner - gap * (perRow - 1)) / perRow);
       here.forEach(({ name }, i) => {
-        const x = pad + (i % perRow) * (sizes.width + sizes.gap);
+        const x = pad + (i % perRow) * (width + gap);
         const row = Math.floor(i / perRow);
-        out.boxes.set(name, { x, y: y + row * (height + 34), width: sizes.width, height });
+        out.boxes.set(name, { x, y: y + row * (height + 34), width, height });
       });
       y += Math.ceil(here.length / perRow) * (height + 34) - 34 + 22;
     }

@@ -9,7 +9,7 @@ import { fragmentOf } from "../shared/token.ts";
 import { Details } from "./details.tsx";
 import { Drawing, Legend } from "./drawing.tsx";
 import { tints } from "./formats.ts";
-import { type Memory, remember } from "./history.ts";
+import { type Memory, outdated, remember } from "./history.ts";
 import { type Choice, concerns, sameChoice } from "./choice.ts";
 import { FlowTable, NodeTable } from "./tables.tsx";
 import { getTree, sum, type Tree } from "./tree.ts";
@@ -52,14 +52,14 @@ function Body({ memory, problem, token }: { memory: Memory | null; problem: Prob
         <Summary tree={memory.tree} />
       </div>
       {problem !== null && (
-        <p class="ops-stale small" role="alert">
+        <p class="stale" role="alert">
           {problem.detail} Showing what was known before.
         </p>
       )}
       <p class="hidden-visually" role="status">
         {memory.news}
       </p>
-      <Live memory={memory} />
+      <Live memory={problem === null ? memory : outdated(memory)} />
     </>
   );
 }

@@ -13,6 +13,8 @@ describe("words", () => {
     [{ trouble: "it did not answer" }, "No answer"],
     [{ trouble: "it did not answer", draining: true }, "Draining"],
     [{ draining: true, lostAt: 5 }, "Gone"],
+    [{ draining: true, outdated: true as const }, "Unknown"],
+    [{ lostAt: 5, outdated: true as const }, "Gone"],
   ])("of a node with %o: %s", (more, text) => {
     expect(state(node(more)).text).toBe(text);
   });

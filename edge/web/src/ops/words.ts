@@ -4,8 +4,9 @@ import { codecName, formatLabel } from "../shared/formats.ts";
 import type { Shown } from "./history.ts";
 import { type Flow, type Hop, sum } from "./tree.ts";
 
-export function state(node: Shown): { word: "lost" | "draining" | "silent" | "full" | "up"; text: string } {
+export function state(node: Shown): { word: "lost" | "draining" | "silent" | "full" | "up" | "unknown"; text: string } {
   if (node.lostAt !== null) return { word: "lost", text: "Gone" };
+  if (node.outdated === true) return { word: "unknown", text: "Unknown" };
   if (node.draining) return { word: "draining", text: "Draining" };
   if (node.trouble !== "") return { word: "silent", text: "No answer" };
   return node.load >= 0.95 ? { word: "full", text: "Full" } : { word: "up", text: "Up" };

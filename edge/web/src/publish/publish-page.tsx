@@ -87,7 +87,7 @@ export function PublishPage({ stream }: { stream: string }) {
           <OnAir publisher={publisher} />
         </section>
         <div class="publish-side">
-          <h1>{publisher.state.value === "live" ? "You are live" : "Go live from this browser"}</h1>
+          <h1>{headline(publisher)}</h1>
           {(trouble.value || publisher.trouble.value) !== "" && (
             <p class="trouble" role="alert">
               {trouble.value || publisher.trouble.value}
@@ -122,6 +122,19 @@ export function PublishPage({ stream }: { stream: string }) {
   );
 }
 
+function headline({ state, since }: Publisher): string {
+  switch (state.value) {
+    case "idle":
+      return "Go live from this browser";
+    case "connecting":
+      return "Going live";
+    case "live":
+      return "You are live";
+    case "retrying":
+      return since.value === null ? "Trying to go live" : "Reconnecting";
+  }
+}
+
 function OnAir({ publisher }: { publisher: Publisher }) {
   const outgoing = publisher.outgoing.value;
   if (publisher.state.value === "idle") return null;
@@ -136,9 +149,8 @@ function OnAir({ publisher }: { publisher: Publisher }) {
         ];
   // In its first seconds every sender is still finding out what the line carries.
   const settled = Date.now() - (publisher.since.value ?? Infinity) > 10_000;
-  const words = { connecting: "Connecting", retrying: "Reconnecting", live: "LIVE", idle: "" }[
-    publisher.state.value
-  ];
+  const again = publisher.since.value === null ? "Connecting" : "Reconnecting";
+  const words = { connecting: "Connecting", retrying: again, live: "LIVE", idle: "" }[publisher.state.value];
   return (
     <div class="on-air" role="status">
       <span class={`live ${publisher.state.value === "live" ? "" : "off"}`}>{words}</span>

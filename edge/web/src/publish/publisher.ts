@@ -98,6 +98,7 @@ export class Publisher {
       this.iceServers = session?.session?.iceServers ?? this.iceServers;
       session?.close();
       this.session = null;
+      this.outgoing.value = null; // nothing leaves any more
     }
   }
 

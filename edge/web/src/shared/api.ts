@@ -7,7 +7,8 @@ import { authorization } from "./token.ts";
 export interface Format {
   name: string;
   kind: "video" | "audio";
-  codec: string;
+  /** Absent until the publisher's first data of it, which comes a moment after the publisher does. */
+  codec?: string;
   width?: number;
   height?: number;
   fps?: number;
@@ -74,8 +75,26 @@ export function asStream(body: unknown): Stream {
     name: String(fields.name ?? ""),
     live: fields.live === true,
     viewers: typeof fields.viewers === "number" ? fields.viewers : 0,
-    formats: Array.isArray(fields.formats) ? fields.formats : [],
+    formats: Array.isArray(fields.formats) ? fields.formats.flatMap(asFormat) : [],
     ...(fields.since === undefined ? {} : { since: fields.since }),
     ...(fields.thumbnail === undefined ? {} : { thumbnail: fields.thumbnail }),
   };
+}
+
+/** The format, or nothing where it has no name or kind: a codec is a word, or is not known. */
+function asFormat(body: unknown): Format[] {
+  const fields = (typeof body === "object" && body !== null ? body : {}) as Partial<Format>;
+  const { codec, name, kind, ...rest } = fields;
+  if (typeof name !== "string" || (kind !== "video" && kind !== "audio")) return [];
+  return [
+    {
+      ...rest,
+      name,
+      kind,
+      ...(typeof codec === "string" && codec !== "" ? { codec } : {}),
+      running: fields.running === true,
+      webrtc: fields.webrtc === true,
+      hls: fields.hls === true,
+    },
+  ];
 }

@@ -7,6 +7,7 @@ import {
   RateWindow,
   sinceIngest,
   webrtcDelay,
+  withinWhole,
 } from "./delay.ts";
 
 describe("rates", () => {
@@ -105,3 +106,10 @@ it("the jitter buffer grows with freezes and shrinks in calm", () => {
   expect(jitterTarget(120, 0, 59_999)).toBe(120);
   expect(jitterTarget(120, 0, 60_000)).toBe(60);
 });
+
+it.each([
+  [190, 160, 160],
+  [60, 900, 60],
+  [60, null, 60],
+  [null, 900, null],
+])("of an estimate of %s within %s ms it is %s", (part, whole, want) => expect(withinWhole(part, whole)).toBe(want));

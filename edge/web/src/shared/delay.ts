@@ -95,6 +95,14 @@ export function webrtcDelay(
 }
 
 /**
+ * An estimated part of a way whose whole length was measured. What the estimate is added up from overlaps
+ * and is told by other clocks, so that it may come out longer than the whole; the part is never more than that.
+ */
+export function withinWhole(partMs: number | null, wholeMs: number | null): number | null {
+  return partMs === null || wholeMs === null ? partMs : Math.min(partMs, wholeMs);
+}
+
+/**
  * Milliseconds that the HLS playhead is behind the server's clock, `now`. Without
  * a program date-time, or with a clock so wrong that the picture would come
  * from the future, the distance to the playlist's edge stands in.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Format } from "./api.ts";
-import { bitrateLabel, canCarry, codecName, formatDetail, formatLabel, videoFormats } from "./formats.ts";
+import { bitrateLabel, canCarry, codecName, codecOf, formatDetail, formatLabel, videoFormats } from "./formats.ts";
 
 const video = (name: string, height: number, more: Partial<Format> = {}): Format => ({
   name,
@@ -53,6 +53,15 @@ describe("labels", () => {
     expect(formatDetail(opus)).toBe("stereo · Opus");
     expect(formatDetail({ ...video("x", 0), fps: 0, bitrate: 0, codec: "weird" })).toBe("WEIRD");
   });
+
+  it.each([
+    ["avc1.640028", "H.264"],
+    ["hvc1.1.6.L120.90", "H.265"],
+    ["mp4a.40.2", "AAC"],
+    ["H264", "H.264"],
+    ["opus", "Opus"],
+    ["", ""],
+  ])("knows codec %j of a playlist or SDP", (text, name) => expect(codecName(codecOf(text))).toBe(name));
 
   it("knows codecs in any case", () =>
     expect([codecName("H265"), codecName("av1")]).toEqual(["H.265", "AV1"]));

@@ -17,8 +17,26 @@ const codecNames: Record<string, string> = {
   g711: "G.711",
 };
 
-export function codecName(codec: string): string {
+/** "H.264", "Opus"; empty when unknown. */
+export function codecName(codec = ""): string {
   return codecNames[codec.toLowerCase()] ?? codec.toUpperCase();
+}
+
+/** What RFC 6381 calls the codecs that the API has words for. */
+const sampleEntries: Record<string, string> = {
+  avc1: "h264",
+  avc3: "h264",
+  hvc1: "h265",
+  hev1: "h265",
+  av01: "av1",
+  vp09: "vp9",
+  mp4a: "aac",
+};
+
+/** The API's word for a codec of a playlist or an SDP: `avc1.640028`, `H264`, `opus`. Empty when unknown. */
+export function codecOf(text = ""): string {
+  const word = text.replace(/\..*/, "").toLowerCase();
+  return sampleEntries[word] ?? word;
 }
 
 /** "1280 × 720"; empty when unknown. */
@@ -70,25 +88,27 @@ export interface Abilities {
   hls: ReadonlySet<string>;
 }
 
+/** Whether a transport brings a format to this browser. One of which nothing has come yet it brings to nobody. */
+export function plays(format: Format, transport: Transport, able: Abilities): boolean {
+  return format.codec !== undefined && format[transport] && able[transport].has(format.codec.toLowerCase());
+}
+
 /** The video formats that a transport can bring to this browser, largest first. */
 export function videoFormats(formats: readonly Format[], transport: Transport, able: Abilities): Format[] {
   return formats
-    .filter(
-      (format) =>
-        format.kind === "video" && format[transport] && able[transport].has(format.codec.toLowerCase()),
-    )
+    .filter((format) => format.kind === "video" && plays(format, transport, able))
     .sort((a, b) => (b.height ?? 0) - (a.height ?? 0) || (b.bitrate ?? 0) - (a.bitrate ?? 0));
 }
 
 /**
  * Whether a transport can play the stream here: its picture if it has one, else
- * its sound. A stream whose formats are unknown is worth a try.
+ * its sound. Where neither is known yet, it is worth a try.
  */
 export function canCarry(formats: readonly Format[], transport: Transport, able: Abilities): boolean {
   if (able[transport].size === 0) return false;
-  if (formats.length === 0) return true;
-  if (formats.some(({ kind }) => kind === "video")) return videoFormats(formats, transport, able).length > 0;
-  return formats.some((format) => format[transport] && able[transport].has(format.codec.toLowerCase()));
+  const pictures = formats.filter(({ kind }) => kind === "video");
+  const deciding = pictures.length > 0 ? pictures : formats;
+  return deciding.length === 0 || deciding.some((format) => format.codec === undefined || plays(format, transport, able));
 }
 
 /** Asks the browser which codecs it decodes over each transport. */

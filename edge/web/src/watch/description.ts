@@ -12,6 +12,8 @@ import { poll } from "../shared/poll.ts";
 import { ProblemError, wantsToken } from "../shared/problem.ts";
 
 const pollMs = 2500;
+/** While nobody publishes; nothing else of the page asks then. */
+const waitingPollMs = 1500;
 /** For who has waited for a publisher for a minute. */
 const lazyPollMs = 5000;
 const lazyAfterMs = 60_000;
@@ -53,7 +55,8 @@ export class Description {
   private pollEvery(): number {
     const now = performance.now();
     if (this.live.value !== false) this.liveAt = now;
-    return now - this.liveAt > lazyAfterMs ? lazyPollMs : pollMs;
+    if (now - this.liveAt > lazyAfterMs) return lazyPollMs;
+    return this.live.value === false ? waitingPollMs : pollMs;
   }
 
   private async refresh(signal: AbortSignal): Promise<void> {

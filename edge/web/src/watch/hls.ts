@@ -22,6 +22,7 @@ import { Chooser, Throughput } from "./auto.ts";
 import type { Playback, PlaybackOptions, Sample } from "./playback.ts";
 import { carried, type Renditions } from "./renewal.ts";
 import { listsThere, rebased, Route } from "./route.ts";
+import { pieceOf, Timetable } from "./timetable.ts";
 
 export interface HlsOptions extends PlaybackOptions {
   /** The stream's video formats as the API lists them now. */
@@ -172,6 +173,7 @@ class HlsPlayback implements Playback {
   /** The format that was asked for, or "auto". */
   private wish: string;
   private readonly throughput = new Throughput();
+  private readonly timetable = new Timetable();
   private readonly chooser = new Chooser();
   private readonly follower = new Follower(performance.now());
   private readonly following = setInterval(() => this.follow(), followMs);
@@ -204,6 +206,8 @@ class HlsPlayback implements Playback {
       this.bytes += data.part === null ? 0 : data.stats.loaded;
       // A gap is a gap in every level: hls.js would shun those that it met one in for good.
       for (const level of this.hls.levels) level.fragmentError = 0;
+      const piece = data.frag.type === "main" ? pieceOf(data) : null;
+      if (piece !== null) this.timetable.add(piece);
       if (data.frag.type === "main" && this.level < 0) this.switchTo(data.frag.level);
       if (this.wanted !== null && endsSegment(this.hls, data)) {
         // In the middle of a segment the new level would be loaded from the segment's beginning, and
@@ -291,7 +295,7 @@ class HlsPlayback implements Playback {
       progress: video.videoWidth > 0 ? quality.totalVideoFrames : video.currentTime,
       counters,
       rates,
-      delayMs: hlsDelay(this.options.now(), hls.playingDate, hls.latency),
+      delayMs: hlsDelay(this.options.now(), this.timetable.dateAt(video.currentTime), hls.latency),
       width: video.videoWidth,
       height: video.videoHeight,
       format: level === undefined ? "" : formatOfLevel(level, this.root),

@@ -18,7 +18,7 @@ import { Edges } from "./edges.ts";
 import { openHls } from "./hls.ts";
 import { formatBySize } from "./levels.ts";
 import type { Playback, Sample } from "./playback.ts";
-import { afterFailure, away, firstTransport, type Notice, type Step } from "./policy.ts";
+import { absence, afterFailure, away, firstTransport, type Notice, type Step } from "./policy.ts";
 import { webrtcWorks } from "./probe.ts";
 import { offered, Renewal } from "./renewal.ts";
 import { Sound } from "./sound.ts";
@@ -171,6 +171,10 @@ export class Player {
     while (!this.stopping.signal.aborted) {
       this.turn = new AbortController();
       const { signal } = this.turn;
+      if (this.live.value === false) {
+        await this.waitForPublisher(signal);
+        continue;
+      }
       const transport = this.next ?? firstTransport({ pinned: this.pinned(), usable: this.usable() });
       const ended = await this.play(transport, signal);
       if (ended === null) continue; // the person or the page ended this turn
@@ -201,6 +205,22 @@ export class Player {
       await this.rest(step, ended, signal);
       if (!signal.aborted) this.next = step.transport;
     }
+  }
+
+  /** The API has said that nobody publishes: there is nothing to ask for until it says otherwise, or cannot be asked. */
+  private async waitForPublisher(turn: AbortSignal): Promise<void> {
+    this.wait(absence(this.frames.peek() > 0));
+    const wake = new AbortController();
+    turn.addEventListener("abort", () => wake.abort(), { once: true });
+    const unsubscribe = this.live.subscribe((live) => {
+      if (live !== false) wake.abort();
+    });
+    await new Promise<void>((resolve) => {
+      if (wake.signal.aborted) resolve();
+      else wake.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    unsubscribe();
+    this.backoff.reset();
   }
 
   /** Keeps the list of edges, also while the tab is hidden: sound plays on there, and its edge may drain. */

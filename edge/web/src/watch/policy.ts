@@ -73,7 +73,7 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
     notice: null,
   });
 
-  const absent = same("waiting", "live", situation.played ? away : notYet);
+  const absent = same("waiting", "live", absence(situation.played));
   // Whatever broke, without a publisher there is nothing that another try or transport could bring.
   if (situation.live === false && publisherExplains.has(failure.cause)) return absent;
 
@@ -133,3 +133,8 @@ export const away: Notice = {
   title: "The broadcaster is away",
   detail: "Waiting. The picture continues here when they are back.",
 };
+
+/** What to say while nobody publishes, to who has seen something of the stream or has not. */
+export function absence(played: boolean): Notice {
+  return played ? away : notYet;
+}

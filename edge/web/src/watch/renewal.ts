@@ -5,7 +5,7 @@
  */
 
 import type { Format } from "../shared/api.ts";
-import { type Abilities, videoFormats } from "../shared/formats.ts";
+import { type Abilities, codecOf, plays, videoFormats } from "../shared/formats.ts";
 import { formatOfLevel, type Level } from "./levels.ts";
 
 /** Renditions by name and codec, such as `720p h264`, and `sound`. */
@@ -15,19 +15,10 @@ const sound = "sound";
 
 /** What the server offers by HLS to this browser now. */
 export function offered(formats: readonly Format[], able: Abilities): Renditions {
-  const videos = videoFormats(formats, "hls", able).map(({ name, codec }) => `${name} ${codec.toLowerCase()}`);
-  const heard = formats.some(({ kind, hls, codec }) => kind === "audio" && hls && able.hls.has(codec.toLowerCase()));
+  const videos = videoFormats(formats, "hls", able).map(({ name, codec }) => `${name} ${codec!.toLowerCase()}`);
+  const heard = formats.some((format) => format.kind === "audio" && plays(format, "hls", able));
   return new Set(heard ? [...videos, sound] : videos);
 }
-
-const codecOf: Record<string, string> = {
-  avc1: "h264",
-  avc3: "h264",
-  hvc1: "h265",
-  hev1: "h265",
-  av01: "av1",
-  vp09: "vp9",
-};
 
 /** What the playlist had when it was read. */
 export function carried(
@@ -37,8 +28,7 @@ export function carried(
 ): Renditions {
   const videos = levels.flatMap((level) => {
     const name = formatOfLevel(level, root);
-    const codec = (level.videoCodec ?? "").replace(/\..*/, "");
-    return name === "" ? [] : [`${name} ${codecOf[codec] ?? codec}`];
+    return name === "" ? [] : [`${name} ${codecOf(level.videoCodec)}`];
   });
   return new Set(withSound || levels.some(({ audioCodec }) => audioCodec) ? [...videos, sound] : videos);
 }

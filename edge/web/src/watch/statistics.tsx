@@ -1,7 +1,8 @@
 /** The statistics panel, opened with the key `s`. */
 
-import { bitrateLabel, formatLabel, sizeLabel } from "../shared/formats.ts";
-import { delayLabel } from "../shared/delay.ts";
+import { bitrateLabel, codecName, codecOf, formatLabel, sizeLabel } from "../shared/formats.ts";
+import { delayLabel, withinWhole } from "../shared/delay.ts";
+import type { Sample } from "./playback.ts";
 import type { Player } from "./player.ts";
 
 export function Statistics({ player, onClose }: { player: Player; onClose(): void }) {
@@ -41,13 +42,14 @@ function rows(player: Player): [string, string][] {
   return [
     ["Transport", transport],
     ["Format", formatLabel(player.format.value)],
-    ["Codecs", [sample.videoCodec, sample.audioCodec].filter((codec) => codec !== "").join(" + ") || "–"],
+    ["Codecs", [sample.videoCodec, sample.audioCodec].map((codec) => codecName(codecOf(codec))).filter((name) => name !== "").join(" + ") || "–"],
     ["Resolution", sizeLabel(sample.width, sample.height) || "–"],
     ["Frame rate", rates.fps === null ? "–" : `${rates.fps.toFixed(1)} fps`],
     ["Bit rate", bitrateLabel(rates.bitrate ?? undefined) || "–"],
-    ["Live delay", delayLabel(sample.delayMs)],
+    ["Live delay", wholeLabel(sample)],
     ...(player.transport.value === "webrtc"
       ? ([
+          ["… from server", aboutLabel(withinWhole(rates.fromServerMs, sample.delayMs))],
           ["Round trip", milliseconds(rates.roundTripMs)],
           ["Jitter buffer", milliseconds(rates.jitterBufferMs)],
           ["Decoding", milliseconds(rates.decodeMs)],
@@ -59,6 +61,16 @@ function rows(player: Player): [string, string][] {
     ["Frames dropped", String(counters.framesDropped ?? "–")],
     ["Freezes", String(counters.freezes ?? "–")],
   ];
+}
+
+/** Where only the last part of the way is known, the whole is at least that long. */
+function wholeLabel({ delayMs, rates }: Sample): string {
+  if (delayMs !== null || rates.fromServerMs === null) return delayLabel(delayMs);
+  return `at least ${delayLabel(rates.fromServerMs)}`;
+}
+
+function aboutLabel(ms: number | null): string {
+  return ms === null ? "–" : `≈ ${delayLabel(ms)}`;
 }
 
 function milliseconds(value: number | null): string {

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { codecName } from "../shared/formats.ts";
+import { codecName, codecOf } from "../shared/formats.ts";
 import { Header } from "../shared/header.tsx";
 import { Icon } from "../shared/icons.tsx";
 import { fragmentOf, tokenInFragment } from "../shared/token.ts";
@@ -129,7 +129,7 @@ function About({ player }: { player: Player }) {
   const sample = player.sample.value;
   const formats = info?.formats ?? [];
   const missing =
-    formats.length === 0 || info?.live !== true
+    formats.length === 0 || info?.live !== true || formats.some(({ codec }) => codec === undefined)
       ? ""
       : !formats.some(({ kind }) => kind === "video")
         ? "Sound only: this stream has no picture."
@@ -139,14 +139,7 @@ function About({ player }: { player: Player }) {
   const how = [
     player.transport.value === "webrtc" ? "WebRTC" : player.transport.value === "hls" ? "HLS" : "",
     ...nameOf(player.format.value, sample?.height ?? 0, formats),
-    sample?.videoCodec
-      ? codecName(
-          sample.videoCodec
-            .replace(/\..*/, "")
-            .replace(/^avc1$/, "h264")
-            .replace(/^h(vc|ev)1$/, "h265"),
-        )
-      : "",
+    codecName(codecOf(sample?.videoCodec)),
   ];
   return (
     <section class="about" aria-label="About this stream">
@@ -159,7 +152,8 @@ function About({ player }: { player: Player }) {
         ) : null}
       </div>
       <p class="soft small figure about-line">
-        {info !== null && (
+        {/* Only what the API says now: it may not answer, or have forgotten the stream. */}
+        {info !== null && info.live === player.live.value && (
           <span class="about-viewers">
             <Icon name="eye" size={16} /> {info.viewers === 1 ? "1 viewer" : `${info.viewers} viewers`}
           </span>

@@ -1,6 +1,6 @@
 /** Playback by WebRTC: a WHEP session bound to a video element, and its figures. */
 
-import { type Counters, delayLabel, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
+import { type Counters, jitterTarget, RateWindow, sinceIngest } from "../shared/delay.ts";
 import { answersWith } from "../shared/sdp.ts";
 import { pause } from "../shared/backoff.ts";
 import { type Failure, failure, PlaybackError } from "./failure.ts";
@@ -145,10 +145,7 @@ class WebrtcPlayback implements Playback {
       format: "",
       videoCodec: report.videoCodec,
       audioCodec: report.audioCodec,
-      extra: [
-        ["From the server", delayLabel(rates.fromServerMs)],
-        ["Path", report.path],
-      ],
+      extra: [["Path", report.path]],
     };
   }
 
@@ -226,6 +223,7 @@ function readReport(stats: RTCStatsReport): Report {
     height: number(video, "frameHeight") ?? 0,
     videoCodec: codec(video),
     audioCodec: codec(audio),
+    // Chromium tells it only of a picture that it plays in step with a sound: of a stream without sound, never.
     playout: number(video, "estimatedPlayoutTimestamp"),
     path:
       local === undefined
