@@ -86,7 +86,7 @@ function AskToken({ words }: { words: Words }) {
     <section class="ask">
       <h1>{words.title}</h1>
       <p class="soft">{words.detail}</p>
-      <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
+      <TokenForm />
     </section>
   );
 }

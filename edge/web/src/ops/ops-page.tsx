@@ -141,7 +141,7 @@ function AskToken({ status, token }: { status: number; token: string }) {
       <p class="soft">
         {detail} Make one on the server with <code>banyan token --api</code>.
       </p>
-      <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
+      <TokenForm />
     </section>
   );
 }

@@ -3,6 +3,7 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { Backoff, pause } from "./backoff.ts";
+import { either } from "./either.ts";
 import { poll } from "./poll.ts";
 import { type Problem, ProblemError, wantsToken } from "./problem.ts";
 import { tokenInFragment } from "./token.ts";
@@ -25,9 +26,13 @@ export function useAnswer<T>(
   const token = useSignal(tokenInFragment(location.hash));
   const answer = useSignal<T | null>(null);
   const problem = useSignal<Problem | null>(null);
+  const brought = useSignal(0); // how often a person has brought a token, be it the same
 
   useEffect(() => {
-    const follow = () => void (token.value = tokenInFragment(location.hash));
+    const follow = () => {
+      token.value = tokenInFragment(location.hash);
+      brought.value += 1;
+    };
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
@@ -42,7 +47,7 @@ export function useAnswer<T>(
     };
     void keepAsking(ask, everyMs, (why) => void (problem.value = why), stop.signal);
     return () => stop.abort();
-  }, [token.value]);
+  }, [brought.value]);
 
   return { token, answer, problem };
 }
@@ -70,5 +75,5 @@ export async function keepAsking(
       else await pause(backoff.next(error.problem.retryAfterMs), signal);
     }
   };
-  await poll(once, everyMs, AbortSignal.any([signal, refused.signal]));
+  await poll(once, everyMs, either(signal, refused.signal));
 }

@@ -9,6 +9,7 @@
 
 import { pause } from "./backoff.ts";
 import type { Fetch } from "./signalling.ts";
+import { either } from "./either.ts";
 
 /** Requests at a time; the first opens the connection, which takes longer. */
 const samples = 4;
@@ -59,7 +60,7 @@ export class ServerClock {
   /** Measures once. False where the server did not tell; what was known stays. Never rejects. */
   async measure(base: string, signal: AbortSignal): Promise<boolean> {
     const { clocks } = this;
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    const bounded = either(signal, AbortSignal.timeout(answerMs));
     let best: { trip: number; offset: number } | null = null;
     this.skew = clocks.wall() - clocks.steady();
     for (let i = 0; i < samples && !bounded.aborted; i++) {

@@ -6,6 +6,7 @@
 
 import { type Problem, ProblemError, readProblem, unreachable } from "./problem.ts";
 import { authorization } from "./token.ts";
+import { either } from "./either.ts";
 
 export type Fetch = (input: string, init?: RequestInit) => Promise<Response>;
 
@@ -71,7 +72,7 @@ const whyMs = 3000;
 export async function whyEnded(fetch: Fetch, url: string, token: string, signal: AbortSignal): Promise<Problem | null> {
   if (url === "") return null;
   try {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(whyMs)]);
+    const bounded = either(signal, AbortSignal.timeout(whyMs));
     const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal: bounded });
     return response.status === 410 ? await readProblem(response, Date.now()) : null;
   } catch {

@@ -1,14 +1,15 @@
 import { useState } from "preact/hooks";
+import { presentToken } from "./token.ts";
 
 /** Asks for a bearer token. It goes into the page's fragment, which no server sees. */
-export function TokenForm({ onToken }: { onToken(token: string): void }) {
+export function TokenForm() {
   const [token, setToken] = useState("");
   return (
     <form
       class="token-form"
       onSubmit={(event) => {
         event.preventDefault();
-        if (token.trim() !== "") onToken(token.trim());
+        if (token.trim() !== "") presentToken(token.trim());
       }}
     >
       <label class="field">

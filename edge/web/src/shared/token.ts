@@ -12,6 +12,15 @@ export function fragmentOf(token: string): string {
   return token === "" ? "" : `#${new URLSearchParams({ token })}`;
 }
 
+/**
+ * Puts a token into the page's address. Who listens for `hashchange` hears of it also where it stood there before: the
+ * server that turned it down may take it by now.
+ */
+export function presentToken(token: string): void {
+  if (tokenInFragment(location.hash) === token) dispatchEvent(new HashChangeEvent("hashchange"));
+  else location.hash = fragmentOf(token);
+}
+
 /** Request headers that present the token; none when there is no token. */
 export function authorization(token: string): Record<string, string> {
   return token === "" ? {} : { Authorization: `Bearer ${token}` };

@@ -38,7 +38,7 @@ export class Description {
     return poll((signal) => this.refresh(signal), () => this.pollEvery(), signal);
   }
 
-  /** A token was turned down: nothing is asked with it until something plays. */
+  /** A token was turned down: nothing is asked with it until it is good again. */
   bar(token: string): void {
     this.barred.add(token);
   }
@@ -47,7 +47,7 @@ export class Description {
     return this.barred.has(token);
   }
 
-  /** Something plays: the token in use is good. */
+  /** Something plays, so that the token in use is good, or a person has brought one. */
   unbar(): void {
     this.barred.clear();
   }

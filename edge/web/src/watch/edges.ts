@@ -12,6 +12,7 @@ import { pause } from "../shared/backoff.ts";
 import type { Fetch } from "../shared/signalling.ts";
 import { authorization } from "../shared/token.ts";
 import { nearest, type Probe, roundTrips } from "./nearest.ts";
+import { either } from "../shared/either.ts";
 
 /** How long an edge that failed is not gone back to while there are others. */
 const penaltyMs = 30_000;
@@ -46,7 +47,7 @@ export class Edges {
       const response = await this.fetch(`${asked}/api/v1/edges/${this.stream}${query}`, {
         headers: { Accept: "application/json", ...authorization(token) },
         cache: "no-store",
-        signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
+        signal: either(signal, AbortSignal.timeout(answerMs)),
       });
       if (response.ok) this.learn(asked, await response.json());
     } catch {
@@ -106,7 +107,7 @@ export class Edges {
     const other = this.other();
     if (other === null) return false;
     const done = new AbortController();
-    const bounded = AbortSignal.any([signal, done.signal]);
+    const bounded = either(signal, done.signal);
     const there = this.answers(other, bounded);
     const here = this.answers(this.base, bounded).then(async (answers) => (answers === null ? (await there) === true : !answers));
     const elsewhere = Promise.all([there, pause(withinMs, bounded)]).then(([answers]) => answers === true || here);
@@ -117,7 +118,7 @@ export class Edges {
 
   /** Whether an edge answers at all; null where it is silent. */
   private async answers(base: string, signal: AbortSignal): Promise<boolean | null> {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    const bounded = either(signal, AbortSignal.timeout(answerMs));
     try {
       // Any answer is a sign of life. This one takes neither a token nor a preflight.
       await this.fetch(`${base}/api/v1/ping`, { cache: "no-store", signal: bounded });

@@ -5,6 +5,7 @@
 
 import { pause } from "../shared/backoff.ts";
 import type { Fetch } from "../shared/signalling.ts";
+import { either } from "../shared/either.ts";
 
 /** An edge to measure, by its base URL. */
 export interface Probe {
@@ -32,7 +33,7 @@ export function roundTrips(
   now: () => number,
   signal: AbortSignal,
 ): Promise<RoundTrip[]> {
-  const bounded = AbortSignal.any([signal, AbortSignal.timeout(mostMs)]);
+  const bounded = either(signal, AbortSignal.timeout(mostMs));
   return Promise.all(
     probes.map(async ({ base, region }) => ({ region, ms: await roundTrip(base, fetch, now, bounded) })),
   );

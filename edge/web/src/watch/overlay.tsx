@@ -2,7 +2,6 @@
 
 import { Icon } from "../shared/icons.tsx";
 import { TokenForm } from "../shared/token-form.tsx";
-import { fragmentOf } from "../shared/token.ts";
 import type { Player } from "./player.ts";
 
 export function Overlay({ player }: { player: Player }) {
@@ -37,7 +36,7 @@ function Message({ player }: { player: Player }) {
               <h2>{notice.title}</h2>
               <p>{notice.detail}</p>
               {notice.action === "token" && (
-                <TokenForm onToken={(token) => void (location.hash = fragmentOf(token))} />
+                <TokenForm />
               )}
               {notice.action === "auto" && (
                 <button type="button" class="button" onClick={() => void player.choose({ format: "auto" })}>

@@ -90,12 +90,17 @@ function element() {
   return video as unknown as HTMLVideoElement;
 }
 
-/** A page at a server that wants the token "sesame" for everything but a ping. */
-function open({ token = "", transport = "auto" as Wish["transport"], live = (): boolean => true } = {}) {
+/** A page at a server that wants the token it knows, "sesame", for everything but a ping. */
+function open({
+  token = "",
+  transport = "auto" as Wish["transport"],
+  live = (): boolean => true,
+  knows = (): string => "sesame",
+} = {}) {
   const asked: { what: string; refused: boolean }[] = [];
   vi.stubGlobal("fetch", (url: string, { method = "GET", headers }: RequestInit = {}) => {
     const ping = url.endsWith("/api/v1/ping");
-    const known = new Headers(headers).get("Authorization") === "Bearer sesame";
+    const known = new Headers(headers).get("Authorization") === `Bearer ${knows()}`;
     asked.push({ what: `${method} ${url}`, refused: !ping && !known });
     if (ping) return Promise.resolve(new Response(null, { status: 204, headers: { "Banyan-Time": String(serverNow()) } }));
     if (!known) return Promise.resolve(refused(401, "Send a token."));
@@ -151,6 +156,23 @@ describe("a page that waits for a token", () => {
     expect(player.live.value).toBe(true);
     expect(asked.filter(({ refused }) => refused)).toEqual([]);
     expect(new Set(asked.map(({ what }) => what))).toContain("GET /api/v1/edges/cup/cam1");
+    player.stop();
+  });
+});
+
+describe("a token that was turned down", () => {
+  it("is tried once more when a person brings it again", async () => {
+    let known = "another";
+    const { player } = open({ token: "sesame", knows: () => known });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(player.notice.value?.action).toBe("token");
+    known = "sesame"; // the server has its secret back
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(player.notice.value?.action).toBe("token");
+    player.useToken("sesame");
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(player.state.value).toBe("playing");
+    expect(player.live.value).toBe(true);
     player.stop();
   });
 });

@@ -145,6 +145,7 @@ export class Player {
 
   useToken(token: string): void {
     this.token = token;
+    this.description.unbar(); // a person has brought it
     this.again();
   }
 

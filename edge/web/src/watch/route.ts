@@ -6,6 +6,7 @@
  */
 
 import { pause } from "../shared/backoff.ts";
+import { either } from "../shared/either.ts";
 
 /** The edges that there are, as a route needs to know. */
 export interface Neighbours {
@@ -130,7 +131,7 @@ export async function listsThere(
   signal: AbortSignal,
   fetch: (url: string, init: RequestInit) => Promise<Response> = (url, init) => globalThis.fetch(url, init),
 ): Promise<boolean> {
-  const bounded = AbortSignal.any([signal, AbortSignal.timeout(readyMs)]);
+  const bounded = either(signal, AbortSignal.timeout(readyMs));
   while (!bounded.aborted) {
     try {
       const response = await fetch(url, { headers, cache: "no-store", signal: bounded });
