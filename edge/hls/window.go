@@ -95,12 +95,11 @@ func (w *window) add(c *cut, data []byte) bool {
 	}
 	if s.init.epoch == 0 {
 		s.init = c.init
-		if c.index == 0 {
-			s.date = c.frames[0].Time()
-		}
+		s.date = c.frames[0].Time().Add(-media.DurationOf(c.late, p.rate) - time.Duration(c.index)*p.length)
 	}
 	s.plan = p
-	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.independent()})
+	// A part that lacks its beginning is as long as on nodes that have it, so that lengths and dates agree.
+	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.late+c.ticks(), p.rate), independent: c.independent()})
 	w.bytes += len(data)
 	w.target = max(w.target, p.target)
 	if c.last {
