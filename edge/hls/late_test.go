@@ -81,7 +81,7 @@ func TestLateFramesAreCountedFromTheirOwnGrid(t *testing.T) {
 		c := newCutter(testGrid)
 		var got []cut
 		for i := first; i < 60; i++ {
-			ticks := media.TicksOf(second(0), 90000) + int64(i)*3000 + 1500 + int64(i*2%5-2)*150 // half a frame off, and uneven
+			ticks := media.TicksOf(second(0), 90000) + int64(i)*3000 + 1500 + int64(1-i/6%2*2)*300 // half a frame off, and uneven
 			got = append(got, c.push(&frame.Frame{Ticks: ticks, Params: camera, Keyframe: i == first})...)
 		}
 		for _, p := range got[1:] {
