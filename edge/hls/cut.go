@@ -19,6 +19,7 @@ type cut struct {
 	frames    []*frame.Frame
 	durations []int64 // ticks, one per frame
 	late      int64   // ticks, by which the first of frames is behind the part's place: of the first part of all only
+	hole      int64   // ticks from the end of the last of frames to the next that would make the part too long
 }
 
 func (c *cut) params() *media.Params { return c.frames[0].Params }
@@ -372,8 +373,27 @@ func (c *cutter) flush(next int64, last bool) []cut {
 		return nil
 	}
 	done := cut{init: c.init, plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next), late: c.late}
+	done.shorten(next)
 	c.frames, c.next = nil, c.index+1
 	return []cut{done}
+}
+
+// shorten ends a part at its target, whose last frame stands for others that did not come in time; the next part has its
+// own decode time. But the frame lasts half of the time until the next at least, as browsers take more than twice a frame's
+// length without another for a break, and show nothing before the next keyframe (Media Source Extensions, section 3.5.8,
+// step 1.6); three quarters where the next is not known yet, and may be late. Of a part that is still too long the playlist
+// tells the target.
+func (c *cut) shorten(next int64) {
+	target := int64(math.Round(c.plan.target.Seconds() * float64(c.plan.rate)))
+	newest := &c.durations[len(c.durations)-1]
+	most := *newest / 2
+	if next == 0 {
+		most = *newest / 4
+	}
+	if long := c.late + c.ticks() - target; long > 1 { // else it is rounded
+		c.hole = min(long, most)
+	}
+	*newest -= c.hole
 }
 
 // durations gives each frame the time until the next. The last one of a part gets the nominal length

@@ -147,10 +147,26 @@ func pack(t *testing.T, frames []*frame.Frame, see func(name string, m *oracle.M
 		for _, cut := range c.push(f) {
 			w.add(&cut, []byte("media"))
 			l = w.snapshot()
-			see(partName(cut.msn, cut.index), parse(t, l.text(0)))
+			m := parse(t, l.text(0))
+			checkTarget(t, m)
+			see(partName(cut.msn, cut.index), m)
 		}
 	}
 	return &l
+}
+
+// checkTarget checks that no part is listed with more than the target (H6).
+func checkTarget(t *testing.T, m *oracle.Media) {
+	t.Helper()
+	parts := slices.Clone(m.Parts)
+	for _, s := range m.Segments {
+		parts = append(parts, s.Parts...)
+	}
+	for _, p := range parts {
+		if p.Duration > m.PartInf.PartTarget {
+			t.Errorf("H6: part %s lasts %v, over the target %v", p.URI, p.Duration, m.PartInf.PartTarget)
+		}
+	}
 }
 
 var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30} // which promises nothing

@@ -22,10 +22,11 @@ type segment struct {
 	init   initID     // what a decoder needs first; zero for a gap
 	date   media.Time // of its first frame; of the grid for a gap
 	parts  []part
-	length time.Duration
-	data   []byte // all parts in a row, once closed; nil where there are none
-	gap    bool   // it is not there as a whole: nothing of it exists, or it broke off
-	plan   plan   // of its newest part
+	length time.Duration // once closed
+	span   time.Duration // of its parts, and of what is missing between them
+	data   []byte        // all parts in a row, once closed; nil where there are none
+	gap    bool          // it is not there as a whole: nothing of it exists, or it broke off
+	plan   plan          // of its newest part
 }
 
 // windowConfig bounds a window.
@@ -92,6 +93,7 @@ func (w *window) add(c *cut, data []byte) bool {
 	s := w.open
 	for len(s.parts) < c.index {
 		s.parts = append(s.parts, part{length: p.length, gap: true})
+		s.span += p.length
 	}
 	if s.init.epoch == 0 {
 		s.init = c.init
@@ -99,7 +101,9 @@ func (w *window) add(c *cut, data []byte) bool {
 	}
 	s.plan = p
 	// A part that lacks its beginning is as long as on nodes that have it, so that lengths and dates agree.
-	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.late+c.ticks(), p.rate), independent: c.independent()})
+	length := media.DurationOf(c.late+c.ticks(), p.rate)
+	s.span += length + media.DurationOf(c.hole, p.rate)
+	s.parts = append(s.parts, part{data: data, length: min(length, p.target), independent: c.independent()})
 	w.bytes += len(data)
 	w.target = max(w.target, p.target)
 	if c.last {
@@ -149,9 +153,7 @@ func gaps(left time.Duration, p plan) (list []part) {
 // already plays them, and nobody waits for the rest. Where only frames at its end were lost, nothing shows
 // but its length.
 func (w *window) complete(s *segment) {
-	for _, part := range s.parts {
-		s.length += part.length
-	}
+	s.length = s.span
 	missing := w.grid.segment - s.length
 	switch {
 	case missing < s.plan.frameTime()*3/2: // whole segments need not end on the grid to a frame
@@ -174,9 +176,7 @@ func (w *window) close() {
 // end ends the open segment as the last one, which is as long as what there is of it.
 func (w *window) end() {
 	if w.open != nil {
-		for _, part := range w.open.parts {
-			w.open.length += part.length
-		}
+		w.open.length = w.open.span
 		w.seal()
 	}
 }
