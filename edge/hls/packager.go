@@ -31,6 +31,7 @@ type packager struct {
 	zipper   *zipper
 
 	cancel context.CancelCauseFunc
+	used   time.Time // when it was last asked for, or started; guarded by Server.mu
 	state  atomic.Pointer[state]
 	place  atomic.Int32 // among the pictures of the stream by bit rate; zero where not known
 
