@@ -27,6 +27,7 @@ type segment struct {
 	data   []byte        // all parts in a row, once closed; nil where there are none
 	gap    bool          // it is not there as a whole: nothing of it exists, or it broke off
 	plan   plan          // of its newest part
+	target time.Duration // the longest that its parts may be
 }
 
 // windowConfig bounds a window.
@@ -46,7 +47,7 @@ type window struct {
 	open     *segment    // the last of segments while it can grow, else nil
 	inits    []initEntry // in the order in which they came
 	bytes    int
-	target   time.Duration // the longest part target so far
+	target   time.Duration // of the newest part
 }
 
 func newWindow(g grid, c windowConfig) *window {
@@ -105,7 +106,7 @@ func (w *window) add(c *cut, data []byte) bool {
 	s.span += length + media.DurationOf(c.hole, p.rate)
 	s.parts = append(s.parts, part{data: data, length: min(length, p.target), independent: c.independent()})
 	w.bytes += len(data)
-	w.target = max(w.target, p.target)
+	w.target, s.target = p.target, max(s.target, p.target)
 	if c.last {
 		w.close()
 	}
@@ -137,7 +138,7 @@ const lead = 1
 
 // gap is a segment of which nothing exists.
 func (w *window) gap(k int64, p plan) *segment {
-	return &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true, parts: gaps(w.grid.segment, p)}
+	return &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true, parts: gaps(w.grid.segment, p), target: p.target}
 }
 
 // gaps are the parts that stand for a time in which there is nothing.
@@ -253,7 +254,7 @@ func (w *window) reset() {
 // snapshot is the window as a playlist shows it. Nothing of it changes later.
 func (w *window) snapshot() listing {
 	closed := w.segments
-	l := listing{grid: w.grid, target: w.target}
+	l := listing{grid: w.grid}
 	if w.open != nil {
 		closed = closed[:len(closed)-1]
 		open := *w.open
@@ -263,7 +264,27 @@ func (w *window) snapshot() listing {
 		closed = closed[n:]
 	}
 	l.segments = append([]*segment(nil), withoutLead(closed)...)
+	l.target = w.targetOf(l.segments)
 	return l
+}
+
+// targetOf is PART-TARGET of a playlist: no part that it lists may be longer. It follows what is listed, up and down. Strictly
+// read the RFC knows no change of it (section 6.2.1), as of EXT-X-TARGETDURATION; but it has to grow where a source's pictures
+// come to be slow, or those parts would be over it, and if it never fell again one such moment would keep the players of all
+// renditions three of those parts behind for as long as anybody watches. Players read it anew with each playlist, and the
+// parts that needed the longer one are not in this any more.
+func (w *window) targetOf(closed []*segment) time.Duration {
+	if len(closed) == 0 && w.open == nil {
+		return w.target
+	}
+	var target time.Duration
+	for _, s := range closed {
+		target = max(target, s.target)
+	}
+	if w.open != nil {
+		target = max(target, w.open.target)
+	}
+	return target
 }
 
 // withoutLead leaves out gaps at the beginning, which are of no use, if a segment with media is left.
