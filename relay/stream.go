@@ -58,8 +58,10 @@ type Track struct {
 	// Log is nil for a track that is only on offer.
 	Log *log.Log
 	// Live tells that somebody writes the track now, or would if asked.
-	Live    bool
-	Readers int
+	Live bool
+	// Withdrawn tells that the track is supplied for those who read it, but on offer no more, as of another publisher.
+	Withdrawn bool
+	Readers   int
 }
 
 func newStream(h *Hub, name media.Name) *Stream {
@@ -171,6 +173,12 @@ func (s *Stream) Tracks() []Track {
 	offers := s.offers()
 	s.hub.mu.Lock()
 	list := s.listLocked(func(*track) bool { return true })
+	for i := range list {
+		t := &list[i]
+		key := trackKey{t.ID.Format, t.ID.Kind}
+		offered := slices.ContainsFunc(offers, func(o supplierOffer) bool { return trackKey{o.Format, o.Kind} == key })
+		t.Withdrawn = s.tracks[key].supply != nil && !offered
+	}
 	s.hub.mu.Unlock()
 	for _, o := range offers {
 		id := media.TrackID{Stream: s.name, Format: o.Format, Kind: o.Kind}

@@ -18,6 +18,8 @@ type cut struct {
 	last      bool // no part of the segment can follow
 	frames    []*frame.Frame
 	durations []int64 // ticks, one per frame
+	late      int64   // ticks, by which the first of frames is behind the part's place: of the first part of all only
+	hole      int64   // ticks from the end of the last of frames to the next that would make the part too long
 }
 
 func (c *cut) params() *media.Params { return c.frames[0].Params }
@@ -63,6 +65,7 @@ type cutter struct {
 	back   media.Time // when frames came again that were left out after a silence; zero while there is none
 	ended  int64      // where that frame ends, of sound
 	begun  bool       // a part that no frame came for is left out, and not a gap
+	late   int64      // as in cut, of the part in work
 	shift  int        // parts of it that no frame came for, and that are left out
 	frames []*frame.Frame
 	init   initID // of the first of frames
@@ -226,16 +229,19 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 	if len(c.frames) > 0 && c.indexOf(f) > c.index {
 		done = append(done, c.flush(f.Ticks, false)...)
 	}
-	if c.begun {
-		c.shift += max(0, c.indexOf(f)-c.next) // nothing came for those parts: there are none
+	if len(c.frames) == 0 {
+		if c.begun {
+			c.shift += max(0, c.indexOf(f)-c.next) // nothing came for those parts: there are none
+		}
+		c.index = max(c.indexOf(f), c.next)
+		c.init = initID{c.format, f.Params.Epoch}
+		if c.late = 0; !c.begun {
+			c.late = c.lateness(f)
+		}
 	}
-	c.index = max(c.indexOf(f), c.next)
 	c.newest, c.begun = f.Ticks, true
 	if c.plan.kind == media.Audio {
 		c.ended = f.Ticks + frame.SoundLength(f, int64(c.plan.frame))
-	}
-	if len(c.frames) == 0 {
-		c.init = initID{c.format, f.Params.Epoch}
 	}
 	c.frames = append(c.frames, f)
 	if complete, last := c.complete(f); complete {
@@ -317,6 +323,16 @@ func (c *cutter) frameIndex(ticks int64) int {
 	return int(math.Round(float64(ticks-c.anchor) / c.plan.frame))
 }
 
+// lateness is the time of the whole frames that are missing before f in the part in work, in ticks.
+func (c *cutter) lateness(f *frame.Frame) int64 {
+	missing := float64(c.frameIndex(f.Ticks) - c.index*c.plan.perPart)
+	if c.plan.kind == media.Audio {
+		place := c.grid.start(c.msn).Add(time.Duration(c.index) * c.plan.length)
+		missing = math.Floor(float64(f.Ticks-media.TicksOf(place, c.plan.rate)) / c.plan.frame)
+	}
+	return int64(math.Round(max(0, missing) * c.plan.frame))
+}
+
 // complete tells whether f is the last frame of its part, and whether of its segment too.
 func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
 	start, rate := c.grid.start(c.msn), c.plan.rate
@@ -356,9 +372,28 @@ func (c *cutter) flush(next int64, last bool) []cut {
 	if len(c.frames) == 0 {
 		return nil
 	}
-	done := cut{init: c.init, plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next)}
+	done := cut{init: c.init, plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next), late: c.late}
+	done.shorten(next)
 	c.frames, c.next = nil, c.index+1
 	return []cut{done}
+}
+
+// shorten ends a part at its target, whose last frame stands for others that did not come in time; the next part has its
+// own decode time. But the frame lasts half of the time until the next at least, as browsers take more than twice a frame's
+// length without another for a break, and show nothing before the next keyframe (Media Source Extensions, section 3.5.8,
+// step 1.6); three quarters where the next is not known yet, and may be late. Of a part that is still too long the playlist
+// tells the target.
+func (c *cut) shorten(next int64) {
+	target := int64(math.Round(c.plan.target.Seconds() * float64(c.plan.rate)))
+	newest := &c.durations[len(c.durations)-1]
+	most := *newest / 2
+	if next == 0 {
+		most = *newest / 4
+	}
+	if long := c.late + c.ticks() - target; long > 1 { // else it is rounded
+		c.hole = min(long, most)
+	}
+	*newest -= c.hole
 }
 
 // durations gives each frame the time until the next. The last one of a part gets the nominal length

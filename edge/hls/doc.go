@@ -15,13 +15,14 @@
 //
 // # From frame to part
 //
-// A Server starts the packagers of all renditions of a stream when the stream is first asked for, which is
-// what starts formats that nobody else reads; they end together when nobody has asked for any of them for
-// a while (ladder.go). A packager reads frames from the oldest keyframe of the log's window, so that the
-// first playlist has a history. Its cutter (cut.go) gives each frame its place by media time: equal parts
-// for video on a regular grid, whole multiples of the part length for audio (grid.go). A part is built once,
-// when its last frame is there: on a regular grid that is known without the frame after. The window
-// (window.go) keeps what is listed and, as the RFC demands, as much again.
+// A Server starts the packagers of all renditions of a stream when the stream is first asked for, which is what
+// starts formats that nobody else reads; they end together when nobody has asked for any of them for a while, and
+// one of an earlier publisher when it is not asked for itself (ladder.go). A packager reads frames from the oldest
+// keyframe of the log's window, so that the first playlist has a history; where there is none its first segment
+// begins with gaps. Its cutter (cut.go) gives each frame its place by media time: equal parts for video on a
+// regular grid, whole multiples of the part length for audio (grid.go). A part is built once, when its last frame
+// is there: on a regular grid that is known without the frame after. The window (window.go) keeps what is listed
+// and, as the RFC demands, as much again.
 //
 // Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always, and so is one that
 // broke off: a publisher that leaves and returns leaves gaps and nothing else, and its frames are shown from

@@ -75,8 +75,9 @@ func planVideo(rate int, g grid, fps float64, exact bool) plan {
 }
 
 // slackPercent is how much longer than their nominal length parts may get whose frames do not come evenly, as those of
-// cameras do not: by up to a quarter of a frame, as each end is up to an eighth off. It is less than what a part may be short of
-// its target, 15 %, as the next one is by as much shorter.
+// cameras do not: by up to a quarter of a frame, as each end is up to an eighth off; by less where a part has one to three
+// frames, as 8 % of it are less. That is about half of what a part may be short of its target, 15 %: the next one is by as much
+// shorter. Frames that come still less evenly make parts that are cut short (cut.shorten).
 const slackPercent = 8
 
 // planAudio cuts at whole multiples of the wished length. Frames do not fall on them, so that a part

@@ -2,6 +2,7 @@ package hls
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"banyan/relay"
@@ -12,6 +13,9 @@ import (
 // them is asked for. Players change renditions at any time and begin at the live edge of the new one,
 // which must be there by then: a rendition that starts only when it is asked for costs a stall of
 // seconds, and GStreamer's hlsdemux2 loses its synchronisation for good on one that has no history.
+//
+// But a rendition that newcomers are not told of any more, as the publisher it was of has left, stays only while it is asked
+// for itself: nobody can change to it but who knows it, and it may cost an encoder.
 //
 // It is guarded by Server.mu.
 type ladder struct {
@@ -61,6 +65,31 @@ func (s *Server) countLocked() (n int) {
 	return n
 }
 
+// retire ends the packagers of a stream's renditions that have left and that no request has come for lately.
+func (s *Server) retire(stream *relay.Stream, now time.Time) {
+	var idle []renditionID
+	s.mu.Lock()
+	if l := s.ladders[stream.Name()]; l != nil {
+		for id, p := range l.packagers {
+			if now.Sub(p.used) > s.config.Linger {
+				idle = append(idle, id)
+			}
+		}
+	}
+	s.mu.Unlock()
+	idle = slices.DeleteFunc(idle, func(id renditionID) bool { return !retired(stream, id) }) // asks suppliers: without the lock
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.ladders[stream.Name()]
+	for _, id := range idle {
+		if l == nil || l.packagers[id] == nil || now.Sub(l.packagers[id].used) <= s.config.Linger {
+			continue // it was asked for in between
+		}
+		l.packagers[id].cancel(errUnwatched)
+		delete(l.packagers, id)
+	}
+}
+
 // complete starts what a ladder lacks: all at first, later what the stream offers since, or what has
 // ended by a fault. It is no request: a ladder that nobody asks for goes all the same.
 func (s *Server) complete(stream *relay.Stream) {
@@ -107,6 +136,7 @@ func (s *Server) packager(stream media.Name, id renditionID, there bool) (*packa
 	defer s.mu.Unlock()
 	l := s.askLocked(stream)
 	if l.has(id, there) {
+		l.packagers[id].used = l.used
 		return l.packagers[id], nil
 	}
 	return s.startLocked(l, stream, id)
@@ -121,7 +151,7 @@ func (s *Server) startLocked(l *ladder, stream media.Name, id renditionID) (*pac
 	}
 	p := s.newPackager(stream, id)
 	ctx, cancel := context.WithCancelCause(s.ctx)
-	p.cancel = cancel
+	p.cancel, p.used = cancel, time.Now()
 	l.packagers[id] = p
 	s.wg.Go(func() {
 		defer cancel(nil)

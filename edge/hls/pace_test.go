@@ -21,11 +21,11 @@ import (
 )
 
 // newQuietStage is a server without a network, for time that is fake: what a part waits for is the media and nothing else.
-func newQuietStage(t *testing.T, ctx context.Context, running *sync.WaitGroup, window time.Duration) *stage {
+func newQuietStage(t *testing.T, ctx context.Context, running *sync.WaitGroup, window, linger time.Duration) *stage {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	hub := relay.New(relay.Config{Logger: quiet, Linger: time.Hour})
-	server, err := New(Config{Hub: hub, Logger: quiet, Linger: time.Hour, Window: window})
+	server, err := New(Config{Hub: hub, Logger: quiet, Linger: linger, Window: window})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestRenditionsKeepPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		s := newQuietStage(t, ctx, &running, 0)
+		s := newQuietStage(t, ctx, &running, 0, time.Hour)
 		s.hub.AddSupplier(rungs{small, map[media.Format]time.Duration{"90p": 60 * time.Millisecond, "180p": 130 * time.Millisecond}})
 		studio := newStudio(t, s.hub, "cup/cam1", c, both)
 		running.Go(func() { studio.air(ctx, clipTicks) })
@@ -223,7 +223,7 @@ func TestTargetDurationStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		s := newQuietStage(t, ctx, &running, 16*time.Second)
+		s := newQuietStage(t, ctx, &running, 16*time.Second, time.Hour)
 		perform := func(c *clip, k kinds, step int64, length, pause time.Duration) {
 			studio := newStudio(t, s.hub, "cup/cam1", c, k)
 			act, end := context.WithTimeout(ctx, length)

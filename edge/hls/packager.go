@@ -31,6 +31,7 @@ type packager struct {
 	zipper   *zipper
 
 	cancel context.CancelCauseFunc
+	used   time.Time // when it was last asked for, or started; guarded by Server.mu
 	state  atomic.Pointer[state]
 	place  atomic.Int32 // among the pictures of the stream by bit rate; zero where not known
 
@@ -298,7 +299,10 @@ func (p *packager) publish(err error) {
 	p.mu.RLock()
 	l := p.window.snapshot()
 	p.mu.RUnlock()
-	l.longest = p.timeline.longest(l.target)
+	l.longest = p.timeline.longest(p.id, l.target)
+	if err != nil {
+		p.timeline.leave(p.id)
+	}
 	l.mapHint, l.ended = p.mapHint, errors.Is(err, relay.ErrNoStream)
 	next := &state{listing: l, err: err, changed: make(chan struct{}), owner: p}
 	if next.ready() {

@@ -147,10 +147,26 @@ func pack(t *testing.T, frames []*frame.Frame, see func(name string, m *oracle.M
 		for _, cut := range c.push(f) {
 			w.add(&cut, []byte("media"))
 			l = w.snapshot()
-			see(partName(cut.msn, cut.index), parse(t, l.text(0)))
+			m := parse(t, l.text(0))
+			checkTarget(t, m)
+			see(partName(cut.msn, cut.index), m)
 		}
 	}
 	return &l
+}
+
+// checkTarget checks that no part is listed with more than the target (H6).
+func checkTarget(t *testing.T, m *oracle.Media) {
+	t.Helper()
+	parts := slices.Clone(m.Parts)
+	for _, s := range m.Segments {
+		parts = append(parts, s.Parts...)
+	}
+	for _, p := range parts {
+		if p.Duration > m.PartInf.PartTarget {
+			t.Errorf("H6: part %s lasts %v, over the target %v", p.URI, p.Duration, m.PartInf.PartTarget)
+		}
+	}
 }
 
 var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30} // which promises nothing
@@ -220,6 +236,47 @@ func TestPlaylistOfPartsAlone(t *testing.T) {
 	m = parse(t, f.listing().text(0))
 	if m.Segments[0].Gap || m.MediaSequence != 900000003 {
 		t.Errorf("the gap at the beginning is still listed: %s", f.listing().text(0))
+	}
+}
+
+// Pictures that came slowly for a moment keep players away from the live edge while they are listed, and no longer.
+func TestTargetsAreForgotten(t *testing.T) {
+	f := newFeeder(8)
+	usual := f.plan
+	slow := planVideo(90000, testGrid, 1, false)
+	f.whole(0)
+	f.plan = slow
+	f.part(1, 0)
+	f.plan = usual
+	for k := range int64(12) {
+		f.whole(2 + k)
+		m := parse(t, f.listing().text(0))
+		want := usual.target
+		if m.MediaSequence <= 900000001 {
+			want = slow.target
+		}
+		if got := m.PartInf.PartTarget; got.Round(time.Millisecond) != want.Round(time.Millisecond) {
+			t.Errorf("with segments from %d on PART-TARGET is %v, want %v", m.MediaSequence, got, want)
+		}
+		if got := *m.ServerControl.PartHoldBack; got < 3*want-time.Millisecond || want == usual.target && got > 700*time.Millisecond {
+			t.Errorf("with segments from %d on PART-HOLD-BACK is %v, for parts of %v", m.MediaSequence, got, want)
+		}
+	}
+	line := newTimeline()
+	for i, c := range []struct {
+		id           renditionID
+		target, want time.Duration
+		leaves       bool
+	}{
+		{selfID, 200, 200, false}, {otherID, 1000, 1000, false}, {selfID, 200, 1000, false}, {otherID, 213, 213, false},
+		{otherID, 1000, 1000, true}, {selfID, 200, 200, false},
+	} {
+		if got := line.longest(c.id, c.target); got != c.want {
+			t.Errorf("%d: the longest target of all renditions is %d, want %d", i, got, c.want)
+		}
+		if c.leaves {
+			line.leave(c.id)
+		}
 	}
 }
 

@@ -71,6 +71,8 @@ func bestAudio(all []rendition) (id renditionID) {
 func (s *Server) Without(t relay.Track) string {
 	stream, err := s.config.Hub.Stream(t.ID.Stream)
 	switch {
+	case err == nil && left(stream, t) && t.Withdrawn:
+		return "it was made of what an earlier publisher sent"
 	case err == nil && left(stream, t):
 		return "the publisher who is there now does not send it"
 	case s.playable(t):
@@ -90,8 +92,22 @@ func (s *Server) Without(t relay.Track) string {
 		"viewers get a format of the ladder", s.config.Segment)
 }
 
-// left tells whether a track is of an earlier publisher, and the one that is there now has no such track.
-func left(stream *relay.Stream, t relay.Track) bool { return !t.Live && stream.Live() }
+// left tells whether a track is of an earlier publisher, or made of what that one sent, and the one that is there now has no
+// such track.
+func left(stream *relay.Stream, t relay.Track) bool { return (!t.Live || t.Withdrawn) && stream.Live() }
+
+// retired tells whether all that a rendition was ever made of has left: newcomers are not told of it any more.
+func retired(stream *relay.Stream, id renditionID) bool {
+	found := false
+	for _, t := range stream.Tracks() {
+		if idOf(t) == id {
+			if found = true; !left(stream, t) {
+				return false
+			}
+		}
+	}
+	return found
+}
 
 // playable tells whether a track can be a rendition.
 func (s *Server) playable(t relay.Track) bool {

@@ -170,6 +170,7 @@ func (s *Server) sweep(now time.Time) {
 	for _, name := range s.streams() {
 		if stream, err := s.config.Hub.Stream(name); err == nil {
 			s.complete(stream)
+			s.retire(stream, now)
 		}
 	}
 	s.timelines.prune(func(name media.Name) bool {

@@ -27,7 +27,7 @@ type timeline struct {
 	resumed media.Time // since when pictures have come without a break
 	drawn   media.Time // how far they are
 
-	part time.Duration // the longest part target of all renditions
+	targets map[renditionID]time.Duration // of the parts that each rendition lists
 }
 
 const (
@@ -37,7 +37,9 @@ const (
 	missedMost = 8
 )
 
-func newTimeline() *timeline { return &timeline{shown: noSegment} }
+func newTimeline() *timeline {
+	return &timeline{shown: noSegment, targets: map[renditionID]time.Duration{}}
+}
 
 // learn takes a break, which shows from segment k on; noSegment for the state that a stream begins with. What is known
 // already is passed over.
@@ -82,15 +84,26 @@ func (t *timeline) show(k int64) {
 func (t *timeline) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.shown, t.part = noSegment, 0
+	t.shown = noSegment
+	clear(t.targets)
 }
 
-// longest takes the part target of a rendition, and gives the longest that any has.
-func (t *timeline) longest(target time.Duration) time.Duration {
+// longest takes the part target of a rendition as it is now, and gives the longest that any has.
+func (t *timeline) longest(id renditionID, target time.Duration) (most time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.part = max(t.part, target)
-	return t.part
+	t.targets[id] = target
+	for _, other := range t.targets {
+		most = max(most, other)
+	}
+	return most
+}
+
+// leave tells that a rendition is made no more.
+func (t *timeline) leave(id renditionID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.targets, id)
 }
 
 // draw tells that a rendition shows pictures of some media time.

@@ -22,10 +22,12 @@ type segment struct {
 	init   initID     // what a decoder needs first; zero for a gap
 	date   media.Time // of its first frame; of the grid for a gap
 	parts  []part
-	length time.Duration
-	data   []byte // all parts in a row, once closed; nil where there are none
-	gap    bool   // it is not there as a whole: nothing of it exists, or it broke off
-	plan   plan   // of its newest part
+	length time.Duration // once closed
+	span   time.Duration // of its parts, and of what is missing between them
+	data   []byte        // all parts in a row, once closed; nil where there are none
+	gap    bool          // it is not there as a whole: nothing of it exists, or it broke off
+	plan   plan          // of its newest part
+	target time.Duration // the longest that its parts may be
 }
 
 // windowConfig bounds a window.
@@ -45,7 +47,7 @@ type window struct {
 	open     *segment    // the last of segments while it can grow, else nil
 	inits    []initEntry // in the order in which they came
 	bytes    int
-	target   time.Duration // the longest part target so far
+	target   time.Duration // of the newest part
 }
 
 func newWindow(g grid, c windowConfig) *window {
@@ -92,17 +94,19 @@ func (w *window) add(c *cut, data []byte) bool {
 	s := w.open
 	for len(s.parts) < c.index {
 		s.parts = append(s.parts, part{length: p.length, gap: true})
+		s.span += p.length
 	}
 	if s.init.epoch == 0 {
 		s.init = c.init
-		if c.index == 0 {
-			s.date = c.frames[0].Time()
-		}
+		s.date = c.frames[0].Time().Add(-media.DurationOf(c.late, p.rate) - time.Duration(c.index)*p.length)
 	}
 	s.plan = p
-	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.independent()})
+	// A part that lacks its beginning is as long as on nodes that have it, so that lengths and dates agree.
+	length := media.DurationOf(c.late+c.ticks(), p.rate)
+	s.span += length + media.DurationOf(c.hole, p.rate)
+	s.parts = append(s.parts, part{data: data, length: min(length, p.target), independent: c.independent()})
 	w.bytes += len(data)
-	w.target = max(w.target, p.target)
+	w.target, s.target = p.target, max(s.target, p.target)
 	if c.last {
 		w.close()
 	}
@@ -134,7 +138,7 @@ const lead = 1
 
 // gap is a segment of which nothing exists.
 func (w *window) gap(k int64, p plan) *segment {
-	return &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true, parts: gaps(w.grid.segment, p)}
+	return &segment{msn: k, date: w.grid.start(k), length: w.grid.segment, gap: true, parts: gaps(w.grid.segment, p), target: p.target}
 }
 
 // gaps are the parts that stand for a time in which there is nothing.
@@ -150,9 +154,7 @@ func gaps(left time.Duration, p plan) (list []part) {
 // already plays them, and nobody waits for the rest. Where only frames at its end were lost, nothing shows
 // but its length.
 func (w *window) complete(s *segment) {
-	for _, part := range s.parts {
-		s.length += part.length
-	}
+	s.length = s.span
 	missing := w.grid.segment - s.length
 	switch {
 	case missing < s.plan.frameTime()*3/2: // whole segments need not end on the grid to a frame
@@ -175,9 +177,7 @@ func (w *window) close() {
 // end ends the open segment as the last one, which is as long as what there is of it.
 func (w *window) end() {
 	if w.open != nil {
-		for _, part := range w.open.parts {
-			w.open.length += part.length
-		}
+		w.open.length = w.open.span
 		w.seal()
 	}
 }
@@ -254,7 +254,7 @@ func (w *window) reset() {
 // snapshot is the window as a playlist shows it. Nothing of it changes later.
 func (w *window) snapshot() listing {
 	closed := w.segments
-	l := listing{grid: w.grid, target: w.target}
+	l := listing{grid: w.grid}
 	if w.open != nil {
 		closed = closed[:len(closed)-1]
 		open := *w.open
@@ -264,7 +264,27 @@ func (w *window) snapshot() listing {
 		closed = closed[n:]
 	}
 	l.segments = append([]*segment(nil), withoutLead(closed)...)
+	l.target = w.targetOf(l.segments)
 	return l
+}
+
+// targetOf is PART-TARGET of a playlist: no part that it lists may be longer. It follows what is listed, up and down. Strictly
+// read the RFC knows no change of it (section 6.2.1), as of EXT-X-TARGETDURATION; but it has to grow where a source's pictures
+// come to be slow, or those parts would be over it, and if it never fell again one such moment would keep the players of all
+// renditions three of those parts behind for as long as anybody watches. Players read it anew with each playlist, and the
+// parts that needed the longer one are not in this any more.
+func (w *window) targetOf(closed []*segment) time.Duration {
+	if len(closed) == 0 && w.open == nil {
+		return w.target
+	}
+	var target time.Duration
+	for _, s := range closed {
+		target = max(target, s.target)
+	}
+	if w.open != nil {
+		target = max(target, w.open.target)
+	}
+	return target
 }
 
 // withoutLead leaves out gaps at the beginning, which are of no use, if a segment with media is left.
