@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -277,6 +278,47 @@ func TestAlwaysRunsWhileTheStreamIsLive(t *testing.T) {
 		synctest.Wait()
 		if ctx.Err() == nil {
 			t.Fatal("still running after publisher and linger were gone")
+		}
+	})
+}
+
+// moody offers a format always, never, or for who reads it.
+type moody struct {
+	copier
+	offers *atomic.Pointer[[]Offer]
+}
+
+func (m moody) Offers(*Stream) []Offer { return *m.offers.Load() }
+
+// TestAlwaysEndsWithItsOffer: what is supplied for nobody ends when it is offered no more, and not where it is offered
+// again in time.
+func TestAlwaysEndsWithItsOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, Config{})
+		m := moody{copier{starts: make(chan context.Context, 10)}, new(atomic.Pointer[[]Offer])}
+		offer := func(list ...Offer) { m.offers.Store(&list) }
+		always := Offer{Format: small, Kind: media.Video, Params: video, Always: true, Linger: 20 * time.Second}
+		offer(always)
+		h.AddSupplier(m)
+		camera(t, h, "cup/cam1")
+		ctx := <-m.starts
+		for range 3 { // others take the name over
+			offer()
+			camera(t, h, "cup/cam1")
+			time.Sleep(15 * time.Second)
+			offer(always)
+			camera(t, h, "cup/cam1")
+			time.Sleep(time.Hour)
+			if ctx.Err() != nil {
+				t.Fatal("stopped though it was on offer again")
+			}
+		}
+		offer()
+		camera(t, h, "cup/cam1")
+		time.Sleep(21 * time.Second)
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Fatal("still running for nobody when it was offered no more")
 		}
 	})
 }

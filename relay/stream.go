@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"banyan/relay/log"
@@ -17,6 +18,8 @@ type Stream struct {
 	hub    *Hub
 	name   media.Name
 	breaks *breaks
+
+	keeping sync.Mutex // held while what is always supplied is looked after; before hub.mu
 
 	// Guarded by hub.mu.
 	publication *Publication // nil while there is no publisher on this node
@@ -429,15 +432,31 @@ func (s *Stream) ringLocked() {
 	s.changed = make(chan struct{})
 }
 
-// keepAlways starts the tracks that suppliers want supplied while the stream is live.
+// keepAlways starts the tracks that suppliers want supplied while the stream is live, and lets go of those that they offer
+// no more, as of another publisher.
 func (s *Stream) keepAlways() {
-	for _, o := range s.offers() {
+	s.keeping.Lock() // so that what was asked for last is done last
+	defer s.keeping.Unlock()
+	offers := s.offers()
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	always := map[trackKey]bool{}
+	for _, o := range offers {
 		key := trackKey{o.Format, o.Kind}
-		s.hub.mu.Lock()
-		if o.Always && s.liveLocked() && s.tracks[key] == nil {
+		if always[key] = always[key] || o.Always; o.Always && s.liveLocked() && s.tracks[key] == nil {
 			s.startLocked(key, o)
 		}
-		s.hub.mu.Unlock()
+	}
+	for key, t := range s.tracks {
+		if t.supply == nil {
+			continue
+		}
+		t.supply.offer.Always = always[key]
+		if always[key] && s.liveLocked() && t.supply.linger != nil {
+			t.supply.linger()
+			t.supply.linger = nil
+		}
+		s.restLocked(key, t)
 	}
 }
 
