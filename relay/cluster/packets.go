@@ -223,8 +223,9 @@ func (p *packets) receive(now time.Time, from netip.AddrPort, buf []byte) (paylo
 	}
 	if first != p.own {
 		// Its sender does not know yet that this is a new process. A hello makes it ask.
-		if c := p.correspondent(from); len(p.peers) < maxNodes {
-			out = p.ask(nil, now, from, c)
+		// Where there is no room no peer is forgotten for it: such a packet may be an old one, sent again from anywhere.
+		if p.peers[from] != nil || len(p.peers) < maxNodes {
+			out = p.ask(nil, now, from, p.correspondent(from))
 		}
 		return nil, out, refusedSession
 	}

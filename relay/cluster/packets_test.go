@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"crypto/rand"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -222,4 +223,29 @@ func FuzzPackets(f *testing.F) {
 			t.Fatalf("%x was taken for a packet", buf)
 		}
 	})
+}
+
+// TestReplaysFromEverywhere sends a packet for the process before this one again, from more sources than there is room
+// for: nobody is forgotten for them.
+func TestReplaysFromEverywhere(t *testing.T) {
+	w := &wire{ends: map[netip.AddrPort]*packets{addrA: testPackets(t, keyOne), addrB: testPackets(t, keyOne)}}
+	w.send(epoch, addrA, addrB, "one")
+	recorded := w.seen[len(w.seen)-1]
+	next := testPackets(t, keyOne)
+	w.ends[addrB] = next
+	w.send(epoch, addrB, addrA, "two")
+	strangers := netip.MustParseAddr("10.0.0.0")
+	var full map[netip.AddrPort]*correspondent
+	for i := range maxNodes + 100 {
+		if i == maxNodes {
+			full = maps.Clone(next.peers)
+		}
+		strangers = strangers.Next()
+		if _, _, why := next.receive(epoch, netip.AddrPortFrom(strangers, 1), recorded.buf); why != refusedSession {
+			t.Fatalf("refused as %q, want %q", why, refusedSession)
+		}
+	}
+	if full[addrA] == nil || len(full) != maxNodes || !maps.Equal(next.peers, full) {
+		t.Errorf("peers were forgotten for strangers, or too many are known: %d", len(next.peers))
+	}
 }
