@@ -349,12 +349,9 @@ func (g *groupState) readRecord(r byteReader, scratch *[]byte) (record, error) {
 	case step > maxSeconds*maxRate || step < -maxSeconds*maxRate || !ticksInRange(g.ticks+step, g.rate):
 		return record{}, malformed("media time beyond bounds")
 	}
-	if cap(*scratch) < int(length) {
-		*scratch = make([]byte, max(int(length), 2048))
-	}
-	payload := (*scratch)[:length]
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return record{}, unexpected(err)
+	payload, err := readBytes(r, int(length), scratch)
+	if err != nil {
+		return record{}, err
 	}
 	offset := g.next + int64(gap)
 	g.next, g.ticks, g.sent = offset+1, g.ticks+step, g.sent+int64(later)
@@ -394,14 +391,27 @@ func readBlock(r byteReader, most uint64, scratch *[]byte) ([]byte, error) {
 	if n > most {
 		return nil, malformed("a length of %d bytes, where %d are allowed", n, most)
 	}
-	if cap(*scratch) < int(n) {
-		*scratch = make([]byte, n)
+	return readBytes(r, int(n), scratch)
+}
+
+// readBytes reads n bytes. They lie in scratch, until the next call, which grows with what comes: that a peer tells of many
+// costs nothing.
+func readBytes(r io.Reader, n int, scratch *[]byte) ([]byte, error) {
+	const least = 2048 // bytes; all packets but jumbo frames'
+	if cap(*scratch) < min(n, least) {
+		*scratch = make([]byte, least)
 	}
-	block := (*scratch)[:n]
-	if _, err := io.ReadFull(r, block); err != nil {
-		return nil, unexpected(err)
+	for have := 0; have < n; {
+		if have == cap(*scratch) {
+			*scratch = append(make([]byte, 0, min(n, 2*have)), (*scratch)[:have]...)
+		}
+		until := min(n, cap(*scratch))
+		if _, err := io.ReadFull(r, (*scratch)[have:until]); err != nil {
+			return nil, unexpected(err)
+		}
+		have = until
 	}
-	return block, nil
+	return (*scratch)[:n], nil
 }
 
 // readHeader reads the header of a group, behind the type of the stream.

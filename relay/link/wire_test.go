@@ -149,3 +149,25 @@ func FuzzGroup(f *testing.F) {
 		}
 	})
 }
+
+// TestLengthsCostNothing: of what a peer only tells of there is no memory.
+func TestLengthsCostNothing(t *testing.T) {
+	sent := bytes.Repeat([]byte("banyan"), 5000)
+	for _, n := range []int{0, 1, 2047, 2048, 2049, 9000, len(sent)} {
+		var scratch []byte
+		for range 2 {
+			if got, err := readBytes(bytes.NewReader(sent), n, &scratch); err != nil || !bytes.Equal(got, sent[:n]) {
+				t.Fatalf("%d bytes: %v", n, err)
+			}
+		}
+	}
+	for _, came := range []int{0, 100, 5000} {
+		var scratch []byte
+		if _, err := readBytes(bytes.NewReader(sent[:came]), maxPayload, &scratch); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes of %d: %v, want an end that was not expected", came, maxPayload, err)
+		}
+		if most := max(2048, 4*came); cap(scratch) > most {
+			t.Errorf("%d bytes of %d made us keep room for %d", came, maxPayload, cap(scratch))
+		}
+	}
+}
