@@ -106,6 +106,9 @@ func BenchmarkStorm(b *testing.B) {
 	edge.WaitParent(b, "cup/cam1", "source", "video", parent, second)
 	time.Sleep(8 * time.Second)
 	gaps, lost := storm.LargestGaps()
+	if lost > 0 {
+		b.Errorf("%d viewers lost their connection", lost)
+	}
 	b.ReportMetric(float64(worst(gaps).Milliseconds()), "ms/largest-gap")
 	report(fmt.Sprintf("two of three relays killed -9 at once, %d viewers below", viewers), "≤ 5 s, 0 disconnects",
 		"median %v, worst %v; %d lost their connection", middle(gaps), worst(gaps), lost)

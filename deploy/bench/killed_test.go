@@ -58,6 +58,9 @@ func BenchmarkKilledRelay(b *testing.B) {
 		start(c, [3]string{parent, "relay", "eu"})
 		c.WaitSees(b, edge, len(nodes))
 	}
+	if lost > 0 || got.Missing > 0 || got.Doubled > 0 {
+		b.Errorf("%d viewers lost their connection; %v", lost, got)
+	}
 	times := fmt.Sprintf("%d times", *repeat)
 	gapsOf(b, "ms/largest-gap", fmt.Sprintf("relay killed -9, %d WebRTC viewers below, %s", viewers, times), "≤ 1000 ms, p95 ≤ 500 ms, none lost or doubled",
 		byWebRTC, fmt.Sprintf("%d lost their connection; %v", lost, got))

@@ -49,12 +49,12 @@ func TestManyFaults(t *testing.T) {
 	gaps, lost := storm.LargestGaps()
 	Record("two of three relays killed -9 at once", "≤ 5 s, no disconnect", "largest gap %v at %d viewers, the median %v; %d disconnected; %v",
 		Worst(gaps), viewers, gaps[viewers/2].Round(time.Millisecond), lost, storm.Account())
-	const slowMachine = 10 * time.Second // that of CHECKLISTS is half of it
-	if lost > 0 || Worst(gaps) > slowMachine {
+	const bound = 5 * time.Second // CHECKLISTS F28
+	if lost > 0 || Worst(gaps) > bound {
 		t.Errorf("two of three relays killed -9: the largest gap was %v, and %d viewers were disconnected", Worst(gaps), lost)
 	}
-	if doubled := storm.Account().Doubled; doubled > 0 {
-		t.Errorf("viewers got %d packets twice", doubled)
+	if got := storm.Account(); got.Doubled > 0 || got.Missing > 0 {
+		t.Errorf("viewers miss %d packets, and got %d twice", got.Missing, got.Doubled)
 	}
 
 	storm.WatchGaps()

@@ -53,7 +53,7 @@ func TestPartition(t *testing.T) {
 	us.WatchGaps()
 	healed := time.Now()
 	c.Heal()
-	Eventually(t, 30*time.Second, "each track has one owner", func() error { return c.OneOwner(t) })
+	Eventually(t, 5*time.Second, "each track has one owner", func() error { return c.OneOwner(t) })
 	whole := time.Since(healed)
 	eu.WaitFlowing(t, "viewers in eu")
 	us.WaitFlowing(t, "viewers in us")
