@@ -1,7 +1,6 @@
 package hls
 
 import (
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -506,41 +505,5 @@ func TestCovers(t *testing.T) {
 	f.part(5, 9)
 	if l := f.listing(); l.covers(900000005, 10) {
 		t.Error("part 0 of a segment that has not begun is covered")
-	}
-}
-
-func TestWindowIsBounded(t *testing.T) {
-	f := newFeeder(10)
-	for k := range int64(100) {
-		f.whole(k)
-	}
-	if n := len(f.window.segments); n != 21 {
-		t.Errorf("%d segments are kept, want 21 (H12)", n)
-	}
-	if s := f.window.find(900000079); s == nil || s.msn != 900000079 || f.window.find(900000078) != nil || f.window.find(math.MaxInt64) != nil {
-		t.Errorf("the oldest segment is %+v", s)
-	}
-	f.window.config.maxBytes = 5 * 10 * 6
-	f.whole(100)
-	if f.window.bytes > 300 || len(f.window.segments) != 6 {
-		t.Errorf("%d bytes in %d segments are kept beyond the bound", f.window.bytes, len(f.window.segments))
-	}
-	total := 0
-	for _, s := range f.window.segments {
-		total += len(s.data)
-		if string(s.data) != strings.Repeat("media", 10) {
-			t.Errorf("segment %d is not its parts in a row (H13)", s.msn)
-		}
-	}
-	if total != f.window.bytes {
-		t.Errorf("%d bytes are counted, %d are there", f.window.bytes, total)
-	}
-	for k := int64(101); k < 200; k++ {
-		f.reconfigure()
-		f.window.inits = append(f.window.inits, initEntry{initID{epoch: f.params.Epoch}, []byte("init")})
-		f.whole(k)
-	}
-	if n := len(f.window.inits); n > len(f.window.segments)+1 {
-		t.Errorf("%d init sections are kept for %d segments", n, len(f.window.segments))
 	}
 }

@@ -27,7 +27,9 @@ type Config struct {
 	Part time.Duration
 	// Window is how much of a stream its playlists list. If zero, 30 s.
 	Window time.Duration
-	// MaxBytes bounds the media kept for one rendition. If zero, 96 MiB.
+	// MaxBytes bounds the media kept for one rendition. Where it is too little for Window, and for as long again and a
+	// segment as RFC 8216bis section 6.2.2 wants it, playlists list less, but no less than 8 segments. If zero, 192 MiB:
+	// enough for 30 s of 25 Mbit/s, and for 8 segments of 2 s of 44 Mbit/s.
 	MaxBytes int
 	// Linger is how long the renditions of a stream are packaged after the last request for any of them. If
 	// zero, 30 s.
@@ -70,7 +72,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Linger, 30*time.Second)
 	set(&c.Start, 10*time.Second)
 	set(&c.Settle, 2*time.Second)
-	count(&c.MaxBytes, 96<<20)
+	count(&c.MaxBytes, 192<<20)
 	count(&c.MaxRenditions, 2000)
 	count(&c.MaxWaiting, 20000)
 	if c.Allow == nil {
@@ -90,7 +92,7 @@ func (c Config) withDefaults() Config {
 func (c Config) bounds() windowConfig {
 	const leastListed = skipTargets + 2 // segments; so that delta updates have something to skip
 	listed := max(int(c.Window/c.Segment), leastListed)
-	return windowConfig{listed: listed, retained: 2*listed + 1, maxBytes: c.MaxBytes}
+	return windowConfig{listed: listed, least: leastListed, retained: 2*listed + 1, maxBytes: c.MaxBytes}
 }
 
 // Server serves streams as low-latency HLS, below /hls/. Make it with New; its Run must be running.

@@ -33,6 +33,7 @@ type segment struct {
 // windowConfig bounds a window.
 type windowConfig struct {
 	listed   int // closed segments in the playlist
+	least    int // of them where maxBytes leaves no room for more; at least 1
 	retained int // closed segments that can be had, the listed ones included
 	maxBytes int // of media; the oldest go first
 }
@@ -48,10 +49,12 @@ type window struct {
 	inits    []initEntry // in the order in which they came
 	bytes    int
 	target   time.Duration // of the newest part
+	listed   int           // closed segments that the playlist may have now
+	passed   int64         // segments up to this one are listed no more
 }
 
 func newWindow(g grid, c windowConfig) *window {
-	return &window{config: c, grid: g}
+	return &window{config: c, grid: g, listed: c.listed, passed: noSegment}
 }
 
 // initEntry is what a decoder needs before the segments that name it.
@@ -179,6 +182,7 @@ func (w *window) end() {
 	if w.open != nil {
 		w.open.length = w.open.span
 		w.seal()
+		w.shed()
 	}
 }
 
@@ -211,13 +215,32 @@ func (w *window) shed() {
 	if w.open != nil {
 		closed--
 	}
+	full := w.bytes > w.config.maxBytes
 	for closed > 1 && (closed > w.config.retained || w.bytes > w.config.maxBytes) {
 		w.bytes -= len(w.segments[0].data)
 		w.segments = w.segments[1:]
 		closed--
 	}
+	w.pass(closed, full)
 	if len(w.inits) > 1 {
 		w.shedInits()
+	}
+}
+
+// pass lets the oldest of the closed segments leave the playlist. They can be had from then on for as long as the playlist is
+// and their own length (RFC 8216bis section 6.2.2): where media is so heavy that fewer fit than were wished for, fewer are
+// listed, too.
+func (w *window) pass(closed int, full bool) {
+	switch {
+	case full:
+		w.listed = max(w.config.least, (closed-1)/2)
+	case closed >= w.config.retained:
+		w.listed = w.config.listed
+	default:
+		w.listed = min(w.config.listed, max(w.listed, (closed-2)/2)) // one may have to go before another is whole
+	}
+	if oldest := closed - w.listed; oldest > 0 {
+		w.passed = max(w.passed, w.segments[oldest-1].msn)
 	}
 }
 
@@ -260,8 +283,8 @@ func (w *window) snapshot() listing {
 		open := *w.open
 		l.open = &open
 	}
-	if n := len(closed) - w.config.listed; n > 0 {
-		closed = closed[n:]
+	for len(closed) > 0 && closed[0].msn <= w.passed { // what has left a playlist does not come back
+		closed = closed[1:]
 	}
 	l.segments = append([]*segment(nil), withoutLead(closed)...)
 	l.target = w.targetOf(l.segments)

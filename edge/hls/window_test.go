@@ -1,0 +1,82 @@
+package hls
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+// H12 where the bound on bytes bites: what has left a playlist can be had for its own length and the playlist's, which is
+// shorter then, and nothing that has left comes back when there is room again.
+func TestHeavyMediaIsListedForLess(t *testing.T) {
+	const listed, least, segmentBytes = 20, 3, 10 * len("media")
+	f := newFeeder(listed)
+	f.window.config.least = least
+	k := int64(0)
+	passed := int64(noSegment) // the newest that is listed no more
+	feed := func(n int) (l *listing) {
+		for range n {
+			f.whole(k)
+			k++
+			l = f.listing()
+			if before := l.segments[0].msn - 1; before < passed {
+				t.Fatalf("segment %d is listed, and %d had left the playlist", before+1, passed)
+			} else {
+				passed = before
+			}
+		}
+		return l
+	}
+	feed(60)
+	for _, c := range []struct{ room, listed int }{{30, 14}, {15, 6}, {8, least}, {4, least}, {15, 6}, {100, listed}} {
+		f.window.config.maxBytes = c.room * segmentBytes
+		l := feed(3 * listed)
+		if len(l.segments) != c.listed {
+			t.Errorf("with room for %d segments %d are listed, want %d", c.room, len(l.segments), c.listed)
+		}
+		for old := passed; old > passed-int64(len(l.segments))-1 && c.room >= 2*least+1; old-- {
+			if f.window.find(old) == nil {
+				t.Errorf("with room for %d segments %d are listed, and the one %d before them is gone", c.room, len(l.segments), passed-old+1)
+			}
+		}
+		if f.window.bytes > f.window.config.maxBytes {
+			t.Errorf("%d bytes are kept, the bound is %d", f.window.bytes, f.window.config.maxBytes)
+		}
+	}
+}
+
+func TestWindowIsBounded(t *testing.T) {
+	f := newFeeder(10)
+	for k := range int64(100) {
+		f.whole(k)
+	}
+	if n := len(f.window.segments); n != 21 {
+		t.Errorf("%d segments are kept, want 21 (H12)", n)
+	}
+	if s := f.window.find(900000079); s == nil || s.msn != 900000079 || f.window.find(900000078) != nil || f.window.find(math.MaxInt64) != nil {
+		t.Errorf("the oldest segment is %+v", s)
+	}
+	f.window.config.maxBytes = 5 * 10 * 6
+	f.whole(100)
+	if f.window.bytes > 300 || len(f.window.segments) != 6 {
+		t.Errorf("%d bytes in %d segments are kept beyond the bound", f.window.bytes, len(f.window.segments))
+	}
+	total := 0
+	for _, s := range f.window.segments {
+		total += len(s.data)
+		if string(s.data) != strings.Repeat("media", 10) {
+			t.Errorf("segment %d is not its parts in a row (H13)", s.msn)
+		}
+	}
+	if total != f.window.bytes {
+		t.Errorf("%d bytes are counted, %d are there", f.window.bytes, total)
+	}
+	for k := int64(101); k < 200; k++ {
+		f.reconfigure()
+		f.window.inits = append(f.window.inits, initEntry{initID{epoch: f.params.Epoch}, []byte("init")})
+		f.whole(k)
+	}
+	if n := len(f.window.inits); n > len(f.window.segments)+1 {
+		t.Errorf("%d init sections are kept for %d segments", n, len(f.window.segments))
+	}
+}
