@@ -103,18 +103,14 @@ export function withinWhole(partMs: number | null, wholeMs: number | null): numb
 }
 
 /**
- * Milliseconds that the HLS playhead is behind the server's clock, `now`. Without
- * a program date-time, or with a clock so wrong that the picture would come
- * from the future, the distance to the playlist's edge stands in.
+ * Milliseconds that the HLS playhead is behind the server's clock, `now`. Null while the playhead's program date-time is
+ * unknown, or where the clocks are so wrong that the picture would come from the future. The distance to the playlist's
+ * edge, which players tell, is no stand-in: it lacks what the media took to get into the playlist, and is near nothing
+ * just after a start.
  */
-export function hlsDelay(now: number, playingDate: Date | null, edgeLatencySeconds: number): number | null {
-  if (playingDate !== null) {
-    const behind = now - playingDate.getTime();
-    if (behind > 0) return Math.round(behind);
-  }
-  return Number.isFinite(edgeLatencySeconds) && edgeLatencySeconds > 0
-    ? Math.round(edgeLatencySeconds * 1000)
-    : null;
+export function hlsDelay(now: number, playingDate: Date | null): number | null {
+  const behind = playingDate === null ? 0 : now - playingDate.getTime();
+  return behind > 0 ? Math.round(behind) : null;
 }
 
 /** Milliseconds between the NTP (1900) and Unix (1970) epochs. */

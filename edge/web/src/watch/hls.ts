@@ -295,7 +295,7 @@ class HlsPlayback implements Playback {
       progress: video.videoWidth > 0 ? quality.totalVideoFrames : video.currentTime,
       counters,
       rates,
-      delayMs: hlsDelay(this.options.now(), this.timetable.dateAt(video.currentTime), hls.latency),
+      delayMs: hlsDelay(this.options.now(), this.timetable.dateAt(video.currentTime)),
       width: video.videoWidth,
       height: video.videoHeight,
       format: level === undefined ? "" : formatOfLevel(level, this.root),

@@ -59,7 +59,7 @@ export class NativePlayback implements Playback {
       progress: video.currentTime,
       counters,
       rates: this.window.add(performance.now(), counters),
-      delayMs: hlsDelay(this.now(), playing, NaN),
+      delayMs: hlsDelay(this.now(), playing),
       width: video.videoWidth,
       height: video.videoHeight,
       format: "",
