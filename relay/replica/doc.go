@@ -18,6 +18,9 @@
 // while, whatever the view says of it. A replica stays with a parent that serves it well, also when the view names a
 // better one, until that parent is named no more.
 //
+// A format whose worker has withdrawn it, or died, stays on offer until another one takes it up, or nobody has for a while
+// (lapses): whoever comes meanwhile gets the whole ladder.
+//
 // # How it moves
 //
 // A replica whose parent still serves (it drains, or the view sends its children elsewhere) follows the next parent

@@ -42,6 +42,7 @@ type Node struct {
 
 	children children
 	wishes   wishes
+	lapses   lapses
 
 	mu       sync.Mutex
 	replicas map[media.TrackID]*replica // those that run
@@ -86,11 +87,12 @@ func (n *Node) Run(ctx context.Context) error {
 	defer w.stop()
 	a := &adopter{node: n, adopted: map[media.Name]*adopted{}, seen: map[media.Name]sighting{}, met: map[string]time.Time{}}
 	defer a.close()
-	again := time.NewTicker(time.Second) // what time decides: disputes
+	again := time.NewTicker(time.Second) // what time decides: disputes, and lapses
 	defer again.Stop()
 	for {
 		changed := n.config.Cluster.Changed()
 		v := n.config.Cluster.View()
+		n.lapses.follow(v, n.config.Name, time.Now())
 		a.follow(v, time.Now())
 		n.config.Cluster.Announce(n.made(v))
 		select {

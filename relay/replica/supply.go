@@ -25,10 +25,10 @@ type Peer interface {
 	Close()
 }
 
-// Offers lists the tracks of s that are made on other nodes.
+// Offers lists the tracks of s that are made on other nodes, or soon will be again.
 func (n *Node) Offers(s *relay.Stream) (offers []relay.Offer) {
 	v := n.config.Cluster.View()
-	for _, t := range v.Stream(s.Name()) {
+	for _, t := range slices.Concat(v.Stream(s.Name()), n.lapses.of(v, s.Name(), time.Now())) {
 		if t.Node == n.config.Name || s.Local() && t.Source || !n.config.Carries(t.ID.Format) {
 			continue
 		}
