@@ -19,8 +19,12 @@ type Elsewhere struct {
 type Adoption struct {
 	stream *Stream
 	origin string
-	since  time.Time
-	tracks []Elsewhere // guarded by hub.mu
+	since  time.Time // by the clock of that node
+	heard  time.Time // when it became known here
+
+	// Guarded by hub.mu.
+	tracks  []Elsewhere
+	stirred time.Time // when there was news of what it sends or what is made of it
 }
 
 // Adopt makes a stream known that is published elsewhere, with the tracks that its publisher sends. One that was
@@ -40,7 +44,8 @@ func (h *Hub) adopt(name media.Name, origin string, since time.Time, tracks []El
 	if err != nil {
 		return nil, err
 	}
-	a := &Adoption{stream: s, origin: origin, since: since, tracks: tracks}
+	now := time.Now()
+	a := &Adoption{stream: s, origin: origin, since: since, heard: now, tracks: tracks, stirred: now}
 	s.adoption = a
 	s.breaks.hear(tracks)
 	s.forgetLocalLocked()
@@ -50,10 +55,11 @@ func (h *Hub) adopt(name media.Name, origin string, since time.Time, tracks []El
 	return a, nil
 }
 
-// Update tells that the publisher's tracks, or what is known of them, have changed.
+// Update tells that the publisher's tracks, or what is known of them, or the formats that are made of them elsewhere, have
+// changed.
 func (a *Adoption) Update(tracks []Elsewhere) {
 	a.stream.hub.mu.Lock()
-	a.tracks = tracks
+	a.tracks, a.stirred = tracks, time.Now()
 	a.stream.breaks.hear(tracks)
 	a.stream.ringLocked()
 	a.stream.hub.mu.Unlock()

@@ -123,3 +123,44 @@ func TestAdoptionIsBounded(t *testing.T) {
 		t.Errorf("a closed hub: %v, want ErrClosed", err)
 	}
 }
+
+// A publisher elsewhere becomes known bit by bit: what it sends, and what other nodes make of that.
+func TestSettleWaitsForWordFromElsewhere(t *testing.T) {
+	const patience = 2 * time.Second
+	picture, pending := Elsewhere{media.Source, media.Video, &video}, Elsewhere{Format: media.Source, Kind: media.Audio}
+	sound := pending
+	sound.Params = &media.Params{Codec: media.AAC, ClockRate: 48000}
+	for _, c := range []struct {
+		name  string
+		clock time.Duration // by which the birthplace's is ahead
+		news  map[time.Duration][]Elsewhere
+		want  time.Duration
+	}{
+		{"nothing else comes", 0, nil, calm},
+		{"a format comes", 0, map[time.Duration][]Elsewhere{200 * time.Millisecond: {picture}}, 200*time.Millisecond + calm},
+		{"sound is claimed and comes", 0, map[time.Duration][]Elsewhere{
+			100 * time.Millisecond: {picture, pending}, time.Second: {picture, sound}}, time.Second + calm},
+		{"sound is claimed and never comes", 0, map[time.Duration][]Elsewhere{100 * time.Millisecond: {picture, pending}}, patience},
+		{"the clock is an hour ahead", time.Hour, map[time.Duration][]Elsewhere{100 * time.Millisecond: {picture, pending}}, patience},
+		{"the clock is an hour behind", -time.Hour, map[time.Duration][]Elsewhere{100 * time.Millisecond: {picture, pending}}, patience},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHub(t, Config{})
+				a, err := h.Adopt("cup/cam1", "node far", time.Now().Add(c.clock), []Elsewhere{picture})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for after, tracks := range c.news {
+					time.AfterFunc(after, func() { a.Update(tracks) })
+				}
+				s, _ := h.Stream("cup/cam1")
+				start := time.Now()
+				s.Settle(t.Context(), patience)
+				if waited := time.Since(start); waited != c.want {
+					t.Errorf("waited %v, want %v", waited, c.want)
+				}
+			})
+		})
+	}
+}

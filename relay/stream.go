@@ -104,16 +104,19 @@ func (s *Stream) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// Settle waits until the parameters of all tracks that the publisher has claimed are known, until the
-// publisher has been there for as long as patience, or until ctx ends. Who has to say at once what a
-// stream consists of (a playlist, an answer) calls it first: a publisher's sound may come a moment after
-// its picture, or never.
+// Settle waits until the parameters of all tracks that the publisher has claimed are known, and, where it is on another
+// node, until no word of its formats has come for a moment; until it has been known here for as long as patience; or until
+// ctx ends. Who has to say at once what a stream consists of (a playlist, an answer) calls it first: a publisher's sound may
+// come a moment after its picture, or never, and the nodes that make formats of it tell of them one after the other.
 func (s *Stream) Settle(ctx context.Context, patience time.Duration) {
 	for {
 		changed := s.Changed()
-		_, since, live := s.Publisher()
+		since, stirred, live := s.heard()
 		rest := time.Until(since.Add(patience))
-		if !live || rest <= 0 || s.known() {
+		if s.known() {
+			rest = min(rest, time.Until(stirred.Add(calm)))
+		}
+		if !live || rest <= 0 {
 			return
 		}
 		timer := time.NewTimer(rest)
@@ -127,6 +130,24 @@ func (s *Stream) Settle(ctx context.Context, patience time.Duration) {
 			return
 		}
 	}
+}
+
+// calm is for how long no word of a stream's formats must have come until all are taken for told: several times as long as
+// word is on its way through a region, once those that make them have heard of the publisher.
+const calm = 300 * time.Millisecond
+
+// heard tells since when the publisher has been known on this node, and when there was news of its formats; the zero time for
+// one on this node, of which nothing is heard from others.
+func (s *Stream) heard() (since, stirred time.Time, live bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	switch {
+	case s.publication != nil:
+		return s.publication.since, time.Time{}, true
+	case s.adoption != nil:
+		return s.adoption.heard, s.adoption.stirred, true
+	}
+	return time.Time{}, time.Time{}, false
 }
 
 // known tells whether the publisher has claimed tracks and the parameters of all of them are known.
@@ -177,9 +198,14 @@ func (s *Stream) Tracks() []Track {
 	s.hub.mu.Unlock()
 	for _, o := range offers {
 		id := media.TrackID{Stream: s.name, Format: o.Format, Kind: o.Kind}
-		if !slices.ContainsFunc(list, func(t Track) bool { return t.ID == id }) {
-			list = append(list, Track{ID: id, Params: &o.Params, Live: true})
+		if slices.ContainsFunc(list, func(t Track) bool { return t.ID == id }) {
+			continue
 		}
+		track := Track{ID: id, Params: &o.Params, Live: true}
+		if o.Params.Codec == "" { // a publisher elsewhere has claimed it, and sent nothing yet
+			track.Params = nil
+		}
+		list = append(list, track)
 	}
 	slices.SortFunc(list, compareTracks)
 	return list

@@ -23,6 +23,7 @@ type adopted struct {
 	node   string
 	since  int64
 	tracks []relay.Elsewhere
+	made   []offered
 }
 
 // follow brings the hub into step with the view.
@@ -56,13 +57,20 @@ type claim struct {
 	node   string
 	since  int64
 	tracks []relay.Elsewhere
+	made   []offered
+}
+
+// offered is a format that other nodes say they make.
+type offered struct {
+	format media.Format
+	kind   media.Kind
 }
 
 // published lists the streams that are published on other nodes, each where it was published last.
 func published(v *tree.View, self string) map[media.Name]claim {
 	streams := map[media.Name]claim{}
 	for _, t := range v.Tracks {
-		if !t.Source || t.Node == self {
+		if t.Node == self || !t.Source {
 			continue
 		}
 		c, known := streams[t.ID.Stream]
@@ -73,6 +81,15 @@ func published(v *tree.View, self string) map[media.Name]claim {
 			continue
 		}
 		c.tracks = append(c.tracks, relay.Elsewhere{Format: t.ID.Format, Kind: t.ID.Kind, Params: t.Params})
+		streams[t.ID.Stream] = c
+	}
+	for _, t := range v.Tracks { // by ID, so that those of one format follow each other
+		c, known := streams[t.ID.Stream]
+		one := offered{t.ID.Format, t.ID.Kind}
+		if t.Source || t.Node == self || !known || len(c.made) > 0 && c.made[len(c.made)-1] == one {
+			continue
+		}
+		c.made = append(c.made, one)
 		streams[t.ID.Stream] = c
 	}
 	return streams
@@ -86,7 +103,7 @@ func (a *adopter) adopt(name media.Name, c claim) {
 			a.node.config.Logger.Warn("a stream of another node cannot be had here", "stream", name, "member", c.node, "cause", err)
 			return
 		}
-		a.adopted[name] = &adopted{Adoption: adoption, node: c.node, since: c.since, tracks: c.tracks}
+		a.adopted[name] = &adopted{Adoption: adoption, node: c.node, since: c.since, tracks: c.tracks, made: c.made}
 		return
 	}
 	same := func(x, y relay.Elsewhere) bool {
@@ -95,8 +112,8 @@ func (a *adopter) adopt(name media.Name, c claim) {
 		}
 		return x.Params.Equal(y.Params) && x.Params.Break == y.Params.Break
 	}
-	if !slices.EqualFunc(known.tracks, c.tracks, same) {
-		known.tracks = c.tracks
+	if !slices.EqualFunc(known.tracks, c.tracks, same) || !slices.Equal(known.made, c.made) {
+		known.tracks, known.made = c.tracks, c.made
 		known.Update(c.tracks)
 	}
 }

@@ -119,8 +119,8 @@ func (n *Node) made(v *tree.View) (tracks []tree.Track) {
 		_, since, _ := s.Publisher()
 		if s.Local() {
 			since := after(since.UnixNano(), v.Stream(s.Name()), n.config.Name)
-			for _, t := range s.Published() {
-				if t.Live && t.Params != nil {
+			for _, t := range s.Published() { // and those that are only claimed, so that others know what is still to come
+				if t.Live {
 					tracks = append(tracks, tree.Track{ID: t.ID, Node: n.config.Name, Params: t.Params, Source: true, Since: since})
 				}
 			}

@@ -248,6 +248,53 @@ func TestAdoptionFollowsTheView(t *testing.T) {
 	eventually(t, "the stream is not live", func() bool { tracks, _ := published(); return tracks == nil })
 }
 
+// Who has to say what a stream consists of must know what is still to come: tracks that the publisher has claimed and sent
+// nothing of, and formats that are made elsewhere.
+func TestWhatIsStillToComeIsKnown(t *testing.T) {
+	w := newWorld(t)
+	ingest := w.start("ingest", tree.Ingest)
+	c := publish(ingest)
+	sound, err := c.publication.Source(media.Audio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edge := w.start("edge", tree.Edge)
+	pending := func() (claimed, known int) {
+		s, err := edge.hub.Stream(cup)
+		if err != nil {
+			return 0, 0
+		}
+		for _, track := range s.Tracks() {
+			if claimed++; track.Params != nil {
+				known++
+			}
+		}
+		return claimed, known
+	}
+	eventually(t, "the claim of sound is known", func() bool { claimed, known := pending(); return claimed == 2 && known == 1 })
+	if err := sound.Begin(media.Params{Codec: media.Opus, ClockRate: 48000}); err != nil {
+		t.Fatal(err)
+	}
+	c.publication.Announce()
+	eventually(t, "the sound is known", func() bool { claimed, known := pending(); return claimed == 2 && known == 2 })
+
+	s, err := edge.hub.Stream(cup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := s.Changed()
+	w.change(func() {
+		id := media.TrackID{Stream: cup, Format: "360p", Kind: media.Video}
+		w.nodes["worker"] = tree.Node{Name: "worker", Roles: []tree.Role{tree.Transcoder}}
+		w.announced["worker"] = []tree.Track{{ID: id, Node: "worker", Params: &h264}}
+	})
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told that a format is made elsewhere")
+	}
+}
+
 // TestPublisherMoves lets a broadcaster come again at another node, whose clock is an hour before or behind.
 func TestPublisherMoves(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"clocks agree": 0, "an hour ahead": time.Hour, "an hour behind": -time.Hour} {
