@@ -110,20 +110,28 @@ func launch(t testing.TB, binary string, config, flags []string) *Node {
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		u, err := net.ListenPacket("udp", addr)
-		_ = l.Close()
-		if err == nil {
-			_ = u.Close()
+		if addr, free := isFree("127.0.0.1:0"); free {
 			return addr
 		}
 	}
 	t.Fatal("found no port that is free for TCP and UDP")
 	return ""
+}
+
+// isFree tells whether nobody uses the port of an address, for TCP and UDP, and which it is if that was left open.
+func isFree(addr string) (string, bool) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return addr, false
+	}
+	addr = l.Addr().String()
+	_ = l.Close()
+	u, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return addr, false
+	}
+	_ = u.Close()
+	return addr, true
 }
 
 // SharedPort finds a port that nobody uses on any of some addresses. Edges share a port, as they do where they have machines of
