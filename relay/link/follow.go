@@ -19,7 +19,8 @@ type Sink interface {
 	// Write publishes p, whose payload is only lent. Late packets fill holes. log.ErrLate and log.ErrDuplicate are
 	// counted; any other error ends the subscription.
 	Write(p media.Packet) error
-	// SetPath tells the nodes from the track's birthplace to this one, both included, at first and when it changes.
+	// SetPath tells the nodes from the track's birthplace to this one, both included, at first and when it changes. This one
+	// alone tells that the parent has nobody to take the track from.
 	SetPath(path []string)
 	// KeyframeRequests delivers the wishes of readers, which go to the parent.
 	KeyframeRequests() <-chan struct{}

@@ -21,7 +21,8 @@ import (
 // Track is a track that a parent serves to one child.
 type Track interface {
 	Log() *log.Log
-	// Path are the nodes that the track came through: its birthplace first, this node last.
+	// Path are the nodes that the track came through: its birthplace first, this node last. None tells the child that
+	// this node has nobody to take the track from, though its log is there.
 	Path() []string
 	// PathChanged returns a channel that is closed when Path next changes. Take it before Path.
 	PathChanged() <-chan struct{}

@@ -49,7 +49,7 @@ import (
 // offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
 // is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that
 // will get the track through the child, without the child itself, nearest first. path are the nodes that the track came
-// through, its birthplace first, the parent last. groups is the number of groups that the parent began.
+// through, its birthplace first, the parent last; none where the parent itself has nobody to take it from. groups is the number of groups that the parent began.
 //
 // # Group stream: one group of pictures, or one second of audio, of one epoch
 //

@@ -14,6 +14,7 @@ func TestDefaults(t *testing.T) {
 		"put off, at first":          {firstPause, 100 * time.Millisecond},
 		"put off, at most":           {longestPause, 2 * time.Second},
 		"two parents beside another": {overlap, 10 * time.Second},
+		"without a way up":           {cutOff, 500 * time.Millisecond},
 		"for news of a track":        {heardOf, time.Second},
 		"gathering changes":          {settle, 20 * time.Millisecond},
 	} {

@@ -30,6 +30,10 @@
 // Where the next parent has another log, as when a transcoder's job has moved to another node, offsets jump. Both logs
 // tell one media time, and have keyframes at the same instants: the replica goes over at one of these (see sink).
 //
+// A parent that lives, and whose own line up is broken, says that it has no way to the birthplace. Its children move as they
+// do from one that drains, if somebody else delivers, and stay otherwise. Silence alone moves nobody whose link is well: a
+// publisher may pause (see way.go).
+//
 // # How a node leaves
 //
 // A node that drains says so in gossip (tree.Node.Draining) and over its links (link.Node.GoAway). Node.Drain refuses

@@ -46,6 +46,7 @@ type Node struct {
 
 	mu       sync.Mutex
 	replicas map[media.TrackID]*replica // those that run
+	begun    chan struct{}              // closed and replaced when one begins
 	planned  *tree.Plan                 // of the newest view that was asked for
 }
 
@@ -71,7 +72,7 @@ func New(config Config) *Node {
 	if config.Carries == nil {
 		config.Carries = func(media.Format) bool { return true }
 	}
-	return &Node{config: config, replicas: map[media.TrackID]*replica{}}
+	return &Node{config: config, replicas: map[media.TrackID]*replica{}, begun: make(chan struct{})}
 }
 
 // AddMaker tells the cluster from now on what a supplier of the hub offers to make on this node, out of other tracks.
@@ -144,6 +145,13 @@ func after(since int64, tracks []tree.Track, self string) int64 {
 		}
 	}
 	return since
+}
+
+// nextReplica is closed when a replica next begins.
+func (n *Node) nextReplica() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.begun
 }
 
 // Replica tells of a track that is had from another node.

@@ -28,9 +28,10 @@ type replica struct {
 	mu    sync.Mutex // guards the fields below, and what sinks write
 	lead  *sink      // that of the parent; nil while there is none
 	heir  *sink      // that of the next parent, while both are followed
-	path  []string   // from the birthplace to this node
+	path  []string   // from the birthplace to this node; none while it is cut off, or has not begun
 	moved chan struct{}
 
+	ways    chan struct{} // capacity 1: rung when a parent gains its way to the birthplace, or loses it
 	wanted  atomic.Int64  // where it begins; zero for the newest keyframe
 	filling chan struct{} // capacity 1: held by who gets what comes before
 
@@ -38,6 +39,7 @@ type replica struct {
 	now, next *upstream // those of lead and heir
 	second    Peer      // kept warm; nil where there is none
 	warm      string    // its name
+	lost      time.Time // since when there is no way to the birthplace; zero while there is one
 	shunned   map[string]shun
 	behind    int // parents in a row whose log ends before ours
 }
@@ -51,7 +53,7 @@ type shun struct {
 func newReplica(n *Node, id media.TrackID, w *log.Writer) *replica {
 	return &replica{
 		node: n, id: id, writer: w, moved: make(chan struct{}), shunned: map[string]shun{}, filling: make(chan struct{}, 1),
-		logger: n.config.Logger.With("track", id.String()),
+		ways: make(chan struct{}, 1), logger: n.config.Logger.With("track", id.String()),
 	}
 }
 
@@ -83,11 +85,13 @@ func (r *replica) run(ctx context.Context) error {
 		}
 		wait := r.settle(ctx, parents)
 		r.keepWarm(parents)
+		wait = min(wait, r.mind(time.Now()))
 		timer := time.NewTimer(wait)
 		var err error
 		select {
 		case <-changed:
 		case <-timer.C:
+		case <-r.ways:
 		case <-r.now.news():
 			err = r.heed(len(parents))
 		case <-r.next.news():
@@ -131,7 +135,7 @@ func (r *replica) settle(ctx context.Context, parents []*tree.Node) time.Duratio
 		switch {
 		case r.ready():
 			r.promote()
-		case time.Since(r.next.began) > overlap:
+		case time.Since(r.next.began) > overlap, r.next.sink.stranded(time.Now()):
 			r.giveUp()
 		default:
 			return look
@@ -158,7 +162,7 @@ func (r *replica) settle(ctx context.Context, parents []*tree.Node) time.Duratio
 
 // better are the parents to move to from the present one; none where it is well.
 func (r *replica) better(parents []*tree.Node) []*tree.Node {
-	leaving := isClosed(r.now.leaving)
+	leaving := isClosed(r.now.leaving) || r.now.sink.stranded(time.Now())
 	if !leaving && (len(parents) == 0 || r.node.plan().Stay(r.node.config.Name, r.id, r.now.node.Name)) {
 		return nil
 	}
@@ -241,8 +245,11 @@ func (r *replica) promote() {
 	before := r.now
 	r.now, r.next = r.next, nil
 	r.setSinks(r.now.sink, nil)
-	if isClosed(before.leaving) { // it stops, though gossip may not say so; and it would take us back for a while
+	switch {
+	case isClosed(before.leaving): // it stops, though gossip may not say so; and it would take us back for a while
 		r.shunned[before.node.Name] = shun{until: time.Now().Add(2 * comeback), pause: longestPause}
+	case before.sink.stranded(time.Now()):
+		r.putOff(before)
 	}
 	before.stop()
 }

@@ -75,10 +75,13 @@ func (s *served) Close() {
 // replica is what is served where the track is born elsewhere; nil where it is born here.
 func (s *served) replica() *replica { return s.node.running(s.child.id, s.Log()) }
 
-// Path names the nodes from the birthplace to this one.
+// Path names the nodes from the birthplace to this one; none while there is no way to the birthplace.
 func (s *served) Path() []string {
 	r := s.replica()
-	if r == nil {
+	switch {
+	case r == nil && s.begins():
+		return nil
+	case r == nil:
 		return []string{s.node.config.Name}
 	}
 	r.mu.Lock()
@@ -86,10 +89,17 @@ func (s *served) Path() []string {
 	return slices.Clone(r.path)
 }
 
+// begins tells whether the track is born elsewhere, and the replica that was started for this child about to begin.
+func (s *served) begins() bool { return s.Log().Head() == 0 && s.node.elsewhere(s.child.id) }
+
 // PathChanged is closed when Path next changes; nil where it never does.
 func (s *served) PathChanged() <-chan struct{} {
+	begun := s.node.nextReplica()
 	r := s.replica()
-	if r == nil {
+	switch {
+	case r == nil && s.begins():
+		return begun
+	case r == nil:
 		return nil
 	}
 	r.mu.Lock()

@@ -27,6 +27,8 @@ type sink struct {
 	// Guarded by replica.mu.
 	params      *media.Params // of the epoch that the parent has come to
 	path        []string      // as the parent told it; nil until it has accepted
+	accepted    time.Time     // when it first told one
+	reached     bool          // it once led to the birthplace
 	start       int64         // the log's head when the sink was made
 	first, next int64         // the range of offsets that the parent has delivered; zero before
 	late        int           // packets in a row that were too old
@@ -145,13 +147,21 @@ func (s *sink) SetPath(path []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.path = slices.Clone(path)
+	if s.accepted.IsZero() {
+		s.accepted = time.Now()
+	}
+	s.reached = s.reached || s.reaches()
 	if s == r.lead {
-		r.setPathLocked(s.path)
+		r.passOnLocked(s)
+	}
+	select {
+	case r.ways <- struct{}{}:
+	default:
 	}
 }
 
 func (r *replica) setPathLocked(path []string) {
-	if path == nil || slices.Equal(path, r.path) {
+	if slices.Equal(path, r.path) {
 		return
 	}
 	r.path = slices.Clone(path)
@@ -165,7 +175,7 @@ func (r *replica) setSinks(lead, heir *sink) {
 	defer r.mu.Unlock()
 	r.lead, r.heir = lead, heir
 	if lead != nil {
-		r.setPathLocked(lead.path)
+		r.passOnLocked(lead)
 	}
 }
 

@@ -51,6 +51,8 @@ func (n *Node) Supply(ctx context.Context, _ *relay.Stream, o relay.Offer, w *lo
 	r.wanted.Store(n.wishes.take(r.id, time.Now()))
 	n.mu.Lock()
 	n.replicas[r.id] = r
+	close(n.begun)
+	n.begun = make(chan struct{})
 	n.mu.Unlock()
 	defer func() {
 		n.mu.Lock()

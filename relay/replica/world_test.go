@@ -45,6 +45,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 type world struct {
 	t      *testing.T
 	logger *slog.Logger
+	limits link.Limits // of nodes that are started from now on
 
 	mu        sync.Mutex // guards the fields below
 	nodes     map[string]tree.Node
@@ -64,6 +65,9 @@ func newWorld(t *testing.T) *world {
 	return &world{
 		t: t, logger: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})), nodes: map[string]tree.Node{},
 		announced: map[string][]tree.Track{}, changed: make(chan struct{}),
+		limits: link.Limits{ // the machine may be busy with other things
+			Silence: 5 * time.Second, Dial: 5 * time.Second, Patience: 5 * time.Second, Stale: 5 * time.Second,
+		},
 	}
 }
 
@@ -223,9 +227,7 @@ func (w *world) start(name string, role tree.Role, options ...option) *station {
 	source := &sourceOf{}
 	s.link, err = link.New(link.Config{
 		Node: name, Identity: identity, Source: source, Addr: "127.0.0.1:0", Logger: logger, Metrics: prometheus.NewRegistry(),
-		Limits: link.Limits{ // the machine may be busy with other things
-			Silence: 5 * time.Second, Dial: 5 * time.Second, Patience: 5 * time.Second, Stale: 5 * time.Second,
-		},
+		Limits: w.limits,
 	})
 	if err != nil {
 		w.t.Fatal(err)
