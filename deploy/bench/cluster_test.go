@@ -54,12 +54,16 @@ func BenchmarkTiers(b *testing.B) {
 	defer audience.Leave()
 	audience.WaitFlowing(b, "a viewer")
 	time.Sleep(30 * time.Second)
-	const hop = "banyan_link_hop_seconds"
-	for _, tier := range []struct{ name, what string }{{"relay1", "delay of the second tier, ingest to relay"}, {"edge1", "delay of the third tier, relay to edge"}} {
+	// From the packet's arrival at the ingest node, so that the waits on the nodes before count as well.
+	const age = "banyan_link_age_seconds"
+	for _, tier := range []struct{ name, what, aim string }{
+		{"relay1", "delay of the second tier, ingest to relay", "p99 ≤ 3 ms"},
+		{"edge1", "delay of the second and third tier, ingest to edge", "p99 ≤ 6 ms"},
+	} {
 		n := c.Nodes[tier.name]
-		p50, p99 := n.Quantile(b, hop, 0.5), n.Quantile(b, hop, 0.99)
+		p50, p99 := n.Quantile(b, age, 0.5), n.Quantile(b, age, 0.99)
 		b.ReportMetric(p99*1000, "ms/p99-"+tier.name)
-		report(tier.what, "p99 ≤ 3 ms", "p50 ≤ %.2g ms, p99 ≤ %.2g ms of %.0f packets", p50*1000, p99*1000, n.Metric(b, hop+"_count"))
+		report(tier.what, tier.aim, "p50 ≤ %.2g ms, p99 ≤ %.2g ms of %.0f packets", p50*1000, p99*1000, n.Metric(b, age+"_count"))
 	}
 	const whole = "banyan_whep_delay_seconds"
 	report("delay from the camera's packet to WHEP, three tiers", "", "p50 ≤ %.2g ms, p90 ≤ %.2g ms", edge.Quantile(b, whole, 0.5)*1000, edge.Quantile(b, whole, 0.9)*1000)

@@ -204,7 +204,7 @@ func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *
 		m.gotPackets.Inc()
 		m.gotBytes.Add(float64(len(rec.packet.Payload)))
 		if !repair {
-			m.hopped(delay)
+			m.hopped(delay, rec.packet.Arrived, now)
 		}
 		if !s.write(&h.params, rec.packet, repair) {
 			stream.CancelRead(streamUnwanted)

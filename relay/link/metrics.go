@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
+
+	"banyan/relay/media"
 )
 
 // As metrics label them: which side of a link this node is on, and what was dropped or wrong.
@@ -39,7 +41,7 @@ type metrics struct {
 	late, duplicate, repaired prometheus.Counter
 	drops, ends               *prometheus.CounterVec
 	refusals, declines, cuts  *prometheus.CounterVec
-	hop                       prometheus.Histogram
+	hop, age                  prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
@@ -78,12 +80,15 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 	m.declines = vector("declined_total", "Subscriptions of children that were refused, by reason.", "reason")
 	m.cuts = vector("violations_total", "Links that were cut because the peer broke the protocol, by this node's side.", "side")
 	m.late, m.duplicate = m.drops.WithLabelValues(dropLate), m.drops.WithLabelValues(dropDuplicate)
-	m.hop = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "banyan_link_hop_seconds",
-		Help:    "Delay of packets from the parent's log to this node's log, clocks apart.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .002, .003, .005, .01, .02, .05, .1, .2, .5, 1},
-	})
-	all = append(all, m.hop)
+	delay := func(name, help string) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "banyan_link_" + name, Help: help, Buckets: []float64{.0001, .00025, .0005, .001, .002, .003, .005, .01, .02, .05, .1, .2, .5, 1},
+		})
+		all = append(all, h)
+		return h
+	}
+	m.hop = delay("hop_seconds", "Delay of packets from when the parent sends them to this node's log, clocks apart.")
+	m.age = delay("age_seconds", "How long ago packets came to Banyan when they come to this node's log: the delay of all hops, with the waits on each node.")
 	gauge("children", "Nodes that are connected as children.", func() float64 {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -115,7 +120,13 @@ func (m *metrics) refused(err error) { m.refusals.WithLabelValues(reason(err)).I
 
 func (m *metrics) declined(err error) { m.declines.WithLabelValues(reason(err)).Inc() }
 
-func (m *metrics) hopped(d time.Duration) { m.hop.Observe(d.Seconds()) }
+// hopped takes the delay of a packet's hop, and when it came to Banyan; zero where nobody knows that.
+func (m *metrics) hopped(delay time.Duration, arrived media.Time, now time.Time) {
+	m.hop.Observe(delay.Seconds())
+	if arrived != 0 {
+		m.age.Observe(media.TimeOf(now).Sub(arrived).Seconds())
+	}
+}
 
 // isViolation tells whether the peer broke the protocol.
 func isViolation(err error) bool {
