@@ -48,7 +48,8 @@ func (f *feeder) part(k int64, index int) {
 	}
 	at := media.TicksOf(testGrid.start(k), 90000) + int64(index)*18000
 	c := &cut{init: initID{media.Source, f.params.Epoch}, plan: f.plan, msn: k, index: index, last: index == 9,
-		frames: []*frame.Frame{{Ticks: at, Params: f.params, Keyframe: index == 0}}, durations: []int64{18000}}
+		frames: []*frame.Frame{{Ticks: at, Params: f.params, Keyframe: index == 0}}, begin: media.TicksOf(testGrid.start(k), 90000),
+		until: at + 18000, decode: at, durations: []int64{18000}}
 	f.window.add(c, []byte("media"))
 }
 
