@@ -9,7 +9,8 @@ import (
 	"banyan/relay/media"
 )
 
-// cut is one part: frames of one epoch that lie together in one place of the grid.
+// cut is one part: frames of one epoch that lie together in one place of the grid. Its frames are presented at their media
+// time, and decoded at times of their own (decode.go).
 type cut struct {
 	init      initID // of the section that a decoder needs for it
 	plan      plan
@@ -17,17 +18,17 @@ type cut struct {
 	index     int  // of the part within its segment
 	last      bool // no part of the segment can follow
 	frames    []*frame.Frame
-	durations []int64 // ticks, one per frame
-	late      int64   // ticks, by which the first of frames is behind the part's place: of the first part of all only
-	hole      int64   // ticks from the end of the last of frames to the next that would make the part too long
+	begin     int64   // ticks, the media time at which the segment begins
+	until     int64   // ticks, the media time until which the last of frames is shown
+	decode    int64   // ticks, the decode time of the first of frames
+	durations []int64 // ticks, in decode time, one per frame
 }
 
 func (c *cut) params() *media.Params { return c.frames[0].Params }
 
 // span is the media time that the part takes.
 func (c *cut) span() (from, until media.Time) {
-	from = c.frames[0].Time()
-	return from, from.Add(media.DurationOf(c.ticks(), c.plan.rate))
+	return c.frames[0].Time(), media.TimeAt(c.until, c.plan.rate)
 }
 
 // independent tells whether a decoder can begin within the part, be it not with its first frame (RFC 8216bis section
@@ -36,7 +37,7 @@ func (c *cut) independent() bool {
 	return slices.ContainsFunc(c.frames, func(f *frame.Frame) bool { return f.Keyframe })
 }
 
-// ticks is how long the part is.
+// ticks is how long the part is, in decode time.
 func (c *cut) ticks() (sum int64) {
 	for _, d := range c.durations {
 		sum += d
@@ -60,12 +61,12 @@ type cutter struct {
 	msn    int64      // noSegment before the first frame
 	index  int        // of the part in work
 	next   int        // lowest part index that is still free in msn
-	anchor int64      // ticks of the segment's first frame, from which video frames are counted
+	anchor int64      // ticks at which the segment's first frame is, or would be: frames of video are counted from it
+	passed int64      // ticks of decode time before the part in work, counted from the beginning of the segment
 	newest int64      // ticks of the newest frame that was placed
+	ended  int64      // where that frame ends if it is as long as is usual
 	back   media.Time // when frames came again that were left out after a silence; zero while there is none
-	ended  int64      // where that frame ends, of sound
 	begun  bool       // a part that no frame came for is left out, and not a gap
-	late   int64      // as in cut, of the part in work
 	shift  int        // parts of it that no frame came for, and that are left out
 	frames []*frame.Frame
 	init   initID // of the first of frames
@@ -235,17 +236,14 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 		}
 		c.index = max(c.indexOf(f), c.next)
 		c.init = initID{c.format, f.Params.Epoch}
-		if c.late = 0; !c.begun {
-			c.late = c.lateness(f)
+		if !c.begun {
+			c.passed = int64(c.index) * c.plan.ticks
 		}
 	}
-	c.newest, c.begun = f.Ticks, true
-	if c.plan.kind == media.Audio {
-		c.ended = f.Ticks + frame.SoundLength(f, int64(c.plan.frame))
-	}
+	c.newest, c.ended, c.begun = f.Ticks, f.Ticks+c.plan.lengthOf(f), true
 	c.frames = append(c.frames, f)
 	if complete, last := c.complete(f); complete {
-		done = append(done, c.flush(0, last)...)
+		done = append(done, c.flush(c.ended, last)...)
 	}
 	return done
 }
@@ -301,10 +299,10 @@ func (c *cutter) decodable(f *frame.Frame, k int64) bool {
 
 // enter begins segment k with f.
 func (c *cutter) enter(f *frame.Frame, k int64) {
-	start := media.TicksOf(c.grid.start(k), c.plan.rate)
 	c.begun = c.msn != noSegment // only the first of all may begin late, with gaps before
-	c.msn, c.next, c.anchor, c.shift = k, 0, f.Ticks, 0
-	if off := float64(f.Ticks-start) / c.plan.frame; math.Abs(off) > 1.5 { // else the source stands a little off the grid
+	c.msn, c.next, c.anchor, c.passed, c.shift = k, 0, f.Ticks, 0, 0
+	off := float64(f.Ticks-media.TicksOf(c.grid.start(k), c.plan.rate)) / c.plan.frame
+	if !c.begun && math.Abs(off) > 1.5 { // else the source stands a little off the grid
 		c.anchor -= int64(math.Round(math.Round(off) * c.plan.frame)) // to where the first frame would stand
 	}
 }
@@ -321,16 +319,6 @@ func (c *cutter) indexOf(f *frame.Frame) int {
 // frameIndex counts frames of the nominal rate from the beginning of the segment in work.
 func (c *cutter) frameIndex(ticks int64) int {
 	return int(math.Round(float64(ticks-c.anchor) / c.plan.frame))
-}
-
-// lateness is the time of the whole frames that are missing before f in the part in work, in ticks.
-func (c *cutter) lateness(f *frame.Frame) int64 {
-	missing := float64(c.frameIndex(f.Ticks) - c.index*c.plan.perPart)
-	if c.plan.kind == media.Audio {
-		place := c.grid.start(c.msn).Add(time.Duration(c.index) * c.plan.length)
-		missing = math.Floor(float64(f.Ticks-media.TicksOf(place, c.plan.rate)) / c.plan.frame)
-	}
-	return int64(math.Round(max(0, missing) * c.plan.frame))
 }
 
 // complete tells whether f is the last frame of its part, and whether of its segment too.
@@ -364,52 +352,6 @@ func (c *cutter) due() media.Time {
 	}
 	end := float64(media.TicksOf(start.Add(c.grid.segment), rate))
 	return media.TimeAt(int64(min(border, end)-slack*c.plan.frame), rate)
-}
-
-// flush hands out the part in work. next is the time of the frame that follows, zero where it is not
-// known yet.
-func (c *cutter) flush(next int64, last bool) []cut {
-	if len(c.frames) == 0 {
-		return nil
-	}
-	done := cut{init: c.init, plan: c.plan, msn: c.msn, index: c.index, last: last, frames: c.frames, durations: c.durations(next), late: c.late}
-	done.shorten(next)
-	c.frames, c.next = nil, c.index+1
-	return []cut{done}
-}
-
-// shorten ends a part at its target, whose last frame stands for others that did not come in time; the next part has its
-// own decode time. But the frame lasts half of the time until the next at least, as browsers take more than twice a frame's
-// length without another for a break, and show nothing before the next keyframe (Media Source Extensions, section 3.5.8,
-// step 1.6); three quarters where the next is not known yet, and may be late. Of a part that is still too long the playlist
-// tells the target.
-func (c *cut) shorten(next int64) {
-	target := int64(math.Round(c.plan.target.Seconds() * float64(c.plan.rate)))
-	newest := &c.durations[len(c.durations)-1]
-	most := *newest / 2
-	if next == 0 {
-		most = *newest / 4
-	}
-	if long := c.late + c.ticks() - target; long > 1 { // else it is rounded
-		c.hole = min(long, most)
-	}
-	*newest -= c.hole
-}
-
-// durations gives each frame the time until the next. The last one of a part gets the nominal length
-// where the next is not known, or is so far away that the track was away between.
-func (c *cutter) durations(next int64) []int64 {
-	nominal := int64(math.Round(c.plan.frame))
-	d := make([]int64, len(c.frames))
-	for i, f := range c.frames {
-		d[i] = nominal
-		if i+1 < len(c.frames) {
-			d[i] = max(1, c.frames[i+1].Ticks-f.Ticks)
-		} else if gap := next - f.Ticks; gap > 0 && media.DurationOf(gap, c.plan.rate) < silence {
-			d[i] = gap
-		}
-	}
-	return d
 }
 
 // frameRate is the rate of frames with these stamps (ticks of a clock of rate Hz): that of the median

@@ -21,7 +21,8 @@
 // keyframe of the log's window, so that the first playlist has a history; where there is none its first segment
 // begins with gaps. Its cutter (cut.go) gives each frame its place by media time: equal parts for video on a
 // regular grid, whole multiples of the part length for audio (grid.go). A part is built once, when its last frame
-// is there: on a regular grid that is known without the frame after. The window (window.go) keeps what is listed
+// is there: on a regular grid that is known without the frame after. Where pictures come unevenly, or some are lost, decode
+// time goes on evenly and presentation is true (decode.go). The window (window.go) keeps what is listed
 // and, as the RFC demands, as much again.
 //
 // Segments that never came are gaps (EXT-X-GAP), so that numbers and time agree always, and so is one that

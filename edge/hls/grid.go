@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"banyan/relay/frame"
 	"banyan/relay/media"
 )
 
@@ -33,6 +34,7 @@ type plan struct {
 	parts  int     // parts that a whole segment has
 	target time.Duration
 	length time.Duration // nominal length of a part; what a missing part is listed with
+	ticks  int64         // target, in ticks
 
 	// Video.
 	perPart int  // frames per part
@@ -50,7 +52,10 @@ func planFor(p *media.Params, g grid, fps float64) plan {
 // planVideo makes all parts of a segment equal where it can: the number of frames in a part divides
 // the number in a segment. Half the wished length is the least that is worth that.
 func planVideo(rate int, g grid, fps float64, exact bool) plan {
-	const jitter = 0.02 // of a frame, by which rounded rates such as 29.97 miss
+	const (
+		jitter   = 0.02  // of a frame, by which rounded rates such as 29.97 miss
+		rounding = 0.001 // of a tick, by which 30000/1001 misses in floating point
+	)
 	wish := max(1, int(fps*g.part.Seconds()+jitter))
 	perSegment := fps * g.segment.Seconds()
 	whole := int(math.Round(perSegment))
@@ -63,22 +68,13 @@ func planVideo(rate int, g grid, fps float64, exact bool) plan {
 			n = wish
 		}
 	}
-	length := time.Duration(float64(n) / fps * float64(time.Second))
-	target := length
-	if !exact {
-		target += min(length*slackPercent/100, time.Duration(float64(time.Second)/fps/4))
-	}
+	ticks := int64(float64(n)*float64(rate)/fps + rounding) // whole ones, so that parts add up
+	length := media.DurationOf(ticks, rate)
 	return plan{
 		kind: media.Video, rate: rate, frame: float64(rate) / fps, perPart: n, exact: exact,
-		parts: int(math.Ceil(perSegment/float64(n) - jitter)), target: target, length: length,
+		parts: int(math.Ceil(perSegment/float64(n) - jitter)), target: length, length: length, ticks: ticks,
 	}
 }
-
-// slackPercent is how much longer than their nominal length parts may get whose frames do not come evenly, as those of
-// cameras do not: by up to a quarter of a frame, as each end is up to an eighth off; by less where a part has one to three
-// frames, as 8 % of it are less. That is about half of what a part may be short of its target, 15 %: the next one is by as much
-// shorter. Frames that come still less evenly make parts that are cut short (cut.shorten).
-const slackPercent = 8
 
 // planAudio cuts at whole multiples of the wished length. Frames do not fall on them, so that a part
 // has one frame more or fewer than its neighbour; the longest possible is the target.
@@ -94,16 +90,26 @@ func planAudio(p *media.Params, g grid) plan {
 	for frame > 0 && length%frame != 0 && length/frame*100 < 85*(length/frame+1) && 2*length <= g.segment {
 		length *= 2
 	}
-	most := (length + frame - 1) / frame
+	ticks := int64((length+frame-1)/frame) * int64(samples)
 	return plan{
 		kind: media.Audio, rate: p.ClockRate, frame: float64(samples), length: length,
 		parts:  int((g.segment + length - 1) / length),
-		target: time.Duration(int64(most) * int64(samples) * int64(time.Second) / int64(p.ClockRate)),
+		target: media.DurationOf(ticks, p.ClockRate), ticks: ticks,
 	}
 }
 
 // frameTime is the nominal length of a frame.
 func (p plan) frameTime() time.Duration { return media.DurationOf(int64(math.Round(p.frame)), p.rate) }
+
+// lengthOf is how long a frame is, in ticks, if none follows that says it.
+func (p plan) lengthOf(f *frame.Frame) int64 {
+	if p.kind == media.Audio {
+		if own := frame.SoundLength(f, int64(p.frame)); own > 0 { // else it is no packet of the codec
+			return own
+		}
+	}
+	return int64(math.Round(p.frame))
+}
 
 // rates are the frame rates that cameras and encoders use. A measured rate snaps to the nearest, so
 // that nodes which measured over different frames agree.

@@ -88,17 +88,18 @@ func complete(p *media.Params, sets *frame.Sets) bool {
 
 // fragment makes the moof and mdat of a part.
 func fragment(c *cut, sequence uint32) ([]byte, error) {
-	samples := make([]*fmp4.Sample, len(c.frames))
+	samples, at := make([]*fmp4.Sample, len(c.frames)), c.decode
 	for i, f := range c.frames {
 		payload, err := samplePayload(f)
 		if err != nil {
 			return nil, fmt.Errorf("put a frame of %s into fragmented MP4: %w", f.Params.Codec, err)
 		}
-		samples[i] = &fmp4.Sample{Duration: uint32(c.durations[i]), Payload: payload,
+		samples[i] = &fmp4.Sample{Duration: uint32(c.durations[i]), PTSOffset: int32(f.Ticks - at), Payload: payload,
 			IsNonSyncSample: c.params().Codec.Kind() == media.Video && !f.Keyframe}
+		at += c.durations[i]
 	}
 	part := fmp4.Part{SequenceNumber: sequence, Tracks: []*fmp4.PartTrack{
-		{ID: trackID, BaseTime: uint64(c.frames[0].Ticks), Samples: samples},
+		{ID: trackID, BaseTime: uint64(c.decode), Samples: samples},
 	}}
 	var out seekablebuffer.Buffer
 	if err := part.Marshal(&out); err != nil {

@@ -23,7 +23,7 @@ type segment struct {
 	date   media.Time // of its first frame; of the grid for a gap
 	parts  []part
 	length time.Duration // once closed
-	span   time.Duration // of its parts, and of what is missing between them
+	span   time.Duration // of media time, to the end of its newest part
 	data   []byte        // all parts in a row, once closed; nil where there are none
 	gap    bool          // it is not there as a whole: nothing of it exists, or it broke off
 	plan   plan          // of its newest part
@@ -91,23 +91,24 @@ func (w *window) add(c *cut, data []byte) bool {
 		return false
 	}
 	if w.open == nil || c.msn > w.open.msn {
+		if begin := media.TimeAt(c.begin, p.rate); w.open != nil && begin.Sub(w.open.date)-w.open.span < silence {
+			w.open.span = begin.Sub(w.open.date) // a frame may have been lost at its end, or the last have stood for less or more
+		}
 		w.close()
 		w.advance(c, p)
 	}
 	s := w.open
 	for len(s.parts) < c.index {
 		s.parts = append(s.parts, part{length: p.length, gap: true})
-		s.span += p.length
 	}
 	if s.init.epoch == 0 {
 		s.init = c.init
-		s.date = c.frames[0].Time().Add(-media.DurationOf(c.late, p.rate) - time.Duration(c.index)*p.length)
+		s.date = media.TimeAt(c.begin, p.rate)
 	}
 	s.plan = p
-	// A part that lacks its beginning is as long as on nodes that have it, so that lengths and dates agree.
-	length := media.DurationOf(c.late+c.ticks(), p.rate)
-	s.span += length + media.DurationOf(c.hole, p.rate)
-	s.parts = append(s.parts, part{data: data, length: min(length, p.target), independent: c.independent()})
+	_, until := c.span()
+	s.span = until.Sub(s.date)
+	s.parts = append(s.parts, part{data: data, length: media.DurationOf(c.ticks(), p.rate), independent: c.independent()})
 	w.bytes += len(data)
 	w.target, s.target = p.target, max(s.target, p.target)
 	if c.last {
