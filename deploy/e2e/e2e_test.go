@@ -170,6 +170,8 @@ func TestForeignPlayers(t *testing.T) {
 	t.Run("ffmpeg decodes HLS", func(t *testing.T) { decodes(t, hls, "640x360") })
 	t.Run("ffmpeg decodes RTSP", func(t *testing.T) { decodes(t, rtsp, "640x360", "-rtsp_transport", "tcp") })
 	t.Run("ffmpeg decodes RTSP over UDP", func(t *testing.T) { decodes(t, rtsp, "640x360", "-rtsp_transport", "udp") })
+	// Of formats that have run for a while, as the players before it started them: as their first viewer GStreamer 1.22
+	// may seek to the very end of a short playlist, find no segment there, and stop.
 	t.Run("gstreamer plays HLS", func(t *testing.T) {
 		p := StartProcess(t, "gst-launch-1.0", "-q", "playbin3", "uri="+hls,
 			"video-sink=fakesink num-buffers=45", "audio-sink=fakesink num-buffers=45")

@@ -415,6 +415,12 @@ func (a *answer) sendMedia(data []byte, urgency int) {
 	if a.resource.id.kind == media.Audio {
 		h.Set("Content-Type", audioType)
 	}
+	if len(data) == 0 { // a gap, and maybe not on the next node: as with errors
+		h.Set("Cache-Control", a.maxAge(keepMediaError))
+		h.Set("Content-Length", "0")
+		a.WriteHeader(http.StatusOK)
+		return
+	}
 	h.Set("Cache-Control", a.maxAge(keepMedia))
 	h.Set("Accept-Ranges", "bytes")
 	from, to, ok := byteRange(a.r.Header.Get("Range"), len(data))

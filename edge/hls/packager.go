@@ -313,7 +313,9 @@ func (p *packager) publish(err error) {
 	close(before.changed)
 }
 
-// file gives the bytes of an init section, a segment or a part, or nil where there is no such thing.
+// file gives the bytes of an init section, a segment or a part, or nil where there is no such thing. A segment that is
+// a gap has none: players that know no gaps take that for its end and go on, where an error would have GStreamer ask
+// again, a hundred times a second, for as long as the gap is listed.
 func (p *packager) file(r *resource) []byte {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -324,6 +326,8 @@ func (p *packager) file(r *resource) []byte {
 	switch {
 	case s == nil:
 		return nil
+	case r.kind == segmentFile && s.gap && s.data == nil:
+		return []byte{}
 	case r.kind == segmentFile:
 		return s.data // of one that broke off what there is of it, for players that know no gaps
 	case r.part < len(s.parts):

@@ -222,6 +222,12 @@ func TestPublisherLeavesAndReturns(t *testing.T) {
 			t.Errorf("segment %d: gap %v, want %v: %s", i, m.Segments[n].Gap, want, r)
 		}
 	}
+	// FFmpeg and GStreamer ask for gaps; the one asks for ranges always, the other asks again where it gets an error.
+	for _, header := range [][]string{nil, {"Range", "bytes=0-"}} {
+		if r := s.want(200, video+at(3)+".mp4", header...); len(r.body) != 0 || r.header.Get("Cache-Control") != "max-age=2" {
+			t.Errorf("a gap has %d bytes, kept for %s", len(r.body), r.header.Get("Cache-Control"))
+		}
+	}
 	for i, segment := range m.Segments {
 		for j, part := range segment.Parts {
 			if part.Gap && !segment.Gap {

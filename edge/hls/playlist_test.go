@@ -174,7 +174,7 @@ var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 3
 func TestPartsWithKeyframesAreIndependent(t *testing.T) {
 	l := pack(t, videoFrames(camera, second(0), second(2.3), 30, 500*time.Millisecond), func(string, *oracle.Media) {})
 	var independent []int
-	for i, part := range parse(t, l.text(0)).Segments[0].Parts { // frames 0, 15, 30 and 45 are keyframes, six make a part
+	for i, part := range parse(t, l.text(0)).Segments[1].Parts { // behind a gap; frames 0, 15, 30 and 45 are keyframes, six make a part
 		if part.Independent {
 			independent = append(independent, i)
 		}
@@ -222,14 +222,18 @@ func TestPlaylistOfPartsAlone(t *testing.T) {
 	f.part(3, 5)
 	l := f.listing()
 	m := parse(t, l.text(0))
-	if len(m.Segments) != 1 || !m.Segments[0].Gap || len(m.Segments[0].Parts) != 10 {
-		t.Errorf("want one gap before the open segment, with its parts: %s", l.text(0))
+	if len(m.Segments) != lead || !m.Segments[0].Gap || len(m.Segments[0].Parts) != 10 || !m.Segments[1].Gap {
+		t.Errorf("want %d gaps before the open segment, with their parts: %s", lead, l.text(0))
 	}
 	if len(m.Parts) != 6 || !m.Parts[3].Gap || m.Parts[4].Gap {
 		t.Errorf("want four gaps before the two parts that are there: %s", l.text(0))
 	}
 	for i := 6; i < 10; i++ {
 		f.part(3, i)
+	}
+	m = parse(t, f.listing().text(0))
+	if len(m.Segments) != lead || !m.Segments[0].Gap || m.Segments[1].Gap || m.MediaSequence != 900000002 {
+		t.Errorf("a single segment, which GStreamer cannot go on from, or more than one gap before it: %s", f.listing().text(0))
 	}
 	f.whole(4)
 	m = parse(t, f.listing().text(0))
@@ -310,7 +314,7 @@ func TestSilenceBecomesGaps(t *testing.T) {
 		t.Errorf("the segment whose end was lost: gap %v, %v, %d parts", s.Gap, s.Duration, len(s.Parts))
 	}
 	f.part(1000, 0) // an hour later nothing of that can be listed
-	if m := parse(t, f.listing().text(0)); len(m.Segments) != 1 || m.MediaSequence != 900000999 {
+	if m := parse(t, f.listing().text(0)); len(m.Segments) != lead || m.MediaSequence != 900001000-lead {
 		t.Errorf("after a long silence %d segments from %d are listed", len(m.Segments), m.MediaSequence)
 	}
 }

@@ -135,10 +135,12 @@ func (w *window) advance(c *cut, p plan) {
 	w.segments = append(w.segments, w.open)
 }
 
-// lead is how many gap segments stand before the first one of a rendition. hls.js takes a playlist
-// without any whole segment for an error, and loads parts only at a place that is at least a part and
-// the open segment behind the first part that is listed; so the gap has parts, too.
-const lead = 1
+// lead is how many gap segments stand before the first one of a rendition, and how many closed segments are listed
+// at least. hls.js takes a playlist without any whole segment for an error, and loads parts only at a place that is
+// at least a part and the open segment behind the first part that is listed; so gaps have parts, too. GStreamer 1.22
+// looks for each segment of a playlist but the first in the next one: where there is one only, it takes the two
+// for strangers to each other, begins anew, and so on with the next.
+const lead = 2
 
 // gap is a segment of which nothing exists.
 func (w *window) gap(k int64, p plan) *segment {
@@ -311,11 +313,11 @@ func (w *window) targetOf(closed []*segment) time.Duration {
 	return target
 }
 
-// withoutLead leaves out gaps at the beginning, which are of no use, if a segment with media is left.
+// withoutLead leaves out gaps at the beginning, which are of no use, if enough segments are left.
 func withoutLead(closed []*segment) []*segment {
 	for i, s := range closed {
 		if !s.gap {
-			return closed[i:]
+			return closed[max(0, min(i, len(closed)-lead)):]
 		}
 	}
 	return closed
