@@ -26,13 +26,16 @@ type uplink struct {
 	subs  map[uint64]*subscription
 	cause error // why the link has ended
 	gone  bool
+	open  int // groups under way
+
+	roomy chan struct{} // capacity 1: rung when there may be room for another group
 
 	clock sync.Mutex // guards hop
 	hop   hop
 }
 
 func newUplink(holder *Peer, c *conn) *uplink {
-	return &uplink{conn: c, holder: holder, away: make(chan struct{}), subs: map[uint64]*subscription{}}
+	return &uplink{conn: c, holder: holder, away: make(chan struct{}), subs: map[uint64]*subscription{}, roomy: make(chan struct{}, 1)}
 }
 
 func (u *uplink) leaving() bool { return isClosed(u.away) }
@@ -115,16 +118,61 @@ func (u *uplink) withSub(sub uint64, do func(*subscription)) error {
 	return err
 }
 
-// acceptGroups starts a goroutine for each group. Their number is bounded by maxStreams.
+// Groups that are under way at once: of a track one, and those which lost datagrams hold up. With each goes a goroutine and
+// a buffer of 16 kB. What a parent opens beyond that waits in the connection, where flow control bounds it.
+const (
+	groupsEach  = 8 // of a subscription
+	groupsSpare = 32
+)
+
+// room waits until another group may be read. The groups before it come first, in whatever order they end: streams
+// are accepted as they were opened.
+func (u *uplink) room(ctx context.Context) error {
+	for {
+		u.mu.Lock()
+		free := u.open < groupsSpare+groupsEach*len(u.subs)
+		u.mu.Unlock()
+		if free {
+			return nil
+		}
+		select {
+		case <-u.roomy:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// count notes that a group has begun, or ended.
+func (u *uplink) count(n int) {
+	u.mu.Lock()
+	u.open += n
+	u.mu.Unlock()
+	u.ringRoom()
+}
+
+func (u *uplink) ringRoom() {
+	select {
+	case u.roomy <- struct{}{}:
+	default:
+	}
+}
+
+// acceptGroups starts a goroutine for each group, of which there are not many at once (room).
 func (u *uplink) acceptGroups(ctx context.Context) error {
 	for {
+		if err := u.room(ctx); err != nil {
+			return err
+		}
 		stream, err := u.quic.AcceptUniStream(ctx)
 		if err != nil {
 			return err
 		}
+		u.count(1)
 		u.wg.Add(1)
 		go func() {
 			defer u.wg.Done()
+			defer u.count(-1)
 			if err := u.readGroup(ctx, stream); err != nil {
 				u.close(err) // ends the acceptor, and all others
 			}
@@ -141,7 +189,7 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err
 	r.Reset(stream)
 	defer func() { r.Reset(nil); readers.Put(r) }()
 
-	// A stream without a header is not worth a goroutine for long.
+	// A stream without a header is not worth a goroutine for long. What comes after that is up to attach.
 	_ = stream.SetReadDeadline(time.Now().Add(idleTimeout))
 	kind, err := r.ReadByte()
 	if err != nil {
@@ -158,7 +206,6 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err
 		stream.CancelRead(streamUnwanted)
 		return u.cut(err)
 	}
-	_ = stream.SetReadDeadline(time.Time{})
 	s, err := u.find(h.sub)
 	if err != nil {
 		return err
@@ -168,11 +215,17 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err
 		stream.CancelRead(streamUnwanted)
 		return nil
 	}
+	if kind == streamGroup {
+		if err := s.admit(&h); err != nil {
+			return err
+		}
+	}
+	if !s.attach(stream, h.number, kind == streamRepair, time.Now()) {
+		return nil
+	}
+	defer s.detach(stream)
 	if kind == streamRepair {
 		return u.copyGroup(s, &h, r, stream, true)
-	}
-	if err := s.admit(&h); err != nil {
-		return err
 	}
 	u.node.metrics.gotGroups.Inc()
 	if s.turns.wait(ctx, h.number, u.node.limits.Patience, s.ended) {
@@ -190,6 +243,9 @@ func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *
 		rec, err := state.readRecord(r, &scratch)
 		if err == io.EOF { //nolint:errorlint // the end of the stream, between two packets
 			return nil
+		}
+		if err != nil && isClosed(s.ended) {
+			return nil // nobody wants the rest
 		}
 		if err != nil {
 			return u.cut(err)

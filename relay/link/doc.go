@@ -35,7 +35,8 @@
 //
 // A peer that has one may still be broken. Whatever it sends is parsed with bounds, and what breaks the protocol ends
 // its connection and nothing else. Memory that it can claim is bounded by the windows of flow control (32 MiB a
-// connection), by Limits.Subscriptions and by Limits.Children.
+// connection), by Limits.Subscriptions and by Limits.Children. Of the streams that a parent opens a few for each track are
+// read at once, and none longer than its subscription lasts.
 //
 // The wire format stands in wire.go. Versions are negotiated; what a next version adds is skipped by this one.
 package link

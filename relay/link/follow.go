@@ -96,6 +96,7 @@ func (u *uplink) subscribe(id media.TrackID, from int64, below []string, w Sink)
 		delete(u.subs, s.id)
 		return nil, err
 	}
+	u.ringRoom()
 	return s, nil
 }
 

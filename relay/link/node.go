@@ -98,8 +98,8 @@ func (l Limits) withDefaults() Limits {
 const MaxDepth = 8
 
 const (
-	// Streams that a parent may have open to us: some groups of each track under way at once, whatever the parent
-	// does. More wait on the parent's side.
+	// Streams that a parent may have open to us: two groups of as many tracks as one child may have by default. More wait on
+	// the parent's side, and few of these are read at once (see groupsEach).
 	maxStreams = 4096
 	// How much a peer can make us hold. A stream's window lets 4.5 Mbit/s through at any round trip below two seconds
 	// even at its initial size; that of the connection carries 1 Gbit/s at 250 ms, and is what a hostile parent can fill.

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"banyan/relay/log"
 	"banyan/relay/media"
 )
@@ -26,6 +28,8 @@ type subscription struct {
 	mu    sync.Mutex // guards the fields below, and the sink's Write
 	over  bool       // nothing more is written
 	cause error
+	under map[*quic.ReceiveStream]bool // streams that are read; true for that of the newest group
+	front uint64                       // the newest group
 
 	order  sync.Mutex // guards the newest group that was seen
 	seen   bool
@@ -83,7 +87,45 @@ func (s *subscription) endLocked(cause error) {
 	if !s.over {
 		s.over, s.cause = true, cause
 		close(s.ended)
+		for stream := range s.under {
+			stream.CancelRead(streamUnwanted)
+		}
 	}
+}
+
+// attach has a stream end with the subscription, and tells whether that is still on. The newest group may stand still for
+// as long as its publisher does. All others, and repairs, are given idleTimeout to come to their end.
+func (s *subscription) attach(stream *quic.ReceiveStream, number uint64, repair bool, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		stream.CancelRead(streamUnwanted)
+		return false
+	}
+	if s.under == nil {
+		s.under = map[*quic.ReceiveStream]bool{}
+	}
+	deadline := now.Add(idleTimeout)
+	old := repair || number < s.front
+	if s.under[stream] = !old; old {
+		_ = stream.SetReadDeadline(deadline)
+		return true
+	}
+	s.front = number
+	_ = stream.SetReadDeadline(time.Time{})
+	for other, newest := range s.under {
+		if newest && other != stream {
+			s.under[other] = false
+			_ = other.SetReadDeadline(deadline)
+		}
+	}
+	return true
+}
+
+func (s *subscription) detach(stream *quic.ReceiveStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.under, stream)
 }
 
 // setPath takes what the parent says of the way that the track came. The last defence against a circle is here.

@@ -48,6 +48,9 @@
 // parent in turn (Node.reach). So demand travels up the tree, and a track crosses a link once, however many are below
 // it.
 //
+// A node that is full (tree.Full) refuses those who come new, unless the track is born on it, and serves on who is there. They
+// go to the next parent that package tree names, and in the end to the birthplace.
+//
 // # One publisher for a name
 //
 // A name may be published on two nodes, when a broadcaster reconnects and gets to another one. The later publisher

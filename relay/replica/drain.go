@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/relay/link"
 	"banyan/relay/media"
 	"banyan/relay/tree"
 )
@@ -62,8 +63,9 @@ type child struct {
 type children struct {
 	mu       sync.Mutex // guards the fields below
 	draining bool
+	full     bool // it was at its capacity, and has not got ample room since
 	reading  map[child]int
-	left     map[child]time.Time // those that left within comeback, while draining
+	left     map[child]time.Time // those that left within comeback, while draining or full
 }
 
 // drain lets nobody new in from now on, and tells whether there is anybody.
@@ -74,12 +76,23 @@ func (c *children) drain() bool {
 	return len(c.reading) > 0
 }
 
-// welcome tells whether a child may come.
-func (c *children) welcome(who child, now time.Time) bool {
+// refuse tells why a child may not come; nil if it may, as all may who are there or lately were. load is that of the node,
+// from 0 to 1. A node that was full takes nobody new until it has ample room: load is measured now and then, and children
+// whom one look lets in show only in the next.
+func (c *children) refuse(who child, load float64, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.full = load >= tree.Full || c.full && load >= tree.Roomy
 	left, was := c.left[who]
-	return !c.draining || c.reading[who] > 0 || was && now.Sub(left) < comeback
+	switch {
+	case c.reading[who] > 0, was && now.Sub(left) < comeback:
+		return nil
+	case c.draining:
+		return link.ErrDraining
+	case c.full:
+		return link.ErrFull
+	}
+	return nil
 }
 
 func (c *children) come(who child) {
@@ -98,7 +111,7 @@ func (c *children) leave(who child, now time.Time) {
 		return
 	}
 	delete(c.reading, who)
-	if c.draining {
+	if c.draining || c.full {
 		c.left[who] = now
 		maps.DeleteFunc(c.left, func(_ child, at time.Time) bool { return now.Sub(at) >= comeback })
 	}

@@ -23,8 +23,8 @@ func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []s
 	if len(below) > 0 {
 		who.name = below[0]
 	}
-	if !n.children.welcome(who, time.Now()) && n.elsewhere(id) {
-		return nil, link.ErrDraining
+	if why := n.children.refuse(who, n.load(), time.Now()); why != nil && n.elsewhere(id) {
+		return nil, why
 	}
 	n.wishes.make(id, from, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, heardOf)
@@ -47,6 +47,14 @@ func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []s
 			return nil, link.ErrNoTrack
 		}
 	}
+}
+
+// load is what the cluster is told of this node.
+func (n *Node) load() float64 {
+	if self := n.config.Cluster.View().Node(n.config.Name); self != nil {
+		return self.Load
+	}
+	return 0
 }
 
 func (n *Node) subscribe(id media.TrackID) (*relay.Subscription, error) {
