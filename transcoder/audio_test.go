@@ -40,7 +40,7 @@ func TestAudio(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{})
-			fx.play(c.source.from(fx.epoch.Add(777*time.Millisecond)), 8)
+			fx.play(8, c.source.from(fx.epoch.Add(777*time.Millisecond)))
 			fx.offered(c.format)
 			got := fx.watch(c.format, media.Audio).until(fx.epoch.Add(5 * time.Second))
 			wantSteady(t, got, c.codec, c.length)
@@ -67,7 +67,7 @@ func TestAudioKeepsItsTime(t *testing.T) {
 			source := tone(t, c.source, "6", "-af", "volume=0:enable='lt(t,3)'")
 			in := onset(t, source)
 			fx := newFixture(t, Config{})
-			fx.play(source.from(fx.epoch), 8)
+			fx.play(8, source.from(fx.epoch))
 			fx.offered(c.format)
 			frames := fx.watch(c.format, media.Audio).until(fx.epoch.Add(5500 * time.Millisecond))
 			made := clip{params: *frames[0].Params}
@@ -94,7 +94,7 @@ func TestAudioGapIsSilence(t *testing.T) {
 			holed.frames = append(holed.frames, f)
 		}
 	}
-	fx.play(holed, 8)
+	fx.play(8, holed)
 	fx.offered("opus")
 	wantSteady(t, fx.watch("opus", media.Audio).until(fx.epoch.Add(5500*time.Millisecond)), media.Opus, media.OpusFrame)
 }

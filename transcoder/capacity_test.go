@@ -34,7 +34,7 @@ func TestCapacityIsShort(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	fx := newFixture(t, Config{Ladders: onlySmall, Capacity: 0.001, Metrics: registry})
-	fx.play(small(t, "4").repeat(8).from(fx.epoch), 1)
+	fx.play(1, small(t, "4").repeat(8).from(fx.epoch))
 	fx.offered("48p")
 	large := fx.watch("48p", media.Video)
 	fx.worker("48p", func(w Worker) bool { return w.Out > 10 })

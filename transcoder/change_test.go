@@ -11,7 +11,7 @@ import (
 func TestBFrames(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(video(t, media.H264, "160x90", "15", "6", "-bf", "3", "-g", "45").from(fx.epoch), 8)
+	fx.play(8, video(t, media.H264, "160x90", "15", "6", "-bf", "3", "-g", "45").from(fx.epoch))
 	fx.offered("48p")
 	got := fx.watch("48p", media.Video).until(fx.epoch.Add(5 * time.Second))
 	wantGrid(t, got, 2*time.Second)
@@ -25,7 +25,7 @@ func TestOtherCodecsToH264(t *testing.T) {
 		t.Run(string(codec), func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall})
-			fx.play(video(t, codec, "160x90", "15", "5", "-g", "30").from(fx.epoch), 8)
+			fx.play(8, video(t, codec, "160x90", "15", "5", "-g", "30").from(fx.epoch))
 			fx.offered("48p")
 			wantGrid(t, fx.watch("48p", media.Video).until(fx.epoch.Add(4*time.Second)), 2*time.Second)
 		})
@@ -36,7 +36,7 @@ func TestH264ToOtherCodecs(t *testing.T) {
 	t.Parallel()
 	formats := []string{"48p-vp8", "48p-vp9", "48p-av1", "48p-h265"}
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: formats}}})
-	fx.play(small(t, "4").repeat(2).from(fx.epoch), 2)
+	fx.play(2, small(t, "4").repeat(2).from(fx.epoch))
 	fx.offered("48p-vp8")
 	var viewers []*viewer
 	for _, format := range formats {
@@ -64,7 +64,7 @@ func TestResolutionChange(t *testing.T) {
 		all.frames = append(all.frames, c.frames...)
 	}
 	fx.waits = true
-	fx.play(all, 2)
+	fx.play(2, all)
 	fx.offered("90p")
 	got := fx.watch("90p", media.Video).until(fx.epoch.Add(8 * time.Second))
 	wantWhole(t, got, 2*time.Second)
@@ -87,7 +87,7 @@ func TestPublisherReturns(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
 	c := small(t, "4")
-	stop := fx.play(c.from(fx.epoch), 8)
+	stop := fx.play(8, c.from(fx.epoch))
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
 	before := v.until(fx.epoch.Add(3 * time.Second))
@@ -96,7 +96,7 @@ func TestPublisherReturns(t *testing.T) {
 	fx.publication.Close()
 	fx.publish()
 	back := fx.epoch.Add(40 * time.Second)
-	fx.play(c.from(back), 8)
+	fx.play(8, c.from(back))
 	after := v.until(back.Add(3 * time.Second))
 	i := 0
 	for after[i].Time() < back {
@@ -115,12 +115,12 @@ func TestPublisherReturns(t *testing.T) {
 func TestCodecChange(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(small(t, "4").from(fx.epoch), 8)
+	fx.play(8, small(t, "4").from(fx.epoch))
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
 	got := v.until(fx.epoch.Add(3 * time.Second))
 	fx.finish()
-	fx.play(video(t, media.VP8, "160x90", "15", "4", "-g", "30").from(fx.epoch.Add(4*time.Second)), 8)
+	fx.play(8, video(t, media.VP8, "160x90", "15", "4", "-g", "30").from(fx.epoch.Add(4*time.Second)))
 	got = append(got, v.until(fx.epoch.Add(7*time.Second))...)
 	wantWhole(t, got, 2*time.Second)
 	for _, f := range got {

@@ -44,7 +44,7 @@ func TestProcessIsReplaced(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: onlySmall, Patience: 1500 * time.Millisecond, Grace: 15 * time.Second})
 			fx.waits = true
-			fx.play(small(t, "4").repeat(8).from(fx.epoch), 2)
+			fx.play(2, small(t, "4").repeat(8).from(fx.epoch))
 			fx.offered("48p")
 			hit, other := fx.watch("48p", media.Video), fx.watch("32p", media.Video)
 			victim := fx.worker("48p", func(w Worker) bool { return w.Out > 20 })
@@ -97,7 +97,7 @@ func script(t *testing.T, then string) string {
 func TestCircuitOpens(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{FFmpeg: script(t, "echo 'Out of luck' >&2; exit 3"), Ladders: onlySmall})
-	stop := fx.play(small(t, "4").repeat(10).from(fx.epoch), 1)
+	stop := fx.play(1, small(t, "4").repeat(10).from(fx.epoch))
 	fx.offered("48p")
 	v := fx.watch("48p", media.Video)
 	w := fx.worker("48p", func(w Worker) bool { return w.State == Open })
@@ -119,7 +119,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const hog = "case \"$*\" in *:h=48:*) sleep 0.1; exec dd if=/dev/zero of=/dev/null bs=1G;; esac; exec ffmpeg \"$@\""
 	fx := newFixture(t, Config{FFmpeg: script(t, hog), Ladders: onlySmall, Memory: 512 << 20})
-	fx.play(small(t, "4").repeat(10).from(fx.epoch), 1)
+	fx.play(1, small(t, "4").repeat(10).from(fx.epoch))
 	fx.offered("48p")
 	fx.watch("48p", media.Video)
 	other := fx.watch("32p", media.Video)
@@ -147,7 +147,7 @@ func TestMisbehavingProcess(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{FFmpeg: script(t, c.then), Ladders: onlySmall,
 				Patience: 100 * time.Millisecond, Grace: 200 * time.Millisecond})
-			fx.play(small(t, "4").repeat(4).from(fx.epoch), 1)
+			fx.play(1, small(t, "4").repeat(4).from(fx.epoch))
 			fx.offered("48p")
 			fx.watch("48p", media.Video)
 			first := fx.worker("48p", func(w Worker) bool { return w.PID != 0 })
@@ -172,7 +172,7 @@ func TestShortLivedProcessIsBounded(t *testing.T) {
 func TestStartsOnDemandAndStopsAfterLinger(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(small(t, "4").repeat(4).from(fx.epoch), 1)
+	fx.play(1, small(t, "4").repeat(4).from(fx.epoch))
 	fx.offered("48p")
 	if w := fx.transcoder.Workers(); len(w) != 0 {
 		t.Fatalf("nobody reads and there are %d workers", len(w))
@@ -191,7 +191,7 @@ func TestStartsOnDemandAndStopsAfterLinger(t *testing.T) {
 func TestAlwaysRunsUnread(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "cup/*", Formats: []string{"48p"}, Always: true}}})
-	fx.play(small(t, "4").from(fx.epoch), 1)
+	fx.play(1, small(t, "4").from(fx.epoch))
 	fx.release()
 	w := fx.worker("48p", func(w Worker) bool { return w.Out > 0 })
 	fx.publication.Close()

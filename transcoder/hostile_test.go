@@ -37,7 +37,7 @@ func TestOddSources(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: []string{"48p"}}}})
-			fx.play(video(t, media.H264, c.size, c.rate, "6", c.options...).from(fx.epoch), 8)
+			fx.play(8, video(t, media.H264, c.size, c.rate, "6", c.options...).from(fx.epoch))
 			format := media.Format(fmt.Sprintf("%dp", c.height)) // named by what there is where that is less than 48 lines
 			fx.offered(format)
 			got := fx.watch(format, media.Video).until(fx.epoch.Add(4 * time.Second))
@@ -53,7 +53,7 @@ func TestOddSources(t *testing.T) {
 func TestSlowSource(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(video(t, media.H264, "160x90", "1/10", "60", "-g", "1").from(fx.epoch), 20)
+	fx.play(20, video(t, media.H264, "160x90", "1/10", "60", "-g", "1").from(fx.epoch))
 	fx.offered("48p")
 	wantGrid(t, fx.watch("48p", media.Video).until(fx.epoch.Add(40*time.Second)), 2*time.Second)
 }
@@ -102,7 +102,7 @@ func TestHugePicture(t *testing.T) {
 	}
 	fx.publication.Close()
 	fx.publishAs("cup/cam2", "test")
-	fx.play(source, 4)
+	fx.play(4, source)
 	fx.offered("48p")
 	got := fx.watch("48p", media.Video).until(fx.epoch.Add(5500 * time.Millisecond))
 	for len(got) > 0 && got[0].Time() < fx.epoch.Add(4*time.Second) {
@@ -189,7 +189,7 @@ func TestDamagedSources(t *testing.T) {
 			for i := 30; i < 60; i++ {
 				c.damage(random, i, &good.frames[i])
 			}
-			fx.play(good.from(fx.epoch), 8)
+			fx.play(8, good.from(fx.epoch))
 			fx.offered("48p")
 			v := fx.watch("48p", media.Video)
 			got := v.until(fx.epoch.Add(7 * time.Second))
@@ -229,7 +229,7 @@ func TestOddSound(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fx := newFixture(t, Config{})
-			fx.play(c.source.from(fx.epoch), 8)
+			fx.play(8, c.source.from(fx.epoch))
 			fx.offered(c.format)
 			got := fx.watch(c.format, media.Audio).until(fx.epoch.Add(4 * time.Second))
 			length, _, _ := audioFrame(media.Codec(c.format))
@@ -242,7 +242,7 @@ func TestOddSound(t *testing.T) {
 func TestProcessIsConfined(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: onlySmall})
-	fx.play(small(t, "4").repeat(4).from(fx.epoch), 1)
+	fx.play(1, small(t, "4").repeat(4).from(fx.epoch))
 	fx.offered("48p")
 	fx.watch("48p", media.Video)
 	w := fx.worker("48p", func(w Worker) bool { return w.Out > 0 })

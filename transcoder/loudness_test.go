@@ -138,7 +138,7 @@ func TestSlowSourcesStaySlow(t *testing.T) {
 	fx.send(clip{params: c.params, frames: c.frames[:6]})
 	fx.offered("90p")
 	v := fx.watch("90p", media.Video)
-	fx.play(clip{params: c.params, frames: c.frames[6:]}, 4)
+	fx.play(4, clip{params: c.params, frames: c.frames[6:]})
 	got := v.until(fx.epoch.Add(16 * time.Second))
 	wantGrid(t, got, 2*time.Second)
 	if fps := got[0].Params.FPS; fps != 1 {

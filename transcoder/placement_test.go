@@ -90,7 +90,7 @@ func TestQueuedFormatGoesToAnIdleWorker(t *testing.T) {
 	g := &gossip{view: tree.NewView(nil, nil), workers: map[string]*fixture{}}
 	worker := func(name string) *fixture {
 		fx := newFixture(t, Config{Ladders: onlySmall, MaxProcesses: 1, Here: g.makes(name)})
-		fx.play(small(t, "4").repeat(10).from(fx.epoch), 1)
+		fx.play(1, small(t, "4").repeat(10).from(fx.epoch))
 		return fx
 	}
 	busy, idle := worker("busy"), worker("idle")

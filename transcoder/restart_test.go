@@ -22,8 +22,7 @@ func TestRestartedNodesMakeTheSameSegments(t *testing.T) {
 	produce := func(from media.Time) output {
 		fx := newFixture(t, Config{Segment: segment, Ladders: []Rule{{Match: "**", Formats: []string{"source", "144p", "aac"}}}})
 		fx.waits = true
-		fx.play(picture.since(from), 4)
-		fx.play(sound.since(from), 4)
+		fx.play(4, picture.since(from), sound.since(from))
 		fx.offered("144p")
 		fx.offered("aac")
 		p, s := fx.watch("144p", media.Video), fx.watch("aac", media.Audio)

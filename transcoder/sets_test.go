@@ -28,7 +28,7 @@ func TestSourceWithSeveralSets(t *testing.T) {
 					f.Units = renumbered
 				}
 			}
-			fx.play(source, 8)
+			fx.play(8, source)
 			fx.offered("48p")
 			wantGrid(t, fx.watch("48p", media.Video).until(fx.epoch.Add(4*time.Second)), 2*time.Second)
 			if w := fx.worker("48p", func(Worker) bool { return true }); w.Trouble != "" || w.Dropped > 0 {

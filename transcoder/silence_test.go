@@ -64,8 +64,7 @@ func TestSoundStops(t *testing.T) {
 				at := media.TimeAt(f.Ticks, sound.params.ClockRate).Sub(fx.epoch)
 				return at > 2*time.Second && at < 5*time.Second
 			})
-			fx.play(small(t, "4").repeat(2).from(fx.epoch), 2)
-			fx.play(sound, 2)
+			fx.play(2, small(t, "4").repeat(2).from(fx.epoch), sound)
 			fx.offered(c.format)
 			v := fx.watch(c.format, media.Audio)
 			got := v.until(fx.epoch.Add(7 * time.Second))
@@ -95,7 +94,7 @@ func TestStartsInSilence(t *testing.T) {
 	fx.send(sound)
 	picture := small(t, "4").repeat(3).from(fx.epoch.Add(time.Minute))
 	fx.send(clip{params: picture.params, frames: picture.frames[:60]})
-	fx.play(clip{params: picture.params, frames: picture.frames[60:]}, 2)
+	fx.play(2, clip{params: picture.params, frames: picture.frames[60:]})
 	fx.offered("aac")
 	got := fx.watch("aac", media.Audio).until(fx.epoch.Add(time.Minute + 6*time.Second))
 	wantSteady(t, got, media.AAC, media.AACFrame)

@@ -2,6 +2,7 @@ package transcoder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -300,16 +301,15 @@ func (fx *fixture) sendFrame(c clip, i int) {
 	}
 }
 
-// play sends a clip at the given multiple of its own pace, until it ends or the returned function is
-// called. All but the first frames wait until somebody watches, so that tests see clips from their start.
-func (fx *fixture) play(c clip, pace float64) (stop func()) {
+// play sends clips at the given multiple of their own pace, until they end or the returned function is called. Those of one
+// call come from one hand, in the order of their time, however busy this machine is. All but the first frames wait until
+// somebody watches, so that tests see clips from their start.
+func (fx *fixture) play(pace float64, clips ...clip) (stop func()) {
 	const head = 300 * time.Millisecond
-	since := func(i int) time.Duration {
-		return media.DurationOf(c.frames[i].Ticks-c.frames[0].Ticks, c.params.ClockRate)
-	}
+	steps := inOrder(clips)
 	next := 0
-	for ; next < len(c.frames) && since(next) < head; next++ {
-		fx.sendFrame(c, next)
+	for ; next < len(steps) && steps[next].at < head; next++ {
+		fx.sendFrame(steps[next].clip, steps[next].frame)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -321,19 +321,44 @@ func (fx *fixture) play(c clip, pace float64) (stop func()) {
 		case <-ctx.Done():
 		}
 		began := time.Now().Add(-time.Duration(float64(head) / pace))
-		for ; next < len(c.frames); next++ {
-			if sleep(ctx, time.Until(began.Add(time.Duration(float64(since(next))/pace)))) != nil {
+		for _, s := range steps[next:] {
+			if sleep(ctx, time.Until(began.Add(time.Duration(float64(s.at)/pace)))) != nil {
 				return
 			}
-			if fx.waits && fx.keepUp(ctx, c, next) != nil {
+			if fx.waits && fx.keepUp(ctx, s.clip, s.frame) != nil {
 				return
 			}
-			fx.sendFrame(c, next)
+			fx.sendFrame(s.clip, s.frame)
 		}
 	}()
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
 	return stop
+}
+
+// step is one frame of a clip, and when it is to be sent: since the beginning of the first clip.
+type step struct {
+	clip  clip
+	frame int // of the clip
+	at    time.Duration
+}
+
+// inOrder are the frames of clips by their time; those of one clip stay as they are, as pictures may be shown in another order.
+func inOrder(clips []clip) (steps []step) {
+	timeOf := func(c clip, i int) media.Time { return media.TimeAt(c.frames[i].Ticks, c.params.ClockRate) }
+	start := timeOf(clips[0], 0)
+	for _, c := range clips {
+		start = min(start, timeOf(c, 0))
+	}
+	for _, c := range clips {
+		var newest time.Duration
+		for i := range c.frames {
+			newest = max(newest, timeOf(c, i).Sub(start))
+			steps = append(steps, step{clip: c, frame: i, at: newest})
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
+	return steps
 }
 
 // keepUp waits until the formats that are watched are not far behind frame i of a clip, so that none skips a part of it

@@ -61,7 +61,7 @@ func TestFormatsAreAligned(t *testing.T) {
 	t.Parallel()
 	fx := newFixture(t, Config{Ladders: []Rule{{Match: "**", Formats: []string{"source", "144p", "90p"}}}})
 	c := video(t, media.H264, "320x180", "30000/1001", "7", "-g", "40", "-bf", "0").from(fx.epoch.Add(333 * time.Millisecond))
-	fx.play(c, 8)
+	fx.play(8, c)
 	fx.offered("90p")
 	high, low := fx.watch("144p", media.Video), fx.watch("90p", media.Video)
 	end := fx.epoch.Add(6 * time.Second)
