@@ -67,7 +67,8 @@ type Supplier interface {
 type Offer struct {
 	Format media.Format
 	Kind   media.Kind
-	// Params is what the track is expected to be like; parameter sets are not known yet.
+	// Params is what the track is expected to be like; parameter sets are not known yet. They have no codec where a
+	// publisher on another node has claimed the track and sent nothing yet.
 	Params media.Params
 	// Always asks to supply the track while the stream is live, read or not.
 	Always bool
@@ -78,6 +79,14 @@ type Offer struct {
 	// Replica tells that the track is born on another node: its offsets come from there, and the supplier calls
 	// StartAt on its writer.
 	Replica bool
+}
+
+// expected is what the track is to be like; nil where nothing is known.
+func (o *Offer) expected() *media.Params {
+	if o.Params.Codec == "" {
+		return nil
+	}
+	return &o.Params
 }
 
 // Hub holds the streams of this node.

@@ -192,8 +192,11 @@ func (s *Stream) Tracks() []Track {
 	for i := range list {
 		t := &list[i]
 		key := trackKey{t.ID.Format, t.ID.Kind}
-		offered := slices.ContainsFunc(offers, func(o supplierOffer) bool { return trackKey{o.Format, o.Kind} == key })
-		t.Withdrawn = s.tracks[key].supply != nil && !offered
+		offered := slices.IndexFunc(offers, func(o supplierOffer) bool { return trackKey{o.Format, o.Kind} == key })
+		t.Withdrawn = s.tracks[key].supply != nil && offered < 0
+		if t.Params == nil && s.tracks[key].supply != nil && offered >= 0 {
+			t.Params = offers[offered].expected() // more may be known by now than when it was first read
+		}
 	}
 	s.hub.mu.Unlock()
 	for _, o := range offers {
@@ -201,11 +204,7 @@ func (s *Stream) Tracks() []Track {
 		if slices.ContainsFunc(list, func(t Track) bool { return t.ID == id }) {
 			continue
 		}
-		track := Track{ID: id, Params: &o.Params, Live: true}
-		if o.Params.Codec == "" { // a publisher elsewhere has claimed it, and sent nothing yet
-			track.Params = nil
-		}
-		list = append(list, track)
+		list = append(list, Track{ID: id, Params: o.expected(), Live: true})
 	}
 	slices.SortFunc(list, compareTracks)
 	return list
@@ -247,7 +246,7 @@ func (s *Stream) listLocked(want func(*track) bool) []Track {
 		}
 		params := t.log.Params()
 		if params == nil && t.supply != nil {
-			params = &t.supply.offer.Params
+			params = t.supply.offer.expected()
 		}
 		list = append(list, Track{
 			ID: t.log.ID(), Params: params, Log: t.log, Readers: t.readers,

@@ -415,8 +415,8 @@ func (a *answer) sendMedia(data []byte, urgency int) {
 	if a.resource.id.kind == media.Audio {
 		h.Set("Content-Type", audioType)
 	}
-	if len(data) == 0 { // a gap, and maybe not on the next node: as with errors
-		h.Set("Cache-Control", a.maxAge(keepMediaError))
+	if len(data) == 0 { // a gap here, which may be media on the next node: no cache may mix them up
+		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Length", "0")
 		a.WriteHeader(http.StatusOK)
 		return

@@ -272,9 +272,10 @@ func (w *window) init(id initID) []byte {
 	return nil
 }
 
-// reset forgets all segments.
+// reset forgets all segments. Those that come may have lower numbers.
 func (w *window) reset() {
 	w.segments, w.open, w.bytes = nil, nil, 0
+	w.listed, w.passed = w.config.listed, noSegment
 }
 
 // snapshot is the window as a playlist shows it. Nothing of it changes later.

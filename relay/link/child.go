@@ -248,6 +248,7 @@ func (u *uplink) copyGroup(s *subscription, h *header, r *bufio.Reader, stream *
 			return nil // nobody wants the rest
 		}
 		if err != nil {
+			stream.CancelRead(streamUnwanted) // where it was given up: else the parent could fill the connection's window with the rest
 			return u.cut(err)
 		}
 		now := time.Now()

@@ -3,10 +3,13 @@ package link
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
 )
 
 // TestParentThatStalls opens all the streams that it may, as groups or as nothing that can be told, gives each some bytes, and
@@ -93,22 +96,30 @@ func TestParentThatStalls(t *testing.T) {
 // TestOldGroupsEnd has groups that stand still while newer ones come: they have some time left, and the newest has any.
 func TestOldGroupsEnd(t *testing.T) {
 	n, _ := node(t, "relay", nil, patient)
+	begun := make(chan []*quic.SendStream, 1)
 	p := n.Peer("ingest", hostileParent(t, func(s *stranger) {
 		s.beat()
 		s.send(frameAccepted, accepted{1, birth, []string{"ingest"}}.append(nil))
+		var streams []*quic.SendStream
 		for i := range uint64(5) {
 			stream, err := s.conn.OpenUniStream()
 			if err != nil {
 				return
 			}
 			_, _ = stream.Write(groupBytes(goodHeader(i, birth+int64(i)), packetAt(birth+int64(i))))
+			streams = append(streams, stream)
 		}
+		begun <- streams
 	}))
 	defer p.Close()
 	copied := newReplica(videoID, 0)
 	_, stop := follow(t, p, 0, nil, copied)
 	eventually(t, "all groups have begun", func() bool { return copied.Log().Head() == birth+5 })
 	eventually(t, "the older groups are given up", func() bool { return counted(t, n, "banyan_link_cut_groups_total") == 4 })
+	// The parent is told, so that it does not fill the connection's window with what nobody reads.
+	for i, stream := range (<-begun)[:4] {
+		eventually(t, fmt.Sprintf("group %d is stopped", i), func() bool { return stream.Context().Err() != nil })
+	}
 	u := p.current()
 	open := func() int {
 		u.mu.Lock()

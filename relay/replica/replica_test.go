@@ -272,16 +272,23 @@ func TestWhatIsStillToComeIsKnown(t *testing.T) {
 		return claimed, known
 	}
 	eventually(t, "the claim of sound is known", func() bool { claimed, known := pending(); return claimed == 2 && known == 1 })
+	s, err := edge.hub.Stream(cup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := s.Subscribe(media.Source, media.Audio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if claimed, known := pending(); claimed != 2 || known != 1 {
+		t.Errorf("with a reader %d tracks are known of %d, want 1 of 2", known, claimed)
+	}
 	if err := sound.Begin(media.Params{Codec: media.Opus, ClockRate: 48000}); err != nil {
 		t.Fatal(err)
 	}
 	c.publication.Announce()
 	eventually(t, "the sound is known", func() bool { claimed, known := pending(); return claimed == 2 && known == 2 })
-
-	s, err := edge.hub.Stream(cup)
-	if err != nil {
-		t.Fatal(err)
-	}
 	changed := s.Changed()
 	w.change(func() {
 		id := media.TrackID{Stream: cup, Format: "360p", Kind: media.Video}
