@@ -82,6 +82,9 @@ function configuration(library: typeof Hls, token: string, route: Route): Partia
     // liveSyncDuration is left unset. Our Follower keeps it, not hls.js.
     maxLiveSyncPlaybackRate: 1,
     liveSyncOnStallIncrease: 0,
+    // Else hls.js lengthens the media source with each playlist. Chromium takes its buffers for busy meanwhile, and refuses
+    // sound that hls.js 1.7.4 has held back for the picture and appends just then.
+    liveDurationInfinity: true,
     // The browser itself drops what was played when it needs the room. Where hls.js 1.7.4 does so in the
     // middle of a segment, it forgets which of the segment's parts it has, and then may not find the next one.
     backBufferLength: Infinity,
