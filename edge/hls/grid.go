@@ -25,6 +25,11 @@ func (g grid) start(k int64) media.Time { return media.Time(k * int64(g.segment)
 // frame (audio frames do not end on it), which rounding to whole seconds hides (RFC 8216bis section 4.4.3.1).
 func (g grid) targetDuration() int { return int(math.Ceil(g.segment.Seconds())) }
 
+// longest is how long a segment may be listed: rounded, it is no longer than the target duration.
+func (g grid) longest() time.Duration {
+	return time.Duration(g.targetDuration())*time.Second + time.Second/2 - time.Millisecond
+}
+
 // plan says how the frames of one track are cut into parts. It follows from the parameters of the
 // track and the grid, never from what has arrived so far.
 type plan struct {

@@ -193,6 +193,7 @@ func (w *window) end() {
 func (w *window) seal() {
 	s := w.open
 	w.open = nil
+	s.length = min(s.length, w.grid.longest()) // of a source whose keyframes are lost, or come late, some would be longer
 	size := 0
 	for _, part := range s.parts {
 		size += len(part.data)

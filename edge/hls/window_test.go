@@ -4,6 +4,10 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
+
+	"banyan/relay/frame"
+	"banyan/relay/media"
 )
 
 // H12 where the bound on bytes bites: what has left a playlist can be had for its own length and the playlist's, which is
@@ -78,5 +82,25 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 	if n := len(f.window.inits); n > len(f.window.segments)+1 {
 		t.Errorf("%d init sections are kept for %d segments", n, len(f.window.segments))
+	}
+}
+
+// H9: a segment that begins early, as its keyframe does, and ends late, as the next keyframe was lost, is listed with no more
+// than what rounds to the target duration.
+func TestNoSegmentIsListedOverTheTargetDuration(t *testing.T) {
+	f := newFeeder(10)
+	const k = 900000000
+	ticks := func(segment int64, off time.Duration) int64 {
+		return media.TicksOf(testGrid.start(segment).Add(off), 90000)
+	}
+	add := func(segment int64, off, until time.Duration) {
+		begin := ticks(segment, off)
+		f.window.add(&cut{init: initID{media.Source, f.params.Epoch}, plan: f.plan, msn: segment, begin: begin, decode: begin,
+			until: ticks(segment, until), frames: []*frame.Frame{{Ticks: begin, Params: f.params, Keyframe: true}}, durations: []int64{18000}}, []byte("media"))
+	}
+	add(k, -300*time.Millisecond, testGrid.segment)
+	add(k+1, 400*time.Millisecond, time.Second)
+	if length := f.window.find(k).length; length.Round(time.Second) > time.Duration(testGrid.targetDuration())*time.Second {
+		t.Errorf("a segment is %v long, and the target duration %d s", length, testGrid.targetDuration())
 	}
 }
