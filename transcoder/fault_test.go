@@ -3,6 +3,7 @@ package transcoder
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,15 +146,37 @@ func TestMisbehavingProcess(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			fx := newFixture(t, Config{FFmpeg: script(t, c.then), Ladders: onlySmall,
+			started := t.TempDir() // a folder for each process: some live too short to be seen, and none may write files
+			fx := newFixture(t, Config{FFmpeg: script(t, "mkdir '"+started+"'/$$; "+c.then), Ladders: onlySmall,
 				Patience: 100 * time.Millisecond, Grace: 200 * time.Millisecond})
-			fx.play(1, small(t, "4").repeat(4).from(fx.epoch))
+			stop := fx.play(1, small(t, "4").repeat(4).from(fx.epoch))
 			fx.offered("48p")
-			fx.watch("48p", media.Video)
-			first := fx.worker("48p", func(w Worker) bool { return w.PID != 0 })
+			v := fx.watch("48p", media.Video)
 			fx.worker("48p", func(w Worker) bool { return w.Restarts >= 2 })
-			wantGone(t, first.PID)
+			stop()
+			v.sub.Close()
+			wantAllGone(t, started)
 		})
+	}
+}
+
+// wantAllGone waits until the processes by whose numbers the entries of a folder are named are no more, of which there
+// are at least two.
+func wantAllGone(t *testing.T, folder string) {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) < 2 {
+		t.Fatalf("%d processes were started, want at least 2", len(entries))
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantGone(t, pid)
 	}
 }
 
