@@ -260,6 +260,12 @@ func (s *Stream) listLocked(want func(*track) bool) []Track {
 // Subscribe gives the log of a track and counts its reader. The first reader of a track on offer
 // starts its supply. Errors wrap ErrNoTrack or ErrNoStream.
 func (s *Stream) Subscribe(format media.Format, kind media.Kind) (*Subscription, error) {
+	return s.SubscribeAfter(format, kind, 0)
+}
+
+// SubscribeAfter is Subscribe for a reader that has the track already up to a media time, as another node made it or
+// supplied it before. Where the supply starts for this reader, it goes on there, as far as it can (log.Want).
+func (s *Stream) SubscribeAfter(format media.Format, kind media.Kind, after media.Time) (*Subscription, error) {
 	key := trackKey{format, kind}
 	offers := s.offers()
 	s.hub.mu.Lock()
@@ -273,7 +279,7 @@ func (s *Stream) Subscribe(format media.Format, kind media.Kind) (*Subscription,
 		if i < 0 {
 			return nil, fmt.Errorf("stream %q, format %q, %v: %w", s.name, format, kind, ErrNoTrack)
 		}
-		t = s.startLocked(key, offers[i])
+		t = s.startLocked(key, offers[i], after)
 	}
 	t.readers++
 	s.readers++

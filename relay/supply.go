@@ -48,7 +48,7 @@ func (s *Stream) keepAlways() {
 	for _, o := range offers {
 		key := trackKey{o.Format, o.Kind}
 		if always[key] = always[key] || o.Always; o.Always && s.liveLocked() && s.tracks[key] == nil {
-			s.startLocked(key, o)
+			s.startLocked(key, o, 0)
 		}
 	}
 	for key, t := range s.tracks {
@@ -64,8 +64,8 @@ func (s *Stream) keepAlways() {
 	}
 }
 
-// startLocked begins to supply an offered track.
-func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
+// startLocked begins to supply an offered track, if it can behind a media time.
+func (s *Stream) startLocked(key trackKey, o supplierOffer, after media.Time) *track {
 	h := s.hub
 	id := media.TrackID{Stream: s.name, Format: key.format, Kind: key.kind}
 	ctx, cancel := context.WithCancel(h.ctx)
@@ -74,6 +74,7 @@ func (s *Stream) startLocked(key trackKey, o supplierOffer) *track {
 		first = 0
 	}
 	t := &track{log: log.New(id, first, h.config.Log), supply: &supply{offer: o.Offer, cancel: cancel}}
+	t.log.Want(after)
 	s.tracks[key] = t
 	s.ringLocked()
 	writer := t.log.Writer()

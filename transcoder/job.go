@@ -59,7 +59,7 @@ func newJob(t *Transcoder, s *relay.Stream, target Target, w *log.Writer) *job {
 // run makes the format: wait until it may start, find a frame to start with, run a process, look why
 // it ended, again.
 func (j *job) run(ctx context.Context) error {
-	sub, err := j.stream.Subscribe(media.Source, j.target.Kind)
+	sub, err := j.stream.SubscribeAfter(media.Source, j.target.Kind, j.lacked())
 	if err != nil {
 		return err
 	}
@@ -127,9 +127,17 @@ func (j *job) first(ctx context.Context) (*frame.Frame, error) {
 			continue
 		}
 		if j.target.Kind == media.Audio || f.Keyframe {
+			j.begin(f)
 			return f, nil
 		}
 		j.drop(dropAwaitKeyframe)
+	}
+}
+
+// begin forgets a start that has nothing to do with where the source is, whose log was empty when it was sought.
+func (j *job) begin(f *frame.Frame) {
+	if away := j.start.Sub(f.Time()); away > maxLag {
+		j.start = f.Time()
 	}
 }
 
@@ -164,12 +172,25 @@ func (j *job) await(ctx context.Context) (*frame.Frame, error) {
 	}
 }
 
-// seek places the reader so that a new run continues where output ended, or, where there was none or
-// it is too long ago, has the segment complete that is being sent now.
+// lacked is from where on the source is needed: a worker before this one made the format up to there.
+func (j *job) lacked() media.Time {
+	after := j.out.Log().Wanted()
+	if after > 0 && j.target.Kind == media.Audio {
+		after = max(1, after.Add(-warmUp))
+	}
+	return after
+}
+
+// seek places the reader so that a new run continues where output ended, here or on the worker before, or, where there
+// was none or it is too long ago, has the segment complete that is being sent now.
 func (j *job) seek() {
 	newest := j.present()
 	from := newest.Floor(j.t.config.Segment)
-	if next, ok := j.next(); ok && newest.Sub(next) < maxLag && next <= newest {
+	next, ok := j.next()
+	if !ok {
+		next, ok = j.out.Log().Wanted().Add(time.Millisecond), j.out.Log().Wanted() > 0 // shorter than any frame
+	}
+	if ok && (newest == 0 || newest.Sub(next) < maxLag && next <= newest) { // zero: the source is still to come here
 		from = next
 	}
 	j.start, j.pending = from, nil

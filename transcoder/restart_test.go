@@ -43,6 +43,46 @@ func TestRestartedNodesMakeTheSameSegments(t *testing.T) {
 	}
 }
 
+// A format that another worker made up to some time goes on right there, in the middle of a segment, if the source still has
+// it; what is too long ago, or has not been yet, is no place to go on from.
+func TestGoesOnWhereAnotherWorkerEnded(t *testing.T) {
+	const segment = 2 * time.Second
+	epoch := media.TimeOf(time.Unix(1_700_000_000, 0))
+	picture, sound := small(t, "4").repeat(2).from(epoch), tone(t, media.AAC, "8").from(epoch)
+	ended := epoch.Add(2700 * time.Millisecond)
+	for _, c := range []struct {
+		name   string
+		after  media.Time
+		begins media.Time // the first picture at the latest
+	}{
+		{"in the window", ended, ended.Add(time.Second / 15)},
+		{"long ago", epoch.Add(-time.Hour), epoch.Add(4 * time.Second)},
+		{"to come", epoch.Add(time.Hour), epoch.Add(4 * time.Second)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fx := newFixture(t, Config{Segment: segment, Ladders: onlySmall})
+			fx.waits = true
+			fx.play(4, picture, sound)
+			fx.offered("48p")
+			fx.offered("opus")
+			fx.release()
+			for source := fx.source(media.Video); source.NewestTime() < epoch.Add(3500*time.Millisecond); {
+				time.Sleep(time.Millisecond)
+			}
+			video, audio := fx.watchAfter("48p", media.Video, c.after), fx.watchAfter("opus", media.Audio, c.after)
+			pictures, sounds := video.until(epoch.Add(7*time.Second)), audio.until(epoch.Add(7*time.Second))
+			if first := pictures[0].Time(); first > c.begins || c.after == ended && first <= ended {
+				t.Errorf("pictures begin %v behind the source's beginning, want %v", first.Sub(epoch), c.begins.Sub(epoch))
+			}
+			wantWhole(t, pictures, segment)
+			if first := sounds[0].Time(); c.after == ended && (first <= ended || first.Sub(ended) > 20*time.Millisecond) {
+				t.Errorf("sound begins %v behind where it ended", first.Sub(ended))
+			}
+		})
+	}
+}
+
 // instant is where a frame stands, in ticks of its track's clock.
 type instant struct {
 	ticks int64

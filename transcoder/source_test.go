@@ -394,7 +394,13 @@ func (fx *fixture) release() { fx.once.Do(func() { close(fx.watched) }) }
 // watch subscribes to a format.
 func (fx *fixture) watch(format media.Format, kind media.Kind) *viewer {
 	fx.t.Helper()
-	sub, err := fx.stream.Subscribe(format, kind)
+	return fx.watchAfter(format, kind, 0)
+}
+
+// watchAfter is watch for one who has the format already up to a media time.
+func (fx *fixture) watchAfter(format media.Format, kind media.Kind, after media.Time) *viewer {
+	fx.t.Helper()
+	sub, err := fx.stream.SubscribeAfter(format, kind, after)
 	if err != nil {
 		fx.t.Fatal(err)
 	}

@@ -185,8 +185,8 @@ func (f *fabric) drain(ctx context.Context) {
 // source serves children what the hub has.
 type source struct{ *fabric }
 
-func (s source) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
-	return s.replica.Open(ctx, id, from, below)
+func (s source) Open(ctx context.Context, id media.TrackID, wish link.Wish) (link.Track, error) {
+	return s.replica.Open(ctx, id, wish)
 }
 
 // peers are links to other nodes.

@@ -209,6 +209,7 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 	k := c.segmentOf(f)
 	switch {
 	case k < c.msn, c.msn != noSegment && f.Ticks <= c.newest:
+		c.wait = c.wait || f.Keyframe // what follows is for decoders that have it: another worker may have made both
 		c.dropped[dropOld]++
 		return nil
 	case k <= c.after:

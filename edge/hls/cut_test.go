@@ -297,6 +297,29 @@ func TestNewParametersWaitForASegment(t *testing.T) {
 	}
 }
 
+// Another worker begins with pictures that are there already: what follows cannot be shown by who has them from the
+// worker before, until the next keyframe.
+func TestOverlapOfTwoMakers(t *testing.T) {
+	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true}
+	c := newCutter(testGrid)
+	var got []cut
+	next := videoFrames(p, second(0.6), second(2.1), 30, time.Second)
+	next[0].Keyframe = true
+	for _, f := range slices.Concat(videoFrames(p, second(0), second(0.7), 30, 2*time.Second), next) {
+		got = append(got, c.push(f)...)
+	}
+	for _, cut := range got {
+		for _, f := range cut.frames {
+			if f.Time() >= second(0.7) && f.Time() < second(1) {
+				t.Errorf("the picture at %v is listed, which leads on from a keyframe that was left out", f.Time().Sub(second(0)))
+			}
+		}
+	}
+	if last := got[len(got)-1].frames; last[len(last)-1].Time() < second(1.5) || c.dropped[dropAwaitKeyframe] == 0 {
+		t.Errorf("parts %v, drops %v, want the segment to go on from the next keyframe", places(got), c.dropped)
+	}
+}
+
 // A silence ends the segment that it falls into; the next one begins with a keyframe at its beginning.
 func TestSilenceEndsTheSegment(t *testing.T) {
 	p := &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 30, Aligned: true}

@@ -88,8 +88,8 @@ func TestABrokenTrackEndsItsSubscriptionOnly(t *testing.T) {
 // hollowShelf has hollow tracks of sound.
 type hollowShelf struct{ *shelf }
 
-func (h *hollowShelf) Open(ctx context.Context, id media.TrackID, from int64, below []string) (Track, error) {
-	track, err := h.shelf.Open(ctx, id, from, below)
+func (h *hollowShelf) Open(ctx context.Context, id media.TrackID, wish Wish) (Track, error) {
+	track, err := h.shelf.Open(ctx, id, wish)
 	if r, ok := track.(*replica); ok && id.Kind == media.Audio {
 		return hollow{r}, err
 	}

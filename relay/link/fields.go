@@ -52,6 +52,9 @@ func (d *decoder) uint(most uint64) uint64 {
 
 func (d *decoder) offset() int64 { return int64(d.uint(maxOffset)) }
 
+// time is a media time in nanoseconds.
+func (d *decoder) time() media.Time { return media.Time(d.uint(maxSeconds * 1e9)) }
+
 func (d *decoder) byte() byte {
 	b := d.bytes(1)
 	if len(b) == 0 {

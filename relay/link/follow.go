@@ -92,7 +92,11 @@ func (u *uplink) subscribe(id media.TrackID, from int64, below []string, w Sink)
 		link: u, id: u.last, sink: w, turns: newTurns(), ended: make(chan struct{}), last: make(chan struct{}),
 	}
 	u.subs[s.id] = s
-	if err := u.send(frameSubscribe, subscribe{s.id, id, max(from, 0), below, from > 0 && empty(w.Log())}.append(nil)); err != nil {
+	wish := subscribe{sub: s.id, id: id, from: max(from, 0), below: below, whole: from > 0 && empty(w.Log()), after: w.Log().NewestTime()}
+	if empty(w.Log()) {
+		wish.after = w.Log().Wanted()
+	}
+	if err := u.send(frameSubscribe, wish.append(nil)); err != nil {
 		delete(u.subs, s.id)
 		return nil, err
 	}

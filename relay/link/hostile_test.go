@@ -315,17 +315,20 @@ func TestVersions(t *testing.T) {
 	}
 
 	// A field of the next version stands behind all of ours, also where these are zero.
-	for _, ours := range []subscribe{{sub: 1, id: videoID}, {sub: 1, id: videoID, from: birth, below: []string{"edge"}, whole: true}} {
+	for _, ours := range []subscribe{{sub: 1, id: videoID}, {sub: 1, id: videoID, from: birth, below: []string{"edge"}, whole: true, after: 7}} {
 		got, err := decodeSubscribe(binary.AppendUvarint(ours.append(nil), math.MaxUint64))
-		if err != nil || got.whole != ours.whole || got.from != ours.from || len(got.below) != len(ours.below) {
+		if err != nil || got.whole != ours.whole || got.after != ours.after || got.from != ours.from || len(got.below) != len(ours.below) {
 			t.Errorf("%+v with one more field is read as %+v, %v", ours, got, err)
 		}
 	}
 
-	// The version before has no flags.
-	old := subscribe{sub: 1, id: videoID, from: birth, whole: true}.append(nil)
-	if got, err := decodeSubscribe(old[:len(old)-1]); err != nil || got.whole || got.from != birth {
-		t.Errorf("the frame of the version before is read as %+v, %v", got, err)
+	// Version 2 knew nothing of media time, and version 1 no flags.
+	for _, last := range []int{1, 2} {
+		old := subscribe{sub: 1, id: videoID, from: birth, whole: true}.append(nil)
+		got, err := decodeSubscribe(old[:len(old)-last])
+		if err != nil || got.whole != (last == 1) || got.after != 0 || got.from != birth {
+			t.Errorf("the frame with the last %d fields missing is read as %+v, %v", last, got, err)
+		}
 	}
 
 	// The next version says more in each frame, and has frames that we do not know.

@@ -89,7 +89,7 @@ type replica struct {
 	path    []string
 	changed chan struct{}
 	opened  int
-	below   []string
+	wish    Wish
 }
 
 func newReplica(id media.TrackID, first int64, path ...string) *replica {
@@ -143,7 +143,7 @@ func shelve(tracks ...*replica) *shelf {
 	return s
 }
 
-func (s *shelf) Open(_ context.Context, id media.TrackID, _ int64, below []string) (Track, error) {
+func (s *shelf) Open(_ context.Context, id media.TrackID, wish Wish) (Track, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -156,7 +156,7 @@ func (s *shelf) Open(_ context.Context, id media.TrackID, _ int64, below []strin
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.opened++
-	r.below = below
+	r.wish = wish
 	return r, nil
 }
 
@@ -300,7 +300,7 @@ func TestReplicaEqualsItsParent(t *testing.T) {
 		t.Errorf("the path is %v, want %v", copied.Path(), want)
 	}
 	original.mu.Lock()
-	below := original.below
+	below := original.wish.Below
 	original.mu.Unlock()
 	if want := []string{"relay", "edge"}; !slices.Equal(below, want) {
 		t.Errorf("the source was told that %v are below, want %v", below, want)

@@ -134,6 +134,44 @@ func TestAnEmptyChildGetsWholeGroups(t *testing.T) {
 	}
 }
 
+// TestANewReaderGoesOnFromAnotherMaker asks for a track that the child has never had, behind a media time.
+func TestANewReaderGoesOnFromAnotherMaker(t *testing.T) {
+	const gop = 10
+	original := newReplica(videoID, birth, "ingest")
+	c := newCamera(t, original, gop)
+	for range 25 * gop {
+		c.shoot(t)
+	}
+	newest := original.Log().NewestTime()
+	lastKey := original.Log().Cursor(log.LastKeyframe()).Offset()
+	parent, _ := node(t, "ingest", shelve(original), patient)
+	child, _ := node(t, "worker", nil, patient)
+	for _, c := range []struct {
+		name  string
+		after media.Time
+		from  int64
+	}{
+		{"nobody has anything", 0, lastKey},
+		{"a second ago", newest.Add(-time.Second), original.Log().Cursor(log.KeyframeBefore(newest.Add(-time.Second))).Offset()},
+		{"in the future", newest.Add(time.Second), lastKey},
+		{"longer ago than is caught up with", newest.Add(-afterMost), lastKey},
+	} {
+		copied := newReplica(videoID, 0)
+		copied.Log().Want(c.after)
+		_, stop := follow(t, peer(t, child, parent), 0, nil, copied)
+		eventually(t, "the child has all", func() bool { return copied.Log().Head() == original.Log().Head() })
+		stop()
+		if tail := copied.Log().Tail(); tail != c.from {
+			t.Errorf("%s: the log begins at %d, want %d", c.name, tail-birth, c.from-birth)
+		}
+		original.mu.Lock()
+		if original.wish.After != c.after {
+			t.Errorf("%s: the source was told %v, want %v", c.name, original.wish.After, c.after)
+		}
+		original.mu.Unlock()
+	}
+}
+
 func TestFromBeforeTheWindow(t *testing.T) {
 	original := newReplica(videoID, birth, "ingest")
 	c := newCamera(t, original, 30)

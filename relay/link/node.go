@@ -33,10 +33,20 @@ type Track interface {
 // Source finds tracks for children.
 type Source interface {
 	// Open finds a track for a child. It may take its time, until ctx ends: the node may have to get the track from its
-	// own parent first, and then from the offset that the child wants on (zero: from the newest keyframe). below are the nodes that will get it through this one, the child first: a node that is
-	// among them must not become its parent. An error travels to the child as a sentence; ErrNoTrack, ErrFull,
+	// own parent first, and then as the child wishes. An error travels to the child as a sentence; ErrNoTrack, ErrFull,
 	// ErrLoop and ErrDraining keep their identity.
-	Open(ctx context.Context, id media.TrackID, from int64, below []string) (Track, error)
+	Open(ctx context.Context, id media.TrackID, wish Wish) (Track, error)
+}
+
+// Wish is what a child says when it asks for a track.
+type Wish struct {
+	// From is the first offset that it lacks; zero for where a new reader begins.
+	From int64
+	// After is the media time up to which it, or who is below it, has the track; zero where nobody has anything. A maker
+	// who begins only now goes on there.
+	After media.Time
+	// Below are the nodes that will get the track through this one, the child first: none of them must become its parent.
+	Below []string
 }
 
 // Config is what a Node is built on. Node, Identity and Addr must be set. Zero means default elsewhere.

@@ -160,7 +160,7 @@ func (d *downlink) subscribe(ctx context.Context, s subscribe) error {
 		return d.refuse(s.sub, ErrNoTrack)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	serving := &serving{link: d, sub: s.sub, id: s.id, from: s.from, below: below, whole: s.whole, cancel: cancel}
+	serving := &serving{link: d, sub: s.sub, id: s.id, wish: Wish{From: s.from, After: s.after, Below: below}, whole: s.whole, cancel: cancel}
 	d.mu.Lock()
 	d.subs[s.sub] = serving
 	d.mu.Unlock()
@@ -187,5 +187,5 @@ func (d *downlink) refuse(sub uint64, err error) error {
 // open asks the source for a track. A source that panics costs one subscription.
 func (d *downlink) open(ctx context.Context, s *serving) (track Track, err error) {
 	defer d.node.survive(&err, "opening a track for a child")
-	return d.node.config.Source.Open(ctx, s.id, s.from, s.below)
+	return d.node.config.Source.Open(ctx, s.id, s.wish)
 }

@@ -34,8 +34,7 @@ type serving struct {
 	link   *downlink
 	sub    uint64
 	id     media.TrackID
-	from   int64
-	below  []string
+	wish   Wish
 	whole  bool
 	cancel context.CancelFunc
 
@@ -153,17 +152,19 @@ func (s *serving) serve(ctx context.Context) error {
 // place finds where the child begins.
 func (s *serving) place(l *log.Log) error {
 	switch head := l.Head(); {
-	case s.from > head+aheadMost:
-		return fmt.Errorf("%w: it ends at %d, and %d was asked for", ErrBehind, head, s.from)
-	case s.from == 0:
+	case s.wish.From > head+aheadMost:
+		return fmt.Errorf("%w: it ends at %d, and %d was asked for", ErrBehind, head, s.wish.From)
+	case s.wish.From == 0 && s.wish.After > 0 && l.NewestTime().Sub(s.wish.After) < afterMost:
+		s.cursor = l.Cursor(log.KeyframeBefore(s.wish.After))
+	case s.wish.From == 0:
 		s.cursor = l.Cursor(log.LastKeyframe())
-	case s.whole && s.from >= l.Tail():
-		s.cursor = l.Cursor(log.KeyframeBefore(timeAt(l, s.from).Add(-wholeSpan)))
-		if s.cursor.Offset() > s.from { // all keyframes are later
-			s.cursor = l.Cursor(log.Offset(s.from))
+	case s.whole && s.wish.From >= l.Tail():
+		s.cursor = l.Cursor(log.KeyframeBefore(timeAt(l, s.wish.From).Add(-wholeSpan)))
+		if s.cursor.Offset() > s.wish.From { // all keyframes are later
+			s.cursor = l.Cursor(log.Offset(s.wish.From))
 		}
-	case s.from >= l.Tail():
-		s.cursor = l.Cursor(log.Offset(s.from))
+	case s.wish.From >= l.Tail():
+		s.cursor = l.Cursor(log.Offset(s.wish.From))
 	default:
 		s.cursor = l.Cursor(log.KeyframeBefore(math.MinInt64)) // the oldest of the window
 	}
@@ -174,6 +175,10 @@ func (s *serving) place(l *log.Log) error {
 // wholeSpan is how long before the offset asked for a child with an empty log gets the track at least: its own
 // children, who have all lost one parent, may each be a little further back.
 const wholeSpan = 500 * time.Millisecond
+
+// afterMost is how far back a new reader may have a track begin that goes on from another. It is what a transcoder would
+// catch up with, and less than the window.
+const afterMost = 6 * time.Second
 
 // timeAt is that of the packet at an offset, or of the newest where it is not there.
 func timeAt(l *log.Log, offset int64) media.Time {

@@ -77,7 +77,7 @@ func TestStale(t *testing.T) {
 		{"nothing newer", birth + 20*3, 0, time.Minute, at(time.Minute), false},
 		{"nobody knows when it came", birth, 0, time.Minute, 0, false},
 	} {
-		s := &serving{link: &downlink{conn: &conn{node: n}}, from: c.offset, lag: c.least}
+		s := &serving{link: &downlink{conn: &conn{node: n}}, wish: Wish{From: c.offset}, lag: c.least}
 		if err := s.place(r.Log()); err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,8 @@ import (
 //
 //	0x81 HELLO        both, first       uvarint least version, uvarint newest version, string node
 //	0x82 SUBSCRIBE    child to parent   uvarint sub, string stream, string format, byte kind, uvarint from,
-//	                                    strings below; since version 2, and then always: uvarint flags (1 whole)
+//	                                    strings below; since version 2, and then always: uvarint flags (1 whole);
+//	                                    since version 3, and then always: uvarint after
 //	0x83 UNSUBSCRIBE  child to parent   uvarint sub
 //	0x84 ACCEPTED     parent to child   uvarint sub, uvarint head, strings path
 //	0x85 REFUSED      parent to child   uvarint sub, uvarint code, string text
@@ -47,7 +48,9 @@ import (
 //
 // sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
 // offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
-// is to get the track from a keyframe some time before, so that others can begin there, too. below are the nodes that
+// is to get the track from a keyframe some time before, so that others can begin there, too. after is the media time,
+// in nanoseconds, up to which the child, or who is below it, has the track, 0 where nobody has anything: a maker who only begins
+// goes on there, and a child whose from is 0 gets the keyframe before that. below are the nodes that
 // will get the track through the child, without the child itself, nearest first. path are the nodes that the track came
 // through, its birthplace first, the parent last; none where the parent itself has nobody to take it from. groups is the number of groups that the parent began.
 //
@@ -86,7 +89,7 @@ import (
 const (
 	protocolName = "banyan-link"
 	leastVersion = 1
-	lastVersion  = 2
+	lastVersion  = 3
 
 	critical = 0x80
 
@@ -156,6 +159,7 @@ type subscribe struct {
 	from  int64
 	below []string
 	whole bool
+	after media.Time
 }
 
 type accepted struct {
@@ -228,7 +232,8 @@ func (s subscribe) append(b []byte) []byte {
 	if s.whole {
 		flags |= flagWhole
 	}
-	return binary.AppendUvarint(b, flags)
+	b = binary.AppendUvarint(b, flags)
+	return binary.AppendUvarint(b, uint64(max(s.after, 0)))
 }
 
 func (a accepted) append(b []byte) []byte {
@@ -443,6 +448,9 @@ func decodeSubscribe(body []byte) (subscribe, error) {
 	s := subscribe{sub: d.uvarint(), id: d.track(), from: d.offset(), below: d.nodes()}
 	if len(d.rest) > 0 { // since version 2
 		s.whole = d.uvarint()&flagWhole != 0
+	}
+	if len(d.rest) > 0 { // since version 3
+		s.after = d.time()
 	}
 	return s, d.err
 }

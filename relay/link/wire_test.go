@@ -22,7 +22,7 @@ func TestFramesComeBack(t *testing.T) {
 	h := hello{1, 3, "edge-1.eu"}
 	gotH, err := decodeHello(h.append(nil))
 	check("HELLO", gotH, err, h)
-	s := subscribe{9, videoID, 1 << 61, []string{"a", "b"}, true}
+	s := subscribe{9, videoID, 1 << 61, []string{"a", "b"}, true, 1_800_000_000e9}
 	gotS, err := decodeSubscribe(s.append(nil))
 	check("SUBSCRIBE", gotS, err, s)
 	a := accepted{9, 1 << 60, []string{"a"}}
@@ -69,7 +69,7 @@ func TestGroupComesBack(t *testing.T) {
 func FuzzControl(f *testing.F) {
 	for kind, body := range map[byte][]byte{
 		frameHello:     hello{1, 1, "edge"}.append(nil),
-		frameSubscribe: subscribe{1, videoID, birth, []string{"a"}, true}.append(nil),
+		frameSubscribe: subscribe{1, videoID, birth, []string{"a"}, true, 3e9}.append(nil),
 		frameAccepted:  accepted{1, birth, []string{"a"}}.append(nil),
 		frameRefused:   verdict{1, 2, "full", 0}.append(nil),
 		frameEnd:       verdict{1, 6, "over", 4}.append(nil),

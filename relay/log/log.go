@@ -67,6 +67,7 @@ type Log struct {
 	table   atomic.Pointer[table]
 	params  atomic.Pointer[media.Params] // of the newest epoch
 	newest  atomic.Int64                 // media time of the newest packet
+	wanted  atomic.Int64                 // media time, see Want
 	closed  atomic.Bool
 
 	frames   atomic.Int64  // one past the newest offset that ends a frame
@@ -141,6 +142,20 @@ func (l *Log) Params() *media.Params { return l.params.Load() }
 
 // NewestTime is the media time of the newest packet; zero before the first.
 func (l *Log) NewestTime() media.Time { return media.Time(l.newest.Load()) }
+
+// Want tells who is to write a log that has nothing yet that a reader has the track up to media time t, from another
+// node that made it before: the log had best go on there. Of several readers the one that has most counts.
+func (l *Log) Want(t media.Time) {
+	for {
+		before := l.wanted.Load()
+		if int64(t) <= before || l.wanted.CompareAndSwap(before, int64(t)) {
+			return
+		}
+	}
+}
+
+// Wanted is the newest media time that Want was told of; zero where nobody has said.
+func (l *Log) Wanted() media.Time { return media.Time(l.wanted.Load()) }
 
 // Get returns the packet at offset, or nil where the window has none (retransmission reads this).
 func (l *Log) Get(offset int64) *media.Packet {

@@ -103,7 +103,7 @@ func TestWhatNobodyHasIsNotWaitedFor(t *testing.T) {
 	r := between.read(sub)
 	r.reach(c.next)
 	for _, from := range []int64{first - 100, first - 10*leap, c.next + 100} {
-		track, err := between.Open(t.Context(), pictureID, from, []string{"edge"})
+		track, err := between.Open(t.Context(), pictureID, link.Wish{From: from, Below: []string{"edge"}})
 		if err != nil {
 			t.Fatalf("a child that wants offset %d: %v", from, err)
 		}

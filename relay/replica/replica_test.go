@@ -419,7 +419,7 @@ func TestDrainRefusesChildren(t *testing.T) {
 	between := w.start("relay", tree.Relay)
 	eventually(t, "the relay knows the stream", func() bool { _, err := between.hub.Stream(cup); return err == nil })
 	between.children.drain()
-	if _, err := between.Open(t.Context(), pictureID, 0, []string{"edge"}); !errors.Is(err, link.ErrDraining) {
+	if _, err := between.Open(t.Context(), pictureID, link.Wish{Below: []string{"edge"}}); !errors.Is(err, link.ErrDraining) {
 		t.Errorf("a new child of a draining node: %v, want ErrDraining", err)
 	}
 }

@@ -18,23 +18,23 @@ const heardOf = time.Second
 
 // Open subscribes to a track for a child that wants it from an offset on, and waits for a moment for what comes before
 // the replica here, where that is wanted. It is a link.Source.
-func (n *Node) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
+func (n *Node) Open(ctx context.Context, id media.TrackID, wish link.Wish) (link.Track, error) {
 	who := child{id: id}
-	if len(below) > 0 {
-		who.name = below[0]
+	if len(wish.Below) > 0 {
+		who.name = wish.Below[0]
 	}
 	if why := n.children.refuse(who, n.load(), time.Now()); why != nil && n.elsewhere(id) {
 		return nil, why
 	}
-	n.wishes.make(id, from, time.Now())
+	n.wishes.make(id, wish.From, time.Now())
 	ctx, cancel := context.WithTimeout(ctx, heardOf)
 	defer cancel()
 	for {
 		changed := n.config.Cluster.Changed()
-		sub, err := n.subscribe(id)
+		sub, err := n.subscribe(id, wish.After)
 		if err == nil {
 			n.children.come(who)
-			n.reach(ctx, id, sub.Log(), from)
+			n.reach(ctx, id, sub.Log(), wish.From)
 			return &served{node: n, child: who, subscription: sub}, nil
 		}
 		if !errors.Is(err, relay.ErrNoStream) && !errors.Is(err, relay.ErrNoTrack) {
@@ -57,12 +57,12 @@ func (n *Node) load() float64 {
 	return 0
 }
 
-func (n *Node) subscribe(id media.TrackID) (*relay.Subscription, error) {
+func (n *Node) subscribe(id media.TrackID, after media.Time) (*relay.Subscription, error) {
 	s, err := n.config.Hub.Stream(id.Stream)
 	if err != nil {
 		return nil, err
 	}
-	return s.Subscribe(id.Format, id.Kind)
+	return s.SubscribeAfter(id.Format, id.Kind, after)
 }
 
 // served is a track that a child reads.

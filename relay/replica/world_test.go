@@ -205,8 +205,8 @@ func carrying(formats ...media.Format) option {
 
 type sourceOf struct{ node *Node }
 
-func (s sourceOf) Open(ctx context.Context, id media.TrackID, from int64, below []string) (link.Track, error) {
-	return s.node.Open(ctx, id, from, below)
+func (s sourceOf) Open(ctx context.Context, id media.TrackID, wish link.Wish) (link.Track, error) {
+	return s.node.Open(ctx, id, wish)
 }
 
 type linksOf struct{ node *link.Node }
