@@ -28,7 +28,9 @@
 // What comes twice is dropped by the log. So nothing pauses, and a next parent that fails costs nothing.
 //
 // Where the next parent has another log, as when a transcoder's job has moved to another node, offsets jump. Both logs
-// tell one media time, and have keyframes at the same instants: the replica goes over at one of these (see sink).
+// tell one media time, and have keyframes at the same instants: the replica goes over at one of these (see sink). Where
+// the transcoder has died, its children tell the next one up to which media time they have the track (link.Wish.After). It begins
+// right behind that, if the source's window still has it: what was not encoded comes late, and is not lost.
 //
 // A parent that lives, and whose own line up is broken, says that it has no way to the birthplace. Its children move as they
 // do from one that drains, if somebody else delivers, and stay otherwise. Silence alone moves nobody whose link is well: a
