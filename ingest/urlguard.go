@@ -98,16 +98,25 @@ func (g *URLGuard) port(u *url.URL) (uint16, error) {
 
 func (g *URLGuard) checkPort(port uint16) error {
 	if port < 1024 && !slices.Contains(g.Ports, port) {
-		return fmt.Errorf("port %d is not allowed: it belongs to another service", port)
+		return fmt.Errorf("port %d is not allowed, as it belongs to another service: use %s", port, g.ports())
 	}
 	return nil
+}
+
+// ports says which are allowed.
+func (g *URLGuard) ports() string {
+	var all strings.Builder
+	for _, port := range g.Ports {
+		fmt.Fprintf(&all, "%d, ", port)
+	}
+	return all.String() + "or one from 1024 to 65535"
 }
 
 // checkHost refuses what resolvers understand in more than one way: numbers in other forms than four
 // decimals (127.1, 0x7f000001), and bytes that names do not have.
 func checkHost(host string) error {
 	if host == "" {
-		return errors.New("the URL has no host")
+		return errors.New("the URL has no host: write it like rtsp://host/path")
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.Zone() != "" {

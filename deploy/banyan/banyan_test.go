@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,10 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func containsAll(text string, words ...string) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+}
 
 // banyan runs a command to its end.
 func banyan(t *testing.T, args ...string) (stdout string, err error) {
@@ -78,6 +83,8 @@ func TestTokensThatCannotBeMakeNoSecret(t *testing.T) {
 	for _, args := range [][]string{{"--api", "--ttl", "400d"}, {"--api", "--ttl", "0s"}, {}, {"--play", "a//b"}} {
 		if _, err := banyan(t, append([]string{"token", "--data.dir", dir}, args...)...); err == nil {
 			t.Errorf("%q: a token was made", args)
+		} else if len(args) == 0 && !containsAll(err.Error(), "--publish", "--play", "--api", "banyan token --publish 'cup/*'") {
+			t.Errorf("without flags it says %q, want their names and an example", err)
 		}
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -99,6 +106,75 @@ func TestTokenTellsWhichSecretSignedIt(t *testing.T) {
 	err := run(t.Context(), []string{"token", "--api", "--data.dir", filepath.Dir(file), "--auth.secret", strings.Repeat("s", 32)}, io.Discard, &notes)
 	if err != nil || notes.Len() > 0 {
 		t.Errorf("with a secret of the configuration: got %q, %v; want nothing", notes.String(), err)
+	}
+}
+
+// TestThePrintedCommandMakesTokensThatTheNodeTakes pastes into a shell what serve prints, with the node's secret set in
+// every way that there is.
+func TestThePrintedCommandMakesTokensThatTheNodeTakes(t *testing.T) {
+	secret := strings.Repeat("0123456789abcdef", 4)
+	file := filepath.Join(t.TempDir(), "the cluster's key")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(t.TempDir(), "banyan.yaml")
+	if err := os.WriteFile(settings, []byte("cluster: {key: "+secret+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		flags []string
+		env   string // a variable that has the secret in the node and in the shell
+	}{
+		"of its own":                   {},
+		"key by flag":                  {flags: []string{"--cluster.key=" + secret}, env: "BANYAN_CLUSTER_KEY"},
+		"key by environment":           {env: "BANYAN_CLUSTER_KEY"},
+		"key in a file":                {flags: []string{"--cluster.key_file=" + file}},
+		"key in the configuration":     {flags: []string{"--config=" + settings}},
+		"secret by environment":        {flags: []string{"--config=" + settings}, env: "BANYAN_AUTH_SECRET"},
+		"secret beside a key's file":   {flags: []string{"--cluster.key_file=" + file}, env: "BANYAN_AUTH_SECRET"},
+		"secret by flag":               {flags: []string{"--auth.secret=" + secret}, env: "BANYAN_AUTH_SECRET"},
+		"data.dir that wants a quote":  {flags: []string{"--data.dir=" + filepath.Join(t.TempDir(), "ana's data")}},
+		"no secret in empty variables": {flags: []string{"--cluster.key="}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.env != "" {
+				t.Setenv(c.env, secret)
+			}
+			flags := append([]string{"--cluster.addr=127.0.0.1:0", "--link.addr=127.0.0.1:0", "--node.name=one"}, c.flags...)
+			n := start(t, flags...)
+			_, printed, _ := strings.Cut(n.out.String(), "for /ops with:")
+			printed, _, _ = strings.Cut(printed, "\n")
+			if strings.Contains(n.out.String(), secret) {
+				t.Errorf("the secret is on the screen: %s", n.out.String())
+			}
+			pasted := strings.Replace(printed, quoteForShell(os.Args[0]), `printf '%s\n'`, 1)
+			words, err := exec.Command("sh", "-c", pasted).Output() // what the shell makes of it
+			if err != nil {
+				t.Fatalf("%s: %v", printed, err)
+			}
+			token, err := banyan(t, strings.Split(strings.TrimSpace(string(words)), "\n")...)
+			if err != nil {
+				t.Fatalf("%s: %v", printed, err)
+			}
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.addr["http"]+"/api/v1/node", nil)
+			request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+			response, err := n.client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("the token of %s gets %s", printed, response.Status)
+			}
+			if c.env == "" {
+				return
+			}
+			elsewhere := exec.Command("sh", "-c", printed)
+			elsewhere.Env = []string{"PATH=" + os.Getenv("PATH")}
+			if said, err := elsewhere.CombinedOutput(); err == nil || !strings.Contains(string(said), c.env+": set it as for this node") {
+				t.Errorf("in a shell without the secret: %s, %v", said, err)
+			}
+		})
 	}
 }
 
@@ -139,7 +215,7 @@ func TestCommandLinesThatCannotWorkSayWhy(t *testing.T) {
 		{[]string{"serve", "--roles", "edge,conference"}, "no conference"},
 		{[]string{"serve", "--config", filepath.Join(dir, "none.yaml")}, "banyan config"},
 		{[]string{"config", "--hls.part", "soon"}, "hls.part"},
-		{[]string{"token", "--data.dir", dir}, "allows nothing"},
+		{[]string{"token", "--data.dir", dir}, "--publish GLOB"},
 		{[]string{"token", "--data.dir", dir, "--play", "a//b"}, "segment is empty"},
 		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "400d"}, "cannot live 400 days: choose at most 366"},
 		{[]string{"token", "--data.dir", dir, "--api", "--ttl", "a week"}, "7d"},

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -100,20 +101,50 @@ func (c *serveCommand) Run(ctx context.Context, console console) error {
 	}
 	cfg.RTC.Loopback = cfg.RTC.Loopback || c.Demo // a laptop without a network must be able to show it, too
 	return serve(ctx, cfg, options{
-		Roles: c.Roles, Demo: c.Demo, Out: console.stdout, TokenCommand: c.tokenCommand(),
+		Roles: c.Roles, Demo: c.Demo, Out: console.stdout, TokenCommand: c.tokenCommand(cfg),
 	}, newLog(cfg, console.stderr))
 }
 
-// tokenCommand is the call of this program that reads the same settings.
-func (c *serveCommand) tokenCommand() string {
-	command := os.Args[0] + " token"
+// tokenCommand is the call of this program, as one would paste it into a shell, that signs with the secret of this
+// node. A secret that no file holds is not shown: the shell has to have it in the variable that it can be set by, and
+// says so where it has not.
+func (c *serveCommand) tokenCommand(cfg config.Config) string {
+	var command strings.Builder
+	if secret, fileless := c.filelessSecret(cfg); fileless {
+		fmt.Fprintf(&command, "%s=${%[1]s:?set it as for this node} ", secret.Env)
+	}
+	command.WriteString(quoteForShell(os.Args[0]) + " token")
 	if c.File != "" {
-		command += " --config " + c.File
+		command.WriteString(" --config " + quoteForShell(c.File))
 	}
-	if dir, given := c.flags()["data.dir"]; given {
-		command += " --data.dir " + dir
+	for _, setting := range []struct{ name, value string }{{"data.dir", cfg.Data.Dir}, {"cluster.key_file", cfg.Cluster.KeyFile}} {
+		if c.given(setting.name) && setting.value != "" {
+			command.WriteString(" --" + setting.name + " " + quoteForShell(setting.value))
+		}
 	}
-	return command
+	return command.String()
+}
+
+// filelessSecret is the setting that this node's tokens are signed by, if it came by a flag or by the environment.
+func (c *serveCommand) filelessSecret(cfg config.Config) (key config.Key, fileless bool) {
+	name := "cluster.key"
+	switch {
+	case cfg.Auth.Secret != "":
+		name = "auth.secret"
+	case cfg.Cluster.Key == "" || cfg.Cluster.KeyFile != "":
+		return key, false
+	}
+	return c.key(name), c.given(name)
+}
+
+var bare = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+
+// quoteForShell makes one word of text, for any POSIX shell.
+func quoteForShell(text string) string {
+	if bare.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // newLog makes the log of the process. No secret passes it.
@@ -151,6 +182,10 @@ func (c *tokenCommand) Run(console console) error {
 		return err
 	}
 	grant := auth.Grant{User: c.User, Publish: c.Publish, Play: c.Play, API: c.API, TTL: time.Duration(c.TTL)}
+	if len(c.Publish) == 0 && len(c.Play) == 0 && !c.API {
+		return errors.New("say what the token is for: --publish GLOB, --play GLOB, --api, or several of them, such as\n" +
+			"  banyan token --publish 'cup/*' --play '**' --ttl 12h")
+	}
 	if err := grant.Check(); err != nil { // before a secret is made for it
 		return err
 	}
@@ -161,9 +196,9 @@ func (c *tokenCommand) Run(console console) error {
 	}
 	switch { // the directory that the command was called in is what people get wrong
 	case isNew:
-		console.note("made a new secret for tokens in %s: servers with another data.dir do not take this token", file)
+		console.note("made a new secret for tokens in %s: servers with another data.dir, or with cluster.key or auth.secret, do not take this token", file)
 	case file != "":
-		console.note("signed with %s: servers with another data.dir do not take this token", file)
+		console.note("signed with %s: servers with another data.dir, or with cluster.key or auth.secret, do not take this token", file)
 	}
 	token, err := guard.Mint(grant)
 	if err != nil {

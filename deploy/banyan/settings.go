@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"banyan/deploy/config"
@@ -43,6 +44,21 @@ func placeholder(key config.Key) string {
 // load reads the configuration from everywhere.
 func (s *settings) load() (config.Config, error) {
 	return config.Load(config.Sources{File: s.File, Env: os.Environ(), Flags: s.flags()})
+}
+
+// key is the key of a name that exists.
+func (s *settings) key(name string) config.Key {
+	keys := config.Keys()
+	return keys[slices.IndexFunc(keys, func(key config.Key) bool { return key.Name == name })]
+}
+
+// given tells whether a key was set by a flag or by the environment, which another command does not read from a file.
+func (s *settings) given(name string) bool {
+	if _, byFlag := s.flags()[name]; byFlag {
+		return true
+	}
+	_, byEnv := os.LookupEnv(s.key(name).Env)
+	return byEnv
 }
 
 // flags are the keys that were given on the command line.

@@ -12,8 +12,7 @@ command -v "$banyan" >/dev/null || { echo "$banyan is not there: run \`make buil
 mkdir -p "$dir"
 umask 077
 [ -s "$dir/key" ] || od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$dir/key"
-BANYAN_CLUSTER_KEY=$(cat "$dir/key") # by the environment: arguments can be read by everybody
-export BANYAN_CLUSTER_KEY
+unset BANYAN_CLUSTER_KEY # it would be in the way of the file
 
 pids=()
 stop() {
@@ -31,7 +30,7 @@ node() {
   "$banyan" serve --node.name "$name" --roles "$roles" --node.region "$region" --data.dir "$dir/$name" \
     --http.addr "127.0.0.1:$port" --rtc.addr "127.0.0.1:$((port + 1))" --rtc.loopback --rtsp.addr "127.0.0.1:$((port + 2))" \
     --rtsp.udp_addr "127.0.0.1:$((port + 4))" --admin.addr "127.0.0.1:$((port + 6))" \
-    --cluster.addr "127.0.0.1:$((port + 7))" --cluster.join "127.0.0.1:$((base + 107))" --link.addr "127.0.0.1:$((port + 8))" "$@" \
+    --cluster.addr "127.0.0.1:$((port + 7))" --cluster.join "127.0.0.1:$((base + 107))" --cluster.key_file "$dir/key" --link.addr "127.0.0.1:$((port + 8))" "$@" \
     >"$dir/$name.log" 2>&1 &
   pids+=($!)
 }
@@ -57,7 +56,8 @@ for number in 1 2 3 4 5 6 7 8 9 10; do
   exit 1
 done
 
-token=$("$banyan" token --publish '**' 2>/dev/null)
+mint=$(printf '%q ' "$banyan" token --data.dir "$dir/ingest1" --cluster.key_file "$dir/key") # as one would paste it
+token=$("$banyan" token --data.dir "$dir/ingest1" --cluster.key_file "$dir/key" --publish '**')
 cat <<TEXT
 Ten nodes run; their logs are in $dir. Publish a picture, for example by
   ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -re -f lavfi -i sine=frequency=440 -c:v libx264 -preset veryfast \\
@@ -66,8 +66,11 @@ and watch it at any edge:
   http://127.0.0.1:$((base + 700))/watch/cup/cam1   eu
   http://127.0.0.1:$((base + 900))/watch/cup/cam1   us
   http://127.0.0.1:$((base + 1000))/watch/cup/cam1   asia
+See the tree of nodes at http://127.0.0.1:$((base + 700))/ops, with the token of
+  $mint--api
 End a node by kill -9 and see that viewers go on. Ctrl-C ends all.
 TEXT
+exec 3>&2 2>/dev/null # where bash would tell, a line as long as the command, of each node that was killed
 wait -n || true
-echo "a node ended; the others go on. Ctrl-C ends them." >&2
+echo "a node ended; the others go on. Ctrl-C ends them." >&3
 wait

@@ -1,11 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"banyan/ingest/rtsp"
 	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/transcoder"
@@ -344,20 +345,9 @@ func (r *EdgeRegion) check() error {
 	return nil
 }
 
-// check also fills in the default transport. Its errors do not quote the URL, which may hold a password.
+// check also fills in the default transport. The rules are those of the part that pulls, so that no command takes what
+// another refuses.
 func (p *Pull) check() error {
-	if _, err := media.ParseName(string(p.Stream)); err != nil {
-		return fmt.Errorf("stream: %w", err)
-	}
-	u, err := url.Parse(p.URL)
-	if err != nil || u.Host == "" || u.Scheme != "rtsp" && u.Scheme != "rtsps" {
-		return errors.New("url: it is not an RTSP address: write rtsp://host:port/path or rtsps://…")
-	}
-	if p.Transport == "" {
-		p.Transport = "auto"
-	}
-	if err := checkChoice(p.Transport, "auto|tcp|udp"); err != nil {
-		return fmt.Errorf("transport: %w", err)
-	}
-	return nil
+	p.Transport = cmp.Or(p.Transport, "auto")
+	return rtsp.Pull{Stream: string(p.Stream), URL: p.URL, Transport: p.Transport}.Check()
 }

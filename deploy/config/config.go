@@ -109,6 +109,7 @@ type Config struct {
 		Addr      string        `key:"addr" default:":7946" check:"addr" doc:"Address for the gossip of nodes, UDP and TCP. It is opened where cluster.key or cluster.join is set: a node without both stands alone."`
 		Join      []string      `key:"join" default:"[]" check:"addr" doc:"Addresses of nodes of the cluster, such as 10.0.0.1:7946. One that is up is enough."`
 		Key       string        `key:"key" default:"" check:"secrets" secret:"true" doc:"Key that all nodes of the cluster share: for gossip, for the links between them, and for tokens where auth.secret is empty. While it is changed, several, joined by commas: the first is used, all are taken."`
+		KeyFile   string        `key:"key_file" default:"" check:"text,optional" doc:"File with cluster.key, in place of it: arguments and environments are seen by more people than a file of mode 600."`
 		Probe     time.Duration `key:"probe" default:"200ms" check:"from=50ms,to=10s" doc:"How often nodes check each other: a dead one is noticed within about five times that. It must be more than the longest round trip between any two nodes."`
 		Allow     []string      `key:"allow" default:"[]" check:"network" doc:"Networks that gossip is taken from, such as 10.0.0.0/8. Empty: all."`
 		Advertise string        `key:"advertise" default:"" check:"ip,optional" doc:"IP address at which other nodes reach this one. Empty: found out."`

@@ -184,6 +184,7 @@ func TestMistakesStopTheStart(t *testing.T) {
 			[]string{"rtsp.users", "item 2", "twice"}},
 		{"pull of a file", "rtsp: {pull: [{stream: a, url: 'file:///etc/passwd'}]}", "", nil, []string{"rtsp.pull", "rtsp://"}},
 		{"pull of nowhere", "rtsp: {pull: [{stream: a, url: 'rtsp:///x'}]}", "", nil, []string{"rtsp.pull", "rtsp://"}},
+		{"pull from a port of others", "rtsp: {pull: [{stream: a, url: 'rtsp://c:25/x'}]}", "", nil, []string{"rtsp.pull", "port 25", "80, 322, 443, 554, or one from 1024"}},
 		{"pull to a bad name", "rtsp: {pull: [{stream: 'a//b', url: 'rtsp://c/x'}]}", "", nil, []string{"rtsp.pull", "stream"}},
 		{"pull by pigeon", "rtsp: {pull: [{stream: a, url: 'rtsp://c/x', transport: pigeon}]}", "", nil, []string{"rtsp.pull", "transport", "tcp"}},
 		{"pulled twice", "rtsp: {pull: [{stream: a, url: 'rtsp://c/x'}, {stream: a, url: 'rtsp://d/x'}]}", "", nil, []string{"rtsp.pull", "item 2", "twice"}},
@@ -267,7 +268,7 @@ func TestWrittenConfigurationLoadsAsItself(t *testing.T) {
 			"http.addr": "[::1]:80", "hls.window": "1m", "ring.bytes": "1536KiB", "rtc.loopback": "true", "node.name": "0755",
 			"node.region": "no", "data.dir": `/srv/a "b" \c: #d`, "rtc.public_ips": "2001:db8::1,203.0.113.7",
 			"ladder.streams": `[{match: "cup/*", formats: [source, aac], always: true}]`,
-			"rtsp.pull":      `[{stream: cup/cam1, url: "rtsp://10.0.0.7/live?x=1#y", transport: udp}]`,
+			"rtsp.pull":      `[{stream: cup/cam1, url: "rtsp://10.0.0.7/live?x=1%23y", transport: udp}]`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -381,6 +382,40 @@ func TestKeysOfLaterPartsAreTakenAndTold(t *testing.T) {
 	}
 	if got := strings.Join(c.Unused(), " "); got != "redis.url s3.bucket" {
 		t.Errorf("told of %q, want the two keys that are set", got)
+	}
+}
+
+func TestTheClustersKeyMayStandInAFile(t *testing.T) {
+	const key = "0123456789abcdef0123456789abcdef"
+	file := func(text string) string { return inFile(t, text) }
+	c := load(t, config.Sources{Flags: map[string]string{"cluster.key_file": file(key + "\n")}})
+	same := load(t, config.Sources{Flags: map[string]string{"cluster.key": key}})
+	if !c.Clustered() || c.TokenSecret() != same.TokenSecret() {
+		t.Errorf("the key of the file is %q, want %q", c.ClusterKeys(), same.ClusterKeys())
+	}
+	if two := load(t, config.Sources{Flags: map[string]string{"cluster.key_file": file(key + ", " + key[1:] + key)}}); len(two.ClusterKeys()) != 2 {
+		t.Errorf("a file with two keys has %q", two.ClusterKeys())
+	}
+	var text bytes.Buffer
+	if err := config.Write(&text, c); err != nil || strings.Contains(text.String(), key) {
+		t.Errorf("what is printed has the key, or: %v", err)
+	}
+	if again := load(t, config.Sources{File: inFile(t, text.String())}); again.TokenSecret() != c.TokenSecret() {
+		t.Error("the written configuration has another key")
+	}
+	for name, bad := range map[string]map[string]string{
+		"openssl rand -hex 32": {"cluster.key_file": filepath.Join(t.TempDir(), "none")},
+		"write one line":       {"cluster.key_file": file(key + "\n" + key)},
+		"one line, with":       {"cluster.key_file": file("\n")},
+		"it has 5 bytes":       {"cluster.key_file": file("short")},
+		"it is no key":         {"cluster.key_file": file(strings.Repeat(key, 200))},
+		"set one of the two":   {"cluster.key_file": file(key), "cluster.key": key},
+	} {
+		_, err := config.Load(config.Sources{Flags: bad})
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "cluster.key_file") ||
+			strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "short") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -68,6 +69,12 @@ func Load(s Sources) (Config, error) {
 			wrong[key.Name] = true
 		}
 	}
+	if !wrong["cluster.key"] && !wrong["cluster.key_file"] {
+		if err := c.readKeyFile(); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("cluster.key_file: %w (from %s)", err,
+				source(Key{Name: "cluster.key_file", Env: EnvPrefix + "CLUSTER_KEY_FILE"}, origin["cluster.key_file"])))
+		}
+	}
 	mistakes = append(mistakes, c.check(func(key string) bool { return !wrong[key] })...)
 	if len(mistakes) > 0 {
 		return Config{}, errors.Join(mistakes...)
@@ -76,6 +83,41 @@ func Load(s Sources) (Config, error) {
 		c.Node.Name = machineName()
 	}
 	return c, nil
+}
+
+// maxKeyFile is far more than all keys of a cluster need.
+const maxKeyFile = 4 << 10
+
+// readKeyFile puts what cluster.key_file holds into cluster.key. Its errors quote nothing of that.
+func (c *Config) readKeyFile() error {
+	name := c.Cluster.KeyFile
+	switch {
+	case name == "":
+		return nil
+	case c.Cluster.Key != "":
+		return errors.New("cluster.key is set, too: set one of the two")
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("%w: make the key by `openssl rand -hex 32 > %s`, and copy the file to all nodes", err, name)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxKeyFile {
+		return fmt.Errorf("%s has more than %d bytes: it is no key", name, maxKeyFile)
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" || strings.ContainsAny(key, "\x00\r\n") {
+		return fmt.Errorf("%s: write one line, with the key", name)
+	}
+	if err := checkSecrets(key); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.Cluster.Key = key
+	return nil
 }
 
 // source says where to look for a bad value.

@@ -26,7 +26,8 @@ func TestFleetOnThisMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := freeRange(t, 1100)
-	fleet := StartProcess(t, "env", "BANYAN="+binary, "BASE="+strconv.Itoa(base), "bash", "../compose/cluster.sh", t.TempDir())
+	dir := t.TempDir()
+	fleet := StartProcess(t, "env", "BANYAN="+binary, "BASE="+strconv.Itoa(base), "bash", "../compose/cluster.sh", dir)
 	Eventually(t, 60*time.Second, "the script says that ten nodes run", func() error {
 		if !strings.Contains(fleet.Output(), "Ctrl-C ends all.") {
 			return fmt.Errorf("it said %q", fleet.Output())
@@ -45,6 +46,19 @@ func TestFleetOnThisMachine(t *testing.T) {
 	asia := pages[2][1]
 	decodes(t, asia+"/hls/cup/cam1/index.m3u8", "1280x720")
 
+	tree := regexp.MustCompile(`(?m) at (http://\S+)/ops, with the token of\n  (.*)$`).FindStringSubmatch(fleet.Output())
+	if tree == nil {
+		t.Fatalf("no word of /ops and its token in %s", fleet.Output())
+	}
+	opensTheAPI(t, tree[1], tree[2])
+	node, err := os.ReadFile(filepath.Join(dir, "edge-asia.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, own, _ := strings.Cut(string(node), "Make a token for /ops with:")
+	own, _, _ = strings.Cut(own, "\n")
+	opensTheAPI(t, asia, own)
+
 	relay, err := exec.Command("pgrep", "-f", "^"+binary+" serve --node.name relay-asia ").Output()
 	pid, bad := strconv.Atoi(strings.TrimSpace(string(relay)))
 	if err != nil || bad != nil {
@@ -59,8 +73,33 @@ func TestFleetOnThisMachine(t *testing.T) {
 	}
 	fleet.Signal(syscall.SIGINT)
 	fleet.Wait(t, 70*time.Second)
+	if strings.Contains(fleet.Output(), "Killed") {
+		t.Errorf("the script repeats what bash says of the node that was killed: %s", fleet.Output())
+	}
 	if left, _ := exec.Command("pgrep", "-f", "^"+binary+" serve --node.name ").Output(); len(left) > 0 {
 		t.Errorf("nodes are left: %s", left)
+	}
+}
+
+// opensTheAPI pastes a command that makes a token into a shell, and uses the token at a node.
+func opensTheAPI(t *testing.T, node, command string) {
+	t.Helper()
+	token, err := exec.Command("bash", "-c", command).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node+"/api/v1/cluster/tree", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("the token of %s gets %s", command, response.Status)
 	}
 }
 

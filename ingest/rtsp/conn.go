@@ -96,6 +96,8 @@ type boundedConn struct {
 	ended   atomic.Bool  // the peer closed, or its time ran out
 	since   atomic.Int64 // when the last message was complete, Unix nanoseconds
 	bytes   atomic.Int64 // read since
+
+	failed atomic.Pointer[error] // the first of reading
 }
 
 func newBoundedConn(conn net.Conn, timeout time.Duration) *boundedConn {
@@ -130,7 +132,9 @@ func (c *boundedConn) hold(timeout time.Duration) {
 // Read keeps to the deadline of the request, which gortsplib knows nothing of.
 func (c *boundedConn) Read(p []byte) (int, error) {
 	if c.flowing.Load() {
-		return c.Conn.Read(p)
+		n, err := c.Conn.Read(p)
+		c.fails(err)
+		return n, err
 	}
 	if err := c.Conn.SetReadDeadline(time.Unix(0, c.since.Load()).Add(time.Duration(c.timeout.Load()))); err != nil {
 		return 0, err
@@ -138,11 +142,27 @@ func (c *boundedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
 		c.ended.Store(true)
+		c.fails(err)
 	}
 	if c.bytes.Add(int64(n)) > maxRequestBytes && !c.flowing.Load() {
 		return 0, errTooMuch
 	}
 	return n, err
+}
+
+// fails notes how reading ended.
+func (c *boundedConn) fails(err error) {
+	if err != nil {
+		c.failed.CompareAndSwap(nil, &err)
+	}
+}
+
+// gone is how reading ended; nil while it has not.
+func (c *boundedConn) gone() error {
+	if err := c.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // SetReadDeadline is gortsplib's, for publishers and for players who are never in a hurry.

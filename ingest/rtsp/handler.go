@@ -3,7 +3,6 @@ package rtsp
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"net/url"
 	"runtime/debug"
@@ -267,7 +266,7 @@ func (h *handler) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (res *ba
 	if err != nil {
 		return h.reject(c, ctx.Path, base.StatusUnsupportedMediaType, err), nil
 	}
-	r := &recording{server: h.Server, lib: ctx.Session, grant: c.grant, sources: sources,
+	r := &recording{server: h.Server, lib: ctx.Session, conn: c.conn.boundedConn, grant: c.grant, sources: sources,
 		logger: h.config.Logger.With("stream", c.grant.name, "peer", c.peer)}
 	if len(ignored) > 0 {
 		r.logger.Warn("tracks are ignored", "tracks", ignored)
@@ -400,9 +399,8 @@ func statusOf(err error) base.StatusCode {
 }
 
 // watch ends a session when what its connection has proven no longer holds.
-func (g grant) watch(done <-chan struct{}, logger *slog.Logger, end func()) {
+func (g grant) watch(done <-chan struct{}, end func(cause error)) {
 	if err := auth.Watch(done, g.expires, g.check); err != nil {
-		logger.Info("the token has run out", "cause", err)
-		end()
+		end(fmt.Errorf("the token has run out: %w", err))
 	}
 }

@@ -3,6 +3,7 @@ package rtsp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"strconv"
@@ -45,7 +46,9 @@ type player struct {
 	server *Server
 	lib    *gortsplib.ServerSession
 	stream *gortsplib.ServerStream // what gortsplib needs to describe the tracks; one for each player
+	conn   *boundedConn
 	grant  grant
+	ending ending
 	offer  *offer
 	logger *slog.Logger
 	leave  func() // no longer counted as a viewer
@@ -73,11 +76,11 @@ func (h *handler) newPlayer(c *client, lib *gortsplib.ServerSession, u *base.URL
 		o.close()
 		return nil, answer(base.StatusServiceUnavailable, "The stream cannot be played now: try again.")
 	}
-	p := &player{server: h.Server, lib: lib, stream: stream, grant: c.grant, offer: o, done: make(chan struct{}),
+	p := &player{server: h.Server, lib: lib, stream: stream, conn: c.conn.boundedConn, grant: c.grant, offer: o, done: make(chan struct{}),
 		leave:  o.stream.Watch("rtsp"),
 		logger: h.config.Logger.With("stream", c.target.name, "peer", c.peer)}
 	h.counters.players.Add(1)
-	p.watchers.Go(func() { p.grant.watch(p.done, p.logger, lib.Close) })
+	p.watchers.Go(func() { p.grant.watch(p.done, p.end) })
 	p.logger.Info("RTSP player came")
 	return p, nil
 }
@@ -90,7 +93,13 @@ func (p *player) close(cause error) {
 	p.offer.close()
 	p.leave()
 	p.server.counters.players.Add(-1)
-	p.logger.Info("RTSP player left", "cause", cause)
+	p.logger.Info("RTSP player left", "cause", p.ending.explain(p.conn, p.server.config.SessionTimeout, cause))
+}
+
+// end ends the session from our side.
+func (p *player) end(cause error) {
+	p.ending.because(cause)
+	p.lib.Close()
 }
 
 // start lets media flow to the tracks that were set up, and says in the answer to PLAY where each
@@ -176,6 +185,7 @@ func (s *sender) run(ctx context.Context) {
 		if broken := recover(); broken != nil {
 			s.player.logger.Error("a packet broke the RTSP player", "track", s.track.subscription.Log().ID().String(),
 				"cause", broken, "stack", string(debug.Stack()))
+			s.player.ending.because(errors.New("a packet broke it"))
 			s.to.Close()
 		}
 	}()
@@ -183,6 +193,7 @@ func (s *sender) run(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	s.player.ending.because(fmt.Errorf("a track ended: %w", err))
 	s.player.logger.Info("a track ended: closing the RTSP player", "track", s.track.subscription.Log().ID().String(), "cause", err)
 	s.write(&rtcp.Goodbye{Sources: []uint32{s.ssrc}})
 	select { // gortsplib throws away what is queued when it closes

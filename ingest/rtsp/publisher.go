@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,7 +86,13 @@ func newTrack(p *publisher, s *source) (*track, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer.OnParams = func(media.Params) { p.publication.Announce() }
+	logBegin := sync.OnceFunc(func() {
+		p.logger.Info("track began", "kind", s.params.Codec.Kind(), "codec", s.params.Codec)
+	})
+	writer.OnParams = func(media.Params) {
+		p.publication.Announce()
+		logBegin()
+	}
 	return &track{publisher: p, source: s, clock: p.timeline.Clock(s.params.ClockRate), writer: writer}, nil
 }
 

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,24 +65,33 @@ type puller struct {
 	random    func(below time.Duration) time.Duration // rand.N, but in tests
 }
 
+// Check tells what makes p one that can never work, as far as that can be told without asking anybody. The error names
+// the field, and does not quote the URL, which may hold a password.
+func (p Pull) Check() error {
+	if _, err := media.ParseName(p.Stream); err != nil {
+		return fmt.Errorf("stream: %w", err)
+	}
+	if _, err := pullGuard(!p.Public).Check(p.URL); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	switch p.Transport {
+	case "", "auto", "udp", "tcp":
+		return nil
+	}
+	return fmt.Errorf("transport: %.20q is not known: use auto, udp or tcp", p.Transport)
+}
+
 // newPull checks p, so that a mistake is told before anything starts.
 func (s *Server) newPull(p Pull) (*puller, error) {
-	name, err := media.ParseName(p.Stream)
+	name, guard := media.Name(p.Stream), pullGuard(!p.Public)
+	if err := p.Check(); err != nil {
+		return nil, fmt.Errorf("pull %.80q: %w", p.Stream, err)
+	}
+	u, err := guard.Check(p.URL)
 	if err != nil {
 		return nil, err
 	}
-	guard := pullGuard(!p.Public)
-	u, err := guard.Check(p.URL)
-	if err != nil {
-		return nil, fmt.Errorf("pull %q: %w", name, err)
-	}
-	switch p.Transport {
-	case "":
-		p.Transport = "auto"
-	case "auto", "udp", "tcp":
-	default:
-		return nil, fmt.Errorf("pull %q: transport %.20q: use auto, udp or tcp", name, p.Transport)
-	}
+	p.Transport = cmp.Or(p.Transport, "auto")
 	return &puller{
 		server: s, name: name, url: u, transport: p.Transport, guard: guard,
 		logger: s.config.Logger.With("stream", name, "camera", u.Host), random: rand.N[time.Duration],

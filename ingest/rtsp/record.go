@@ -13,11 +13,13 @@ import (
 type recording struct {
 	server  *Server
 	lib     *gortsplib.ServerSession
+	conn    *boundedConn
 	grant   grant
 	sources []*source
 	logger  *slog.Logger
 	lost    atomic.Uint64 // packets that never came
 
+	ending    ending
 	publisher *publisher    // nil before RECORD
 	done      chan struct{} // closed by close
 	watchers  sync.WaitGroup
@@ -32,7 +34,7 @@ func (r *recording) start(c *client, transport gortsplib.Transport) error {
 	p := &publisher{
 		publication: publication, logger: r.logger,
 		paced: transport == gortsplib.TransportTCP,
-		fail:  func(error) { r.lib.Close() },
+		fail:  r.end,
 	}
 	if err := p.listen(r.lib, r.sources); err != nil {
 		publication.Close()
@@ -41,8 +43,14 @@ func (r *recording) start(c *client, transport gortsplib.Transport) error {
 	r.publisher, r.done = p, make(chan struct{})
 	r.server.counters.publishers.Add(1)
 	r.watchers.Go(r.watchName)
-	r.watchers.Go(func() { r.grant.watch(r.done, r.logger, r.lib.Close) })
+	r.watchers.Go(func() { r.grant.watch(r.done, r.end) })
 	return nil
+}
+
+// end ends the session from our side.
+func (r *recording) end(cause error) {
+	r.ending.because(cause)
+	r.lib.Close()
 }
 
 // watchName ends the session when it no longer holds its name.
@@ -50,8 +58,7 @@ func (r *recording) watchName() {
 	select {
 	case <-r.done:
 	case <-r.publisher.publication.Ended():
-		r.logger.Info("closing the RTSP session", "cause", r.publisher.publication.Cause())
-		r.lib.Close()
+		r.end(r.publisher.publication.Cause())
 	}
 }
 
@@ -64,6 +71,6 @@ func (r *recording) close(cause error) {
 	r.publisher.publication.Close()
 	r.server.counters.publishers.Add(-1)
 	r.server.counters.undecodable.Add(r.publisher.undecodable.Load())
-	r.logger.Info("RTSP session ended", "cause", cause, "lost_packets", r.lost.Load(),
+	r.logger.Info("RTSP session ended", "cause", r.ending.explain(r.conn, r.server.config.Silence, cause), "lost_packets", r.lost.Load(),
 		"undecodable_packets", r.publisher.undecodable.Load())
 }

@@ -68,6 +68,44 @@ func TestPublisherPauses(t *testing.T) {
 	eventually(t, "the publisher to be gone", func() bool { return n.server.Stats().Publishers == 0 })
 }
 
+// TestTheLogSaysHowPublishersComeAndGo looks for the words in which an operator is told.
+func TestTheLogSaysHowPublishersComeAndGo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, transport string
+		end             func(n *node, camera *process)
+		want            string
+	}{
+		{"killed over TCP", "tcp", func(_ *node, camera *process) { camera.kill() }, "the peer was killed, or the network cut it off"},
+		{"killed over UDP", "udp", func(_ *node, camera *process) { camera.kill() }, "the peer was killed, or the network cut it off"},
+		{"ended by itself", "tcp", func(_ *node, camera *process) { _ = camera.cmd.Process.Signal(syscall.SIGINT) }, "the peer ended it"},
+		{"frozen", "tcp", func(_ *node, camera *process) { _ = camera.cmd.Process.Signal(syscall.SIGSTOP) }, "nothing came for 1s"},
+		{"frozen over UDP", "udp", func(_ *node, camera *process) { _ = camera.cmd.Process.Signal(syscall.SIGSTOP) }, "no packet came for 1s"},
+		{"taken over", "tcp", func(n *node, _ *process) {
+			publication, err := n.hub.Publish("cam", "somebody else")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(publication.Close)
+		}, relay.ErrTakenOver.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, func(c *Config) { c.Silence = time.Second })
+			camera := push(t, n.url("cam"), c.transport, picture, x264())
+			frames(t, readFrom(n.track("cam", media.Video), log.LastKeyframe()), 2)
+			if text := n.logs.String(); strings.Count(text, `"track began"`) != 1 || !strings.Contains(text, "kind=video codec=h264") {
+				t.Errorf("the log does not say once that a track began: %s", text)
+			}
+			c.end(n, camera)
+			eventually(t, "the log to tell of the end", func() bool { return strings.Contains(n.logs.String(), "RTSP session ended") })
+			if text := n.logs.String(); !strings.Contains(text, c.want) || strings.Contains(text, "not in use") {
+				t.Errorf("the log does not say %q: %s", c.want, text)
+			}
+		})
+	}
+}
+
 func TestPublisherIsKilledAndReturns(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *Config) { c.Silence = 3 * time.Second })
