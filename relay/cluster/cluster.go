@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -147,7 +146,7 @@ func (c *Cluster) closeSockets() {
 
 // normal is n as others will see it, so that equal views are equal here too, and shares no memory with it.
 func normal(n tree.Node) tree.Node {
-	n.Load = math.Round(clamp(n.Load)*loadSteps) / loadSteps
+	n.Load, n.Encoding = float64(loadByte(n.Load))/loadSteps, float64(loadByte(n.Encoding))/loadSteps
 	n.Capacity = float64(float32(n.Capacity))
 	n.Roles, n.Formats = slices.Clone(n.Roles), slices.Clone(n.Formats)
 	return n
