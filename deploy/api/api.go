@@ -44,8 +44,8 @@ type Config struct {
 	Edges http.Handler
 	// Cluster tells of other nodes; nil on a node that stands alone.
 	Cluster func() Cluster
-	// Load tells, from 0 to 1, how much of what it can carry a node carries that stands alone; not asked if nil.
-	Load func() float64
+	// Load tells of a node that stands alone how much of its line and of its encoders is in use, from 0 to 1; not asked if nil.
+	Load func() (line, encoding float64)
 	// Peers makes and checks the tokens by which nodes ask each other for accounts of themselves; nil on a node that
 	// stands alone.
 	Peers *auth.Guard

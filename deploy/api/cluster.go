@@ -23,8 +23,9 @@ type ClusterNode struct {
 	Roles    []string       `json:"roles"`
 	URL      string         `json:"url,omitempty"` // where viewers reach it
 	Link     string         `json:"link"`
-	Formats  []media.Format `json:"formats,omitempty"` // empty: all
-	Load     float64        `json:"load"`
+	Formats  []media.Format `json:"formats,omitempty"`  // empty: all
+	Load     float64        `json:"load"`               // of its line: 1 has no room for viewers
+	Encoding float64        `json:"encoding,omitempty"` // load of its encoders
 	Draining bool           `json:"draining"`
 	Tracks   int            `json:"tracks"` // that it makes, or would if asked
 }

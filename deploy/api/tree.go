@@ -133,7 +133,7 @@ func (g *gatherer) gather(ctx context.Context) *Tree {
 func (a *api) alone() ClusterNode {
 	node := ClusterNode{Name: a.Node.Name, Region: a.Node.Region, Roles: a.Node.Roles}
 	if a.Load != nil {
-		node.Load = a.Load()
+		node.Load, node.Encoding = a.Load()
 	}
 	return node
 }

@@ -35,6 +35,12 @@ func (n *node) buildDirector() (err error) {
 	if c.Clustered() {
 		config.View = func() *tree.View { return n.parts.fabric.cluster.View() } // there before any door opens
 	}
+	if !c.Clustered() && c.Node.Line > 0 { // alone, a line that nobody vouches for turns nobody away
+		config.Load = n.alone.line
+	}
+	if n.has("edge") {
+		config.Plays = func(r *http.Request, stream media.Name) bool { return n.parts.hls.Plays(r, stream) } // there before any door opens
+	}
 	if n.parts.director, err = director.New(config); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type fabric struct {
 	cluster *cluster.Cluster
 	link    *link.Node
 	replica *replica.Node
-	measure func(now time.Time) float64 // how much this node carries
+	measure func(now time.Time) loads // how much this node carries
 }
 
 // buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
@@ -44,7 +44,7 @@ func (n *node) buildFabric() error {
 	}
 	meter := n.newMeter()
 	self.Capacity = meter.capacity(n.has("transcoder"))
-	f := &fabric{measure: func(now time.Time) float64 { return n.measure(meter, now) }}
+	f := &fabric{measure: func(now time.Time) loads { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
 		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
 	})
@@ -156,8 +156,8 @@ func (f *fabric) run(ctx context.Context) error {
 // tellLoad tells the cluster from time to time what the node carries.
 func (f *fabric) tellLoad(ctx context.Context) error {
 	return everyLook(ctx, func(now time.Time) {
-		load := f.measure(now)
-		f.cluster.Update(func(self *tree.Node) { self.Load = load })
+		l := f.measure(now)
+		f.cluster.Update(func(self *tree.Node) { self.Load, self.Encoding = l.line, l.encoding })
 	})
 }
 
@@ -206,7 +206,7 @@ func (n *node) describe() api.Cluster {
 	for _, peer := range v.Nodes {
 		c.Nodes = append(c.Nodes, api.ClusterNode{
 			Name: peer.Name, Region: peer.Region, Roles: texts(peer.Roles), URL: peer.HTTP, Link: peer.Link.String(),
-			Formats: peer.Formats, Load: peer.Load, Draining: peer.Draining, Tracks: made[peer.Name],
+			Formats: peer.Formats, Load: peer.Load, Encoding: peer.Encoding, Draining: peer.Draining, Tracks: made[peer.Name],
 		})
 	}
 	for _, r := range f.replica.Replicas() {

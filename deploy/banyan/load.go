@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,10 +26,14 @@ const (
 	processesPerCore = 8
 )
 
-// meter measures the share of its capacity that a node uses. It is coarse: the bit rate that leaves it, by what its
+// guessed is the most that a line counts as loaded by a guess of its speed: nobody is turned away for a guess.
+const guessed = 0.9
+
+// meter measures the shares of its capacities that a node uses. It is coarse: the bit rate that leaves it, by what its
 // tracks have and how many read them, and the processor time of its encoders. What else the machine does is not seen.
 type meter struct {
 	line    float64 // bit/s that can leave the node
+	guessed bool    // the line is as usual, for all that is known
 	cores   float64 // that encoders may take
 	workers int     // most encoders
 
@@ -38,8 +41,15 @@ type meter struct {
 	used map[int]time.Duration // processor time of encoders by then, by process
 }
 
-func newMeter(workers int, cores float64) *meter {
-	m := &meter{line: lineSpeed("/sys/class/net"), cores: cores, workers: workers, used: map[int]time.Duration{}}
+// newMeter makes one. What is zero is found out: line by what the network cards in a directory such as /sys/class/net tell.
+func newMeter(line float64, cards string, workers int, cores float64) *meter {
+	m := &meter{line: line, cores: cores, workers: workers, used: map[int]time.Duration{}}
+	if m.line <= 0 {
+		m.line = lineSpeed(cards)
+	}
+	if m.line <= 0 {
+		m.line, m.guessed = usualLine, true
+	}
 	if m.cores <= 0 {
 		m.cores = float64(runtime.NumCPU())
 	}
@@ -57,13 +67,24 @@ func (m *meter) capacity(encodes bool) float64 {
 	return m.line / 1e9
 }
 
-// load is from 0 to 1: whatever is scarcest counts.
-func (m *meter) load(streams []*relay.Stream, encoders []transcoder.Worker, now time.Time) float64 {
+// loads are of the line and of the encoders, each from 0 to 1. They are apart, as an edge whose encoders are busy has
+// room for viewers.
+type loads struct{ line, encoding float64 }
+
+// most is the load of whatever is scarcer.
+func (l loads) most() float64 { return max(l.line, l.encoding) }
+
+func (m *meter) loads(streams []*relay.Stream, encoders []transcoder.Worker, now time.Time) loads {
 	rate := 0.0
 	for _, s := range streams {
 		rate += egress(s.Tracks(), s.Viewers()["hls"])
 	}
-	return min(max(rate/m.line, float64(len(encoders))/float64(m.workers), m.encoding(encoders, now)), 1)
+	most := 1.0
+	if m.guessed {
+		most = guessed
+	}
+	// Of encoders whatever is scarcer counts: their number or their processor time.
+	return loads{min(rate/m.line, most), min(max(float64(len(encoders))/float64(m.workers), m.encoding(encoders, now)), 1)}
 }
 
 // egress is the bit rate of what readers of a stream are sent. Children on other nodes, and viewers by WebRTC and
@@ -129,7 +150,7 @@ func parseStat(stat []byte) (time.Duration, error) {
 	return time.Duration(sum) * 10 * time.Millisecond, nil
 }
 
-// lineSpeed is that of the fastest network card listed in a directory such as /sys/class/net, in bit/s.
+// lineSpeed is that of the fastest network card listed in a directory such as /sys/class/net, in bit/s; zero where none tells.
 func lineSpeed(dir string) float64 {
 	fastest := 0.0
 	files, _ := filepath.Glob(filepath.Join(dir, "*", "speed"))
@@ -142,24 +163,21 @@ func lineSpeed(dir string) float64 {
 			fastest = max(fastest, mbits*1e6) // -1 where it is not known
 		}
 	}
-	if fastest <= 0 {
-		return usualLine
-	}
 	return fastest
 }
 
 // newMeter measures this node.
 func (n *node) newMeter() *meter {
-	return newMeter(n.cfg.Transcoder.Workers, float64(n.cfg.Transcoder.Capacity)/1000)
+	return newMeter(float64(n.cfg.Node.Line)*1e6, "/sys/class/net", n.cfg.Transcoder.Workers, float64(n.cfg.Transcoder.Capacity)/1000)
 }
 
-// measure is the node's load now.
-func (n *node) measure(m *meter, now time.Time) float64 {
+// measure is what the node carries now.
+func (n *node) measure(m *meter, now time.Time) loads {
 	var encoders []transcoder.Worker
 	if t := n.parts.transcoder; t != nil {
 		encoders = t.Workers()
 	}
-	return m.load(n.parts.hub.Streams(), encoders, now)
+	return m.loads(n.parts.hub.Streams(), encoders, now)
 }
 
 // everyLook calls look when the load is to be measured, until ctx ends.
@@ -176,8 +194,17 @@ func everyLook(ctx context.Context, look func(now time.Time)) error {
 	}
 }
 
-// gauge holds the newest load of a node that stands alone; in a cluster the fabric tells all of it.
-type gauge struct{ bits atomic.Uint64 }
+// gauge holds the newest loads of a node that stands alone; in a cluster the fabric tells all of them.
+type gauge struct{ newest atomic.Pointer[loads] }
 
-func (g *gauge) set(load float64) { g.bits.Store(math.Float64bits(load)) }
-func (g *gauge) load() float64    { return math.Float64frombits(g.bits.Load()) }
+func (g *gauge) set(now loads) { g.newest.Store(&now) }
+
+func (g *gauge) loads() loads {
+	if now := g.newest.Load(); now != nil {
+		return *now
+	}
+	return loads{}
+}
+
+// line is how much of the line is in use.
+func (g *gauge) line() float64 { return g.loads().line }

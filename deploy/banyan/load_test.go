@@ -10,13 +10,14 @@ import (
 	"banyan/relay"
 	"banyan/relay/log"
 	"banyan/relay/media"
+	"banyan/relay/tree"
 	"banyan/transcoder"
 )
 
 func TestLineSpeed(t *testing.T) {
 	dir := t.TempDir()
-	if got := lineSpeed(dir); got != usualLine {
-		t.Errorf("without a card: %v bit/s, want %v", got, usualLine)
+	if got := lineSpeed(dir); got != 0 {
+		t.Errorf("without a card: %v bit/s, want none", got)
 	}
 	for card, speed := range map[string]string{"lo": "-1\n", "eth0": "1000\n", "eth1": "25000\n", "odd": "fast\n"} {
 		if err := os.Mkdir(filepath.Join(dir, card), 0o755); err != nil {
@@ -67,14 +68,24 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-func TestLoadIsThatOfTheScarcest(t *testing.T) {
-	m := newMeter(4, 0)
+func TestLoadsAreApart(t *testing.T) {
+	m := newMeter(0, t.TempDir(), 4, 0)
 	m.cores = 1e6 // so that this process is nothing beside them
 	jobs := []transcoder.Worker{{PID: os.Getpid()}, {PID: -1}, {PID: os.Getpid()}}
-	if got := m.load(nil, jobs, time.Now()); got != 0.75 {
-		t.Errorf("three encoders of four: %v, want 0.75", got)
+	if got := m.loads(nil, jobs, time.Now()); got != (loads{0, 0.75}) {
+		t.Errorf("three encoders of four: %+v, want 0.75 of the encoders and nothing of the line", got)
 	}
-	if got := m.load(nil, make([]transcoder.Worker, 9), time.Now()); got != 1 {
-		t.Errorf("more than there may be: %v, want 1", got)
+	if got := m.loads(nil, make([]transcoder.Worker, 9), time.Now()); got != (loads{0, 1}) {
+		t.Errorf("more than there may be: %+v, want 1", got)
+	}
+}
+
+// What is not known turns nobody away.
+func TestAGuessedLineIsNeverFull(t *testing.T) {
+	if m := newMeter(0, t.TempDir(), 0, 0); !m.guessed || m.line != usualLine || guessed >= tree.Full {
+		t.Errorf("without a card that tells: %+v", m)
+	}
+	if m := newMeter(5e6, t.TempDir(), 0, 0); m.guessed || m.line != 5e6 {
+		t.Errorf("as configured: %+v", m)
 	}
 }

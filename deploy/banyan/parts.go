@@ -256,7 +256,7 @@ func (n *node) routeAPI() (err error) {
 		config.Workers, config.Thumbnail = n.workers, n.parts.transcoder.Thumbnail
 	}
 	if n.parts.fabric == nil {
-		config.Load = n.alone.load
+		config.Load = func() (line, encoding float64) { l := n.alone.loads(); return l.line, l.encoding }
 	}
 	if n.parts.fabric != nil {
 		config.Cluster = n.describe

@@ -38,6 +38,7 @@ type Config struct {
 	Node struct {
 		Name   string        `key:"name" default:"" check:"label" doc:"Name of this node, unique in the cluster. Empty: the name of the machine."`
 		Region string        `key:"region" default:"local" check:"label" doc:"Where this node stands. Viewers are sent to edges of their region."`
+		Line   int           `key:"line" default:"0" check:"from=0,to=1000000" doc:"How much can leave this node, in Mbit/s. Where it is in use, new viewers and nodes go elsewhere, or are asked to come back. 0: what the fastest network card tells; where none does, 1000 is taken to weigh nodes by, and nobody is turned away."`
 		Drain  time.Duration `key:"drain" default:"0s" check:"from=0s,to=50s" doc:"How long a node that is told to stop answers /readyz with 503 and takes no new sessions before it closes its doors: so that balancers notice, and publishers, whom no other node can take over, have that long to end."`
 	} `key:"node"`
 

@@ -7,7 +7,7 @@
 //  1. world.go builds the cluster: regions of unequal size, edges and relays of two sizes, an ingest node per region,
 //     transcoders, and programmes whose formats are placed on workers one after the other, as nodes would.
 //  2. viewers.go lets viewers come, in waves. Each asks for edges with a view that has the loads of the wave before, as
-//     gossip is late, and is refused by an edge that is full. What is left of them is counts per edge and track.
+//     gossip is late, and is refused by an edge that is full (tree.Gate, by which nodes refuse them). What is left of them is counts per edge and track.
 //  3. links.go lets each edge take the tracks that its viewers want, from the first of its parents with room, and those
 //     theirs, up to the birthplace.
 //  4. failure.go kills nodes, and goes through what follows: silence on links, fail-over along the lists that nodes have

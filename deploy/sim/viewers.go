@@ -172,12 +172,12 @@ func (w *world) ask(ctx context.Context, plan *tree.Plan, a *audience, who []int
 	return choices, ctx.Err()
 }
 
-// seat gives a viewer a place on the first edge that lives and has room, and returns how many it tried.
+// seat gives a viewer a place on the first edge that lives, whose gate is open, and that has room, and returns how many it tried.
 func (w *world) seat(a *audience, who int, edges []int32) (tries int) {
 	v := a.viewer(who)
 	_, rate := w.formats(v)
 	for i, e := range edges {
-		if w.dead[e] || w.used[e]+rate > w.room[e] {
+		if w.dead[e] || w.shut[e] || w.used[e]+rate > w.room[e] {
 			continue
 		}
 		w.used[e] += rate

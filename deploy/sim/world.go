@@ -45,6 +45,9 @@ type world struct {
 	view *tree.View // what all nodes see, where all see the same
 	plan *tree.Plan
 
+	gates []tree.Gate // of edges, by node
+	shut  []bool      // edges that turn new viewers away, by their last look at their load
+
 	room []float64 // bits per second that a node can send, by node
 	used []float64 // bits per second that a node sends, by node
 
@@ -67,6 +70,7 @@ func newWorld(config Config) *world {
 	w := &world{config: config, number: map[string]int32{}}
 	w.build()
 	n := len(w.nodes)
+	w.gates, w.shut = make([]tree.Gate, n), make([]bool, n)
 	w.dead, w.room, w.used = make([]bool, n), make([]float64, n), make([]float64, n)
 	w.refresh(nil)
 	w.place()
@@ -158,7 +162,7 @@ func (w *world) hire(t int) {
 	worker := w.number[name]
 	w.tracks[t].birth = worker
 	n := &w.nodes[worker]
-	n.Load = min(1, n.Load+1/(jobsPerWorker*n.Capacity))
+	n.Encoding = min(1, n.Encoding+1/(jobsPerWorker*n.Capacity))
 }
 
 // refresh makes the view that all nodes come to have: those that live, with the loads of relays and edges where they are given.
@@ -168,6 +172,7 @@ func (w *world) refresh(load func(node int32) float64) {
 		n := &w.nodes[i]
 		if load != nil && (n.Has(tree.Relay) || n.Has(tree.Edge)) {
 			n.Load = load(int32(i))
+			w.shut[i] = w.gates[i].Shut(n.Load)
 		}
 		if !w.dead[i] {
 			nodes = append(nodes, *n)
@@ -183,13 +188,13 @@ func (w *world) refresh(load func(node int32) float64) {
 	w.plan = tree.NewPlan(w.view)
 }
 
-// coarse is a node's load as it tells it: in twentieths, as every change of it is gossiped.
+// coarse is a node's load as it tells it: in steps, as every change of it is gossiped.
 func (w *world) coarse(node int32) float64 {
 	if w.room[node] == 0 {
 		return 0
 	}
-	const steps = 20
-	return math.Floor(min(w.used[node]/w.room[node], 1)*steps) / steps
+	const steps = 32
+	return math.Round(min(w.used[node]/w.room[node], 1)*steps) / steps
 }
 
 // lot draws a number that depends on the seed and on what it is for, and on nothing that was drawn before.

@@ -24,6 +24,11 @@ type Config struct {
 	View func() *tree.View
 	// Locator says where viewers are. If nil, nobody knows.
 	Locator *Locator
+	// Load is what this node carries where it stands alone, from 0 to 1. If nil, it has room for everybody.
+	Load func() float64
+	// Plays tells whether a request is of a player that this node serves already, which stays however full the node is. If nil,
+	// all come for the first time.
+	Plays func(r *http.Request, stream media.Name) bool
 	// Allow tells whether a request may learn which edges have a stream; the answer to one that may not is written from the
 	// error as relay/problem does. If nil, everyone may.
 	Allow func(r *http.Request, stream media.Name) error
@@ -36,9 +41,10 @@ type Director struct {
 	config  Config
 	metrics *metrics
 
-	mu      sync.Mutex // guards the fields below, which are of the newest view that was asked about
-	plan    *tree.Plan
-	regions []string // to probe, see spread; nil until asked for
+	mu      sync.Mutex // guards the fields below
+	gate    tree.Gate  // of this node
+	plan    *tree.Plan // of the newest view that was asked about
+	regions []string   // of that view, to probe, see spread; nil until asked for
 }
 
 // New makes a director.
@@ -51,6 +57,9 @@ func New(config Config) (*Director, error) {
 	}
 	if config.Allow == nil {
 		config.Allow = func(*http.Request, media.Name) error { return nil }
+	}
+	if config.Plays == nil {
+		config.Plays = func(*http.Request, media.Name) bool { return false }
 	}
 	m, err := newMetrics(config.Metrics, config.Locator.GeoIP)
 	if err != nil {
@@ -78,6 +87,7 @@ type Verdict struct {
 	Better  *Edge  // where it had better go; nil where it stays
 	Why     Reason // it goes
 	Nowhere bool   // this node cannot serve it, nor can any other
+	NoRoom  bool   // neither this node nor any other has room: it had better come back
 }
 
 // Reason is why a viewer is sent on, as metrics name it.
@@ -89,44 +99,59 @@ const (
 	Draining Reason = "draining" // it is about to stop
 	Hidden   Reason = "hidden"   // it has no address for viewers
 	Format   Reason = "format"   // it does not carry what is asked for
-	Full     Reason = "full"
-	Region   Reason = "region" // another is nearer
+	Full     Reason = "full"     // it has no room, see tree.Gate
+	Region   Reason = "region"   // another is nearer
 )
 
 // Serve decides about a viewer who came to this node for a stream: it is served here, or had better go to another edge.
 // format is what it wants; empty where anything will do.
 //
 // It stays where this node is a good edge in its region, or in a region as near as any other; also where no other is better.
-// A node that cannot serve names another edge if there is any.
+// A node that cannot serve names another edge if there is any. Where nobody has room it has to come back: a line that is
+// shared by more than it has room for is bad for all.
 func (d *Director) Serve(v Viewer, stream media.Name, format media.Format) Verdict {
 	plan := d.current()
 	if plan == nil {
-		return Verdict{}
+		return Verdict{NoRoom: d.config.Load != nil && d.shut(d.config.Load())}
 	}
 	formats := wanted(plan.View(), stream, format)
 	self := plan.View().Node(d.config.Self)
 	v = near(v, self)
 	here := self != nil && self.Has(tree.Edge)
 	good := here && self.HTTP != "" && plan.Serves(d.config.Self, formats...)
+	shut := here && d.shut(self.Load)
 	edges := d.list(plan, v, formats)
+	if shut { // it would lead its own list again before the gate opens
+		edges = slices.DeleteFunc(edges, func(e Edge) bool { return e.Name == d.config.Self })
+	}
 	if len(edges) == 0 {
-		return Verdict{Nowhere: !here}
+		return Verdict{Nowhere: !here, NoRoom: shut}
 	}
 	best := edges[0]
 	other := plan.View().Node(best.Name)
 	switch {
 	case best.Name == d.config.Self: // nothing comes before this node
-	case good && !improves(other, self, v.Region):
+	case other.Load >= tree.Full: // those with room come first
+		return Verdict{NoRoom: shut || !good && (self == nil || self.HTTP != "" || !here)}
+	case good && !shut && !tree.Nearer(v.Region, other.Region, self.Region):
 	case here && other.Draining:
+		return Verdict{NoRoom: shut}
 	default:
-		return Verdict{Better: &best, Why: why(self, good)}
+		return Verdict{Better: &best, Why: why(self, good, shut)}
 	}
 	return Verdict{}
 }
 
+// shut tells whether this node turns newcomers away at a load.
+func (d *Director) shut(load float64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gate.Shut(load)
+}
+
 // why is the reason for which a viewer leaves self, which is nil where the view does not have this node. good tells whether it
-// could serve.
-func why(self *tree.Node, good bool) Reason {
+// could serve, and shut that it has no room.
+func why(self *tree.Node, good, shut bool) Reason {
 	switch {
 	case self == nil || !self.Has(tree.Edge):
 		return NoEdge
@@ -136,7 +161,7 @@ func why(self *tree.Node, good bool) Reason {
 		return Hidden
 	case !good:
 		return Format
-	case self.Load >= tree.Full:
+	case shut:
 		return Full
 	}
 	return Region
@@ -150,14 +175,6 @@ func near(v Viewer, self *tree.Node) Viewer {
 	return v
 }
 
-// improves tells whether it is worth a new connection to go to another edge than self, which could serve.
-func improves(other, self *tree.Node, region string) bool {
-	if other.Draining || other.Load >= tree.Full {
-		return false
-	}
-	return self.Load >= tree.Full || tree.Nearer(region, other.Region, self.Region)
-}
-
 // Edges lists where a viewer may turn to for a stream, best first, and at most four: this node, if Serve would keep the viewer
 // here, and others. It is empty where this node stands alone.
 func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edge {
@@ -168,7 +185,7 @@ func (d *Director) Edges(v Viewer, stream media.Name, format media.Format) []Edg
 	self := plan.View().Node(d.config.Self)
 	v = near(v, self)
 	list := d.list(plan, v, wanted(plan.View(), stream, format))
-	if verdict := d.Serve(v, stream, format); verdict.Better != nil || verdict.Nowhere || self == nil {
+	if verdict := d.Serve(v, stream, format); verdict.Better != nil || verdict.Nowhere || verdict.NoRoom || self == nil {
 		return list
 	}
 	mine, ok := edgeOf(self)

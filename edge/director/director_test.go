@@ -25,6 +25,7 @@ func edge(name, region string, change ...func(*tree.Node)) tree.Node {
 
 func draining(n *tree.Node)  { n.Draining = true }
 func isFull(n *tree.Node)    { n.Load = 1 }
+func encodes(n *tree.Node)   { n.Encoding = 1 }
 func noEdge(n *tree.Node)    { n.Roles = []tree.Role{tree.Ingest} }
 func hidden(n *tree.Node)    { n.HTTP = "" }
 func only720p(n *tree.Node)  { n.Formats = []media.Format{"720p", "opus"} }
@@ -73,7 +74,13 @@ func TestWhoIsServedWhere(t *testing.T) {
 		{"at an edge that drains", edge("self", "eu", draining), []tree.Node{edge("eu2", "eu"), edge("us1", "us")}, "eu", "", []string{"eu2"}, Draining},
 		{"where all drain", edge("self", "eu", draining), []tree.Node{edge("eu2", "eu", draining)}, "eu", "", []string{"self"}, ""},
 		{"at a full edge", edge("self", "eu", isFull), []tree.Node{edge("us1", "us")}, "eu", "", []string{"us1"}, Full},
-		{"where all are full", edge("self", "eu", isFull), []tree.Node{edge("eu2", "eu", isFull)}, "eu", "", []string{"self"}, ""},
+		{"where all are full", edge("self", "eu", isFull), []tree.Node{edge("eu2", "eu", isFull)}, "eu", "", []string{"later"}, ""},
+		{"at a full edge, alone", edge("self", "eu", isFull), nil, "eu", "", []string{"later"}, ""},
+		{"at a full edge beside one that drains", edge("self", "eu", isFull), []tree.Node{edge("eu2", "eu", draining)}, "eu", "", []string{"later"}, ""},
+		{"at no edge, and all are full", edge("self", "eu", noEdge), []tree.Node{edge("eu2", "eu", isFull)}, "eu", "", []string{"later"}, ""},
+		{"at an edge that drains, and all others are full", edge("self", "eu", draining), []tree.Node{edge("eu2", "eu", isFull)}, "eu", "", []string{"later"}, ""},
+		{"at an edge without address, and all others are full", edge("self", "eu", hidden), []tree.Node{edge("eu2", "eu", isFull)}, "eu", "", []string{"self"}, ""},
+		{"at an edge whose encoders are busy", edge("self", "eu", encodes), []tree.Node{edge("us1", "us")}, "eu", "", []string{"self"}, ""},
 		{"who wants what the edge lacks", edge("self", "eu", only720p), []tree.Node{edge("eu2", "eu")}, "eu", "360p", []string{"eu2"}, Format},
 		{"who wants what the edge has", edge("self", "eu", only720p), []tree.Node{edge("eu2", "eu")}, "eu", "720p", []string{"self"}, ""},
 		{"who wants anything", edge("self", "eu", only720p), []tree.Node{edge("eu2", "eu")}, "eu", "", []string{"self"}, ""},
@@ -86,6 +93,8 @@ func TestWhoIsServedWhere(t *testing.T) {
 		got := "self"
 		if verdict.Better != nil {
 			got = verdict.Better.Name
+		} else if verdict.NoRoom {
+			got = "later"
 		} else if verdict.Nowhere {
 			got = ""
 		}

@@ -19,6 +19,13 @@
 // A request that was redirected carries a mark in its query (via=1) and is served where it arrives if that node can, so
 // that two nodes which see the cluster differently never send a viewer to and fro.
 //
+// # Full
+//
+// An edge that is full (tree.Gate) sends new viewers to one with room, wherever that is. Where nobody has room they
+// are asked to come back: 503 with Retry-After, spread so that they do not come all at once. Whoever plays already stays, also a
+// player of HLS that loads its multivariant playlist again. An edge that was filled since its load was last told refuses those
+// who were redirected to it, too.
+//
 // Who asks need not be known: a token is looked at by the node that serves. Browsers and most programs leave the
 // Authorization header away where a redirect crosses origins (Fetch standard, section "HTTP-redirect fetch"). Viewers with
 // a token therefore ask for the list first and turn to the edge itself, as our page does.

@@ -2,6 +2,8 @@ package director
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -108,7 +110,15 @@ func (d *Director) direct(w http.ResponseWriter, r *http.Request, next http.Hand
 	query := r.URL.Query()
 	verdict := d.Serve(d.config.Locator.Viewer(r), stream, formatOf(query))
 	isMarked := query.Has(mark)
+	if full := verdict.NoRoom || verdict.Why == Full; full && door == hlsDoor && d.config.Plays(r, stream) {
+		next.ServeHTTP(w, r)
+		return
+	}
 	switch {
+	case verdict.NoRoom, verdict.Why == Full && isMarked:
+		d.metrics.refuse(door, refusedFull)
+		allowOrigins(w.Header())
+		refuseFull(w)
 	case verdict.Better != nil && !isMarked:
 		d.metrics.redirects.WithLabelValues(door, string(verdict.Why)).Inc()
 		redirect(w, r, verdict.Better)
@@ -123,6 +133,17 @@ func (d *Director) direct(w http.ResponseWriter, r *http.Request, next http.Hand
 		allowOrigins(w.Header())
 		problem.Unavailable(w, "The edge that the stream was to be watched at has changed. Ask again at the first address.", time.Second)
 	}
+}
+
+// Those who find everything full come back after comeback to twice that, so that they do not all come at once, and not before
+// the loads of those let in last are known.
+const comeback = 6 * time.Second
+
+// refuseFull asks a viewer to come back when there may be room.
+func refuseFull(w http.ResponseWriter) {
+	after := (comeback + rand.N(comeback)).Truncate(time.Second)
+	problem.Unavailable(w, fmt.Sprintf("All places are taken: the edges of this cluster are full. Those who watch go on. Try again in %d seconds, "+
+		"when somebody may have left.", int(after.Seconds())), after, problem.Member("cause", string(Full)))
 }
 
 // redirect names the same address at another edge, marked.

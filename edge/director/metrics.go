@@ -18,6 +18,7 @@ const (
 const (
 	refusedNowhere = "no-edge" // there is none in the cluster
 	refusedMoved   = "moved"   // an edge was named that is none any more
+	refusedFull    = "full"    // nobody has room
 	refusedName    = "name"    // no stream can be called so
 	refusedToken   = "token"   // it is missing, or does not allow this
 )

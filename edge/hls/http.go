@@ -182,13 +182,23 @@ func (a *answer) serve() {
 	}
 }
 
+// viewerOf is whom a request counts for.
+func viewerOf(r *http.Request, stream media.Name) viewer {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return viewer{stream: stream, host: host, agent: agentOf(r)}
+}
+
+// Plays tells whether a request for a stream is of a player that lately was here for it.
+func (s *Server) Plays(r *http.Request, stream media.Name) bool {
+	return s.viewers.knows(viewerOf(r, stream))
+}
+
 // see counts the viewer.
 func (a *answer) see(stream *relay.Stream) {
-	host, _, err := net.SplitHostPort(a.r.RemoteAddr)
-	if err != nil {
-		host = a.r.RemoteAddr
-	}
-	who := viewer{stream: stream.Name(), host: host, agent: a.r.UserAgent()}
+	who := viewerOf(a.r, stream.Name())
 	a.viewers.see(who, time.Now(), func() func() { return stream.Watch("hls") })
 }
 

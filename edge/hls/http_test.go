@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -366,6 +367,15 @@ func TestViewersAreCounted(t *testing.T) {
 	}
 	if n := stream.Viewers()["hls"]; n != 2 {
 		t.Errorf("%d viewers, want 2", n)
+	}
+	here := func(agent string) bool {
+		r := httptest.NewRequest(http.MethodGet, "/hls/cup/cam1/index.m3u8", nil)
+		r.RemoteAddr = "127.0.0.1:9" // of another connection
+		r.Header.Set("User-Agent", agent)
+		return s.server.Plays(r, stream.Name())
+	}
+	if !here("two") || here("another") {
+		t.Error("players who are here are not told from others")
 	}
 	s.server.viewers.sweep(time.Now().Add(9 * time.Second))
 	if n := stream.Viewers()["hls"]; n != 2 {

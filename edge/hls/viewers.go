@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -29,10 +30,22 @@ type visit struct {
 	leave func()
 }
 
+// agentOf is a request's user agent; a long one is cut, so that it cannot fill memory.
+func agentOf(r *http.Request) string {
+	const most = 200 // bytes
+	agent := r.UserAgent()
+	return agent[:min(len(agent), most)]
+}
+
+// knows tells whether a player was seen lately.
+func (v *viewers) knows(who viewer) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.all[who] != nil
+}
+
 // see notes a request. enter is called for a player that was not there.
 func (v *viewers) see(who viewer, now time.Time, enter func() (leave func())) {
-	const agentBytes = 200 // a longer user agent is cut, so that it cannot fill memory
-	who.agent = strings.Clone(who.agent[:min(len(who.agent), agentBytes)])
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if known := v.all[who]; known != nil {
@@ -45,6 +58,7 @@ func (v *viewers) see(who viewer, now time.Time, enter func() (leave func())) {
 	if v.all == nil {
 		v.all = map[viewer]*visit{}
 	}
+	who.agent = strings.Clone(who.agent) // not the whole request's memory
 	v.all[who] = &visit{seen: now, leave: enter()}
 }
 

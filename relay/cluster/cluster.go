@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,11 +28,13 @@ type Cluster struct {
 	others    atomic.Int64 // len(nodes), for queue
 	troubles  troubles
 	tell      chan struct{} // has room for one: self changed
+	hold      chan struct{} // has room for one: a load is held back
 	seek      chan struct{} // has room for one: there is somebody to look for
 
 	// mu guards what follows. memberlist calls back with locks of its own held, so it is never called under mu.
 	mu         sync.Mutex
 	self       tree.Node
+	loads      steady // of self
 	meta       []byte // self, as it is told
 	nodes      map[string]member
 	registry   *registry
@@ -70,10 +71,11 @@ func New(config Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		config: config, logger: config.Logger, metrics: m,
-		tell: make(chan struct{}, 1), seek: make(chan struct{}, 1),
+		tell: make(chan struct{}, 1), hold: make(chan struct{}, 1), seek: make(chan struct{}, 1),
 		self: normal(config.Self), nodes: map[string]member{}, lost: map[string]lostNode{}, left: map[string]int64{},
 		reached: map[netip.AddrPort]time.Time{}, doubles: doubles{}, joined: len(config.Join) == 0,
 	}
+	c.loads.line, c.loads.encoder = clamp(config.Self.Load), clamp(config.Self.Encoding)
 	c.self.Boot = time.Now().UnixNano()
 	c.registry = newRegistry(c.self.Name, c.self.Boot)
 	c.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmitMult, NumNodes: func() int { return int(c.others.Load()) + 1 }}
@@ -147,7 +149,7 @@ func (c *Cluster) closeSockets() {
 
 // normal is n as others will see it, so that equal views are equal here too, and shares no memory with it.
 func normal(n tree.Node) tree.Node {
-	n.Load = math.Round(clamp(n.Load)*loadSteps) / loadSteps
+	n.Load, n.Encoding = rounded(n.Load), rounded(n.Encoding)
 	n.Capacity = float64(float32(n.Capacity))
 	n.Roles, n.Formats = slices.Clone(n.Roles), slices.Clone(n.Formats)
 	return n
@@ -209,12 +211,15 @@ func (c *Cluster) touch() {
 }
 
 // Update changes what others know of this node, such as its load or that it is draining. Name and Boot stay as they
-// are. Load is told in steps of 1/32, so a small change costs nothing. change must not call the Cluster.
+// are. Loads are told in steps of 1/32, only where they have changed by 1/16 or a node has become full or roomy by them, and each
+// 2 s at most: others see the same load for as long as it flutters. change must not call the Cluster.
 func (c *Cluster) Update(change func(*tree.Node)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := normal(c.self)
+	n.Load, n.Encoding = c.loads.line, c.loads.encoder // the newest, so that nobody who changes something else takes them back
 	change(&n)
+	line, encoder := clamp(n.Load), clamp(n.Encoding)
 	n = normal(n)
 	n.Name, n.Boot = c.self.Name, c.self.Boot
 	if c.transport != nil {
@@ -222,6 +227,11 @@ func (c *Cluster) Update(change func(*tree.Node)) {
 	}
 	err := checkNode(&n)
 	if err == nil {
+		now := time.Now()
+		n.Load, n.Encoding = c.loads.offer(line, encoder, c.self.Load, c.self.Encoding, now)
+		if _, held := c.loads.waits(n.Load, n.Encoding, now); held {
+			signal(c.hold)
+		}
 		err = c.become(n)
 	}
 	if err != nil {
@@ -317,17 +327,38 @@ func (c *Cluster) leave(list *memberlist.Memberlist) {
 // keepTelling makes memberlist spread what this node is, whenever it changes.
 func (c *Cluster) keepTelling(ctx context.Context, list *memberlist.Memberlist) error {
 	for {
+		due, stop := c.dueLoad()
 		select {
 		case <-c.tell:
+		case <-due:
+			c.Update(func(*tree.Node) {}) // tells it
+			continue
+		case <-c.hold:
+			stop()
+			continue
 		case <-ctx.Done():
+			stop()
 			return nil
 		}
+		stop()
 		list.UpdateNode(time.Millisecond) //nolint:errcheck // tells only that others are still to hear of it
 		// A load that jumps to and fro must not fill the gossip.
 		if !sleep(ctx, tellEvery) {
 			return nil
 		}
 	}
+}
+
+// dueLoad is when a load that is held back is to be told; never where there is none.
+func (c *Cluster) dueLoad() (due <-chan time.Time, stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait, held := c.loads.waits(c.self.Load, c.self.Encoding, time.Now())
+	if !held {
+		return nil, func() {}
+	}
+	t := time.NewTimer(wait)
+	return t.C, func() { t.Stop() }
 }
 
 // sleep waits; false if ctx ended.

@@ -21,7 +21,9 @@ import (
 //	meta, in memberlist's alive messages, at most 512 bytes:
 //	  version u8 = 1 | boot i64 | flags u8 (1 draining) | load u8 (steps of 1/32) | capacity f32
 //	  | link: port u16, str of 0, 4 or 16 bytes of address | region str | HTTP str
-//	  | count, roles str… | count, formats str… | anything later
+//	  | count, roles str… | count, formats str…
+//	  | since loads are told apart: line u8, encoders u8 (steps of 1/32) | anything later
+//	load is the greater of line and encoders, as nodes told that know of no other; where it stands alone, it is taken for both.
 //
 //	news, a user message of memberlist, one packet at most:
 //	  version u8 = 1 | node str | boot i64 | record; an empty one is the node's goodbye
@@ -89,7 +91,7 @@ type announcement struct {
 func encodeMeta(n *tree.Node) ([]byte, error) {
 	b := []byte{wireVersion}
 	b = binary.BigEndian.AppendUint64(b, uint64(n.Boot))
-	b = append(b, bit(n.Draining, flagDraining), byte(math.Round(clamp(n.Load)*loadSteps)))
+	b = append(b, bit(n.Draining, flagDraining), loadByte(max(n.Load, n.Encoding)))
 	b = binary.BigEndian.AppendUint32(b, math.Float32bits(float32(n.Capacity)))
 	b = binary.BigEndian.AppendUint16(b, n.Link.Port())
 	b = appendString(b, n.Link.Addr().Unmap().AsSlice())
@@ -103,6 +105,7 @@ func encodeMeta(n *tree.Node) ([]byte, error) {
 	for _, f := range n.Formats {
 		b = appendString(b, f)
 	}
+	b = append(b, loadByte(n.Load), loadByte(n.Encoding))
 	if len(b) > maxMeta {
 		return nil, fmt.Errorf("what node %q has to tell of itself takes %d bytes, and %d fit: list fewer formats or shorten its public URL", n.Name, len(b), maxMeta)
 	}
@@ -119,7 +122,8 @@ func decodeMeta(name string, b []byte) (tree.Node, error) {
 	r.version()
 	n.Boot = int64(r.u64())
 	n.Draining = r.u8()&flagDraining != 0
-	n.Load = float64(r.u8()) / loadSteps
+	n.Load = r.load()
+	n.Encoding = n.Load
 	n.Capacity = float64(math.Float32frombits(r.u32()))
 	port := r.u16()
 	if a, ok := netip.AddrFromSlice([]byte(r.str(16))); ok {
@@ -132,6 +136,9 @@ func decodeMeta(name string, b []byte) (tree.Node, error) {
 	}
 	for range r.count(maxFormats, 1) {
 		n.Formats = append(n.Formats, media.Format(r.str(maxLabel)))
+	}
+	if r.err == nil && len(r.b) > 0 {
+		n.Load, n.Encoding = r.load(), r.load()
 	}
 	if r.err != nil {
 		return n, r.err
@@ -149,8 +156,10 @@ func checkNode(n *tree.Node) error {
 			return fmt.Errorf("node.region: %w", err)
 		}
 	}
-	if n.Load < 0 || n.Load > 1 || math.IsNaN(n.Load) {
-		return fmt.Errorf("a load of %v is not between 0 and 1", n.Load)
+	for _, load := range []float64{n.Load, n.Encoding} {
+		if load < 0 || load > 1 || math.IsNaN(load) {
+			return fmt.Errorf("a load of %v is not between 0 and 1", load)
+		}
 	}
 	if n.Capacity < 0 || n.Capacity > 1e6 || math.IsNaN(n.Capacity) {
 		return fmt.Errorf("a capacity of %v is not between 0 and 1,000,000", n.Capacity)
@@ -330,6 +339,18 @@ func bit(set bool, flag byte) byte {
 	}
 	return 0
 }
+
+// load reads what loadByte wrote.
+func (r *reader) load() float64 {
+	steps := r.u8()
+	if steps > loadSteps && r.err == nil {
+		r.fail(fmt.Errorf("a load of %d, where %d is all", steps, loadSteps))
+	}
+	return float64(steps) / loadSteps
+}
+
+// loadByte is a load as it is told.
+func loadByte(load float64) byte { return byte(math.Round(clamp(load) * loadSteps)) }
 
 func clamp(f float64) float64 {
 	if !(f > 0) { // NaN included

@@ -18,7 +18,7 @@ func fullNode() tree.Node {
 	return tree.Node{
 		Name: "edge-1.eu", Boot: 1 << 60, Region: "eu", Roles: []tree.Role{tree.Edge, tree.Relay},
 		Link: netip.MustParseAddrPort("[2001:db8::1]:7947"), HTTP: "https://edge1.example.org:8443/live",
-		Formats: []media.Format{"720p", "opus"}, Capacity: 2.5, Load: 0.5, Draining: true,
+		Formats: []media.Format{"720p", "opus"}, Capacity: 2.5, Load: 0.5, Encoding: 0.75, Draining: true,
 	}
 }
 
@@ -42,6 +42,28 @@ func TestMetaRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
 		}
+	}
+}
+
+// Neighbours a version apart: one that tells of one load, and one that knows of no other.
+func TestLoadsBetweenVersions(t *testing.T) {
+	n := fullNode()
+	now, err := encodeMeta(&n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if load := float64(now[10]) / loadSteps; load != 0.75 {
+		t.Errorf("a node that knows of one load reads %v, want the greater of both, 0.75", load)
+	}
+	before := now[:len(now)-2]
+	if got, err := decodeMeta(n.Name, before); err != nil || got.Load != 0.75 || got.Encoding != 0.75 {
+		t.Errorf("of a node that tells of one load: %v and %v, %v; want that load for both", got.Load, got.Encoding, err)
+	}
+	if _, err := decodeMeta(n.Name, now[:len(now)-1]); err == nil {
+		t.Error("half of the loads are taken")
+	}
+	if _, err := decodeMeta(n.Name, append(before[:len(before):len(before)], 0, loadSteps+1)); err == nil {
+		t.Error("a load above one is taken")
 	}
 }
 
@@ -107,6 +129,9 @@ func TestBadMeta(t *testing.T) {
 		"garbage": bytes.Repeat([]byte{0xff}, 300), "zeros after the version": append([]byte{1}, make([]byte, 5)...),
 	}
 	for i := range sound {
+		if i == len(sound)-2 { // what a node tells that knows of one load
+			continue
+		}
 		bad[fmt.Sprint("cut at ", i)] = sound[:i]
 	}
 	for name, change := range map[string]func(*tree.Node){

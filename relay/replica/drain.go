@@ -63,7 +63,8 @@ type child struct {
 type children struct {
 	mu       sync.Mutex // guards the fields below
 	draining bool
-	full     bool // it was at its capacity, and has not got ample room since
+	gate     tree.Gate
+	full     bool // what the gate said last
 	reading  map[child]int
 	left     map[child]time.Time // those that left within comeback, while draining or full
 }
@@ -77,12 +78,11 @@ func (c *children) drain() bool {
 }
 
 // refuse tells why a child may not come; nil if it may, as all may who are there or lately were. load is that of the node,
-// from 0 to 1. A node that was full takes nobody new until it has ample room: load is measured now and then, and children
-// whom one look lets in show only in the next.
+// from 0 to 1.
 func (c *children) refuse(who child, load float64, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.full = load >= tree.Full || c.full && load >= tree.Roomy
+	c.full = c.gate.Shut(load)
 	left, was := c.left[who]
 	switch {
 	case c.reading[who] > 0, was && now.Sub(left) < comeback:

@@ -56,7 +56,7 @@ func Worker(v *View, stream media.Name, f media.Format) (string, bool) {
 	n := present.Node
 	if n == nil || n.Draining || present.waits {
 		next := candidate(v, stream, f, makers)
-		if next != nil && (n == nil || n.Draining || !full(next)) {
+		if next != nil && (n == nil || n.Draining || busy(next) < Full) {
 			n = next
 		}
 	}
@@ -119,12 +119,12 @@ func candidate(v *View, stream media.Name, f media.Format, present []maker) *Nod
 	region, known := sourceRegion(v, stream)
 	return best(workers, stream, f, func(n *Node) (node *Node, rank int, weight float64) {
 		switch {
-		case full(n):
+		case busy(n) >= Full:
 			return n, 2, capacity(n)
 		case known && n.Region != region:
-			return n, 1, capacity(n) * free(n)
+			return n, 1, capacity(n) * free(busy(n))
 		}
-		return n, 0, capacity(n) * free(n)
+		return n, 0, capacity(n) * free(busy(n))
 	})
 }
 

@@ -146,7 +146,7 @@ func (p *Plan) openDoors(d *doors, region string, formats []media.Format) {
 		if _, known := near[n.Region]; !known {
 			near[n.Region] = nearness(region, n.Region)
 		}
-		edges = append(edges, judged{int32(i), rank01(n.Draining), rank01(full(n)), len(formats) - count, near[n.Region], capacity(n) * free(n)})
+		edges = append(edges, judged{int32(i), rank01(n.Draining), rank01(full(n)), len(formats) - count, near[n.Region], capacity(n) * free(n.Load)})
 	}
 	class := func(a, b judged) int {
 		return cmp.Or(cmp.Compare(a.draining, b.draining), cmp.Compare(a.full, b.full), cmp.Compare(b.near, a.near), cmp.Compare(a.lacks, b.lacks))

@@ -88,7 +88,7 @@ func TestViewersSpread(t *testing.T) {
 		}
 	}
 	for _, e := range v.Nodes {
-		want := 1000 * capacity(&e) * free(&e)
+		want := 1000 * capacity(&e) * free(e.Load)
 		if got := float64(count[e.Name]); got < 0.85*want || got > 1.15*want {
 			t.Errorf("%s has %.0f viewers, want about %.0f", e.Name, got, want)
 		}

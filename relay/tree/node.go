@@ -6,13 +6,27 @@ import (
 	"banyan/relay/media"
 )
 
-// Marks of Node.Load, which is coarse: the last twentieth counts as none.
+// Marks of Node.Load and Node.Encoding, which are coarse: the last twentieth counts as none.
 const (
 	Full  = 0.95 // from here on a node has no room for more
 	Roomy = 0.8  // below this it has room again for those that went past it
 )
 
+// Gate says whether a node takes newcomers, children or viewers, by its own load: one that was full takes nobody new until
+// it has ample room. Load is measured now and then, and those whom one look lets in show only in the next. The zero
+// Gate is open.
+type Gate struct{ shut bool }
+
+// Shut tells whether newcomers are turned away at this load.
+func (g *Gate) Shut(load float64) bool {
+	g.shut = load >= Full || g.shut && load >= Roomy
+	return g.shut
+}
+
 func full(n *Node) bool { return n.Load >= Full }
+
+// busy is how far a node is from making one more format: it takes encoders to make it, and a line to pass it on.
+func busy(n *Node) float64 { return max(n.Load, n.Encoding) }
 
 // capacity is a positive number whatever the node says of itself.
 func capacity(n *Node) float64 {
@@ -23,14 +37,13 @@ func capacity(n *Node) float64 {
 	return min(max(n.Capacity, least), most)
 }
 
-// free is the share of its capacity that a node has left, in sixteenths, and never nothing: small changes of load
-// should move nobody.
-func free(n *Node) float64 {
+// free is the share that a load leaves, in sixteenths, and never nothing: small changes of load should move nobody.
+func free(load float64) float64 {
 	const steps = 16
-	if math.IsNaN(n.Load) {
+	if math.IsNaN(load) {
 		return 1
 	}
-	return max(math.Ceil((1-min(max(n.Load, 0), 1))*steps), 1) / steps
+	return max(math.Ceil((1-min(max(load, 0), 1))*steps), 1) / steps
 }
 
 // isRelay tells whether a node is of tier 2 for a format.

@@ -33,8 +33,10 @@ type Node struct {
 	Formats []media.Format
 	// Capacity is how much it can carry, relative to other nodes of its role. Zero counts as one.
 	Capacity float64
-	// Load is the share of its capacity that is in use, from 0 to 1, coarse.
+	// Load is the share of its line that is in use, from 0 to 1, coarse: what children and viewers take of it.
 	Load float64
+	// Encoding is the share in use of what its encoders may take, from 0 to 1, coarse. It is nothing to children or viewers.
+	Encoding float64
 	// Draining tells that it takes nothing new and is about to stop.
 	Draining bool
 }

@@ -128,10 +128,15 @@ export class Edges {
     }
   }
 
+  /** Passes by an edge that is full: another may have room. False where all were full lately. */
+  pass(): boolean {
+    return this.leave(this.base, spurnedMs);
+  }
+
   /** Leaves an edge that failed, by default the one in use, for the next one. False where all have failed lately. */
-  leave(failed = this.base): boolean {
+  leave(failed = this.base, forMs = penaltyMs): boolean {
     if (failed !== this.base) return true; // somebody else found that out first
-    this.shunned.set(this.base, this.now() + penaltyMs);
+    this.shunned.set(this.base, this.now() + forMs);
     const next = this.best();
     if (next === null) return false;
     this.settle(next);
@@ -181,6 +186,8 @@ export class Edges {
     const list = readEdges(edges, asked);
     // Of a list without edges the page's own origin remains.
     this.list = list.length > 0 ? list : [{ base: "", region: "" }];
+    // Names of edges long gone are not kept.
+    for (const [base, until] of this.shunned) if (this.now() >= until) this.shunned.delete(base);
     this.probes = readEdges(probes, asked);
     if (asked !== this.base) return; // it was left meanwhile
     if (leave === true) this.restless = "drained";

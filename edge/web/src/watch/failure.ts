@@ -6,6 +6,7 @@ export type Cause =
   | "not-live" // the name is good, its publisher is not there
   | "unknown" // the server never heard of the name
   | "unauthorized" // a token is missing, or does not allow this
+  | "full" // no edge has room for more viewers
   | "busy" // the server asks to come back later
   | "refused" // the server does not offer the stream this way
   | "unsupported" // this browser cannot take the stream this way
@@ -38,12 +39,13 @@ export function failure(cause: Cause, detail: string, retryAfterMs = 0): Failure
 /** Reads a problem of the WHEP or HLS door. */
 export function failureOf(problem: Problem): Failure {
   return {
-    ...failure(causeOf(problem.status), problem.detail, problem.retryAfterMs),
+    ...failure(causeOf(problem), problem.detail, problem.retryAfterMs),
     status: problem.status,
   };
 }
 
-function causeOf(status: number): Cause {
+function causeOf({ status, cause }: Problem): Cause {
+  if (status === 503 && cause === "full") return "full";
   switch (status) {
     case 0:
       return "unreachable";

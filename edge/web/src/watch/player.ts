@@ -265,6 +265,8 @@ export class Player {
         const { base } = this.edges;
         return !(await this.edges.alive(signal)) && this.edges.leave(base);
       }
+      case "full":
+        return this.edges.pass();
       case "unreachable":
       case "busy":
         return this.edges.leave();

@@ -41,6 +41,17 @@ describe("falling back", () => {
     expect(step.notice).not.toBeNull();
   });
 
+  it("full waits for a place in words, whatever was chosen", () => {
+    for (const change of [{}, { pinned: "webrtc" as const }, { usable: new Set(["webrtc"] as const) }]) {
+      expect(after("webrtc", "full", change)).toMatchObject({
+        transport: "webrtc",
+        retry: "backoff",
+        state: "waiting",
+        notice: { title: "All places are taken" },
+      });
+    }
+  });
+
   it("offers what there is in place of a format that is not", () => {
     const pinned = { pinned: "webrtc" as const, missing: "480p" };
     expect(after("webrtc", "refused", pinned).notice?.action).toBe("auto");

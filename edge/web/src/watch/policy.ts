@@ -92,6 +92,11 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
       return turn
         ? fallBack()
         : same("waiting", "backoff", { title: "The server is busy", detail: failure.detail });
+    case "full": // the other transport takes of the same places
+      return same("waiting", "backoff", {
+        title: "All places are taken",
+        detail: "This page waits and starts by itself as soon as there is room.",
+      });
     case "blocked":
       if (situation.relaysUntried) return same("connecting", "now", null);
       return turn
@@ -122,7 +127,7 @@ export function afterFailure(failed: Transport, failure: Failure, situation: Sit
 }
 
 /** Failures that a missing publisher causes by itself. */
-const publisherExplains: ReadonlySet<Failure["cause"]> = new Set(["busy", "no-frames", "lost", "stalled"]);
+const publisherExplains: ReadonlySet<Failure["cause"]> = new Set(["full", "busy", "no-frames", "lost", "stalled"]);
 
 const notYet: Notice = {
   title: "Not live yet",

@@ -91,7 +91,8 @@ describe("failures on the way", () => {
     [() => refused(403, "Not yours."), { cause: "unauthorized" }],
     [() => refused(404, "Who?"), { cause: "unknown" }],
     [() => refused(406, "H.265."), { cause: "refused" }],
-    [() => refused(503, "Full.", { "retry-after": "1" }), { cause: "busy", retryAfterMs: 1000 }],
+    [() => refused(503, "Busy.", { "retry-after": "1" }), { cause: "busy", retryAfterMs: 1000 }],
+    [() => refused(503, "Full.", { "retry-after": "7" }, { cause: "full" }), { cause: "full", retryAfterMs: 7000 }],
     [() => Promise.reject(new TypeError("network")), { cause: "unreachable" }],
     [() => new Response("v=0\r\nm=video 0 X 96\r\n", { status: 201 }), { cause: "unsupported" }],
   ])("case %#", async (reply, failure) => {
