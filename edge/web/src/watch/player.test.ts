@@ -44,8 +44,18 @@ vi.mock("hls.js", () => ({
   },
 }));
 
+/** The pictures that WebRTC brings, one each 33 ms; none come while the encoder is dead. */
+const encoder = {
+  diedAt: null as number | null,
+  count() {
+    const alive = Math.floor(performance.now() * 0.03);
+    return this.diedAt === null ? alive : Math.floor(this.diedAt * 0.03);
+  },
+};
+
 /** A connection to a server that is 40 ms away, with a picture that comes 30 times a second. */
 class NearPeer extends TwinPeer {
+  private readonly before = encoder.count();
   override setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
     setTimeout(() => this.gather());
     return super.setLocalDescription(description);
@@ -55,7 +65,7 @@ class NearPeer extends TwinPeer {
     return super.setRemoteDescription(description);
   }
   override getStats = (): Promise<RTCStatsReport> => {
-    const frames = Math.floor(performance.now() * 0.03);
+    const frames = encoder.count() - this.before;
     const stats = [
       { id: "p", type: "candidate-pair", nominated: true, currentRoundTripTime: 0.04 },
       {
@@ -126,6 +136,7 @@ beforeEach(() => {
   vi.spyOn(console, "info").mockReturnValue(undefined);
 });
 afterEach(() => {
+  encoder.diedAt = null;
   vi.useRealTimers();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -191,6 +202,51 @@ describe("the live delay that is shown", () => {
     screen.mediaTime = () => serverNow() - 6000; // it falls behind
     await vi.advanceTimersByTimeAsync(1000);
     expect(Math.abs(player.delayMs.value! - 6000)).toBeLessThanOrEqual(10);
+    player.stop();
+  });
+});
+
+async function fallsBack(player: Player) {
+  for (let i = 0; i < 40 && player.transport.value !== "hls"; i++) {
+    await vi.advanceTimersByTimeAsync(1000);
+    await vi.dynamicImportSettled(); // of the HLS player
+  }
+  expect(player.transport.value).toBe("hls");
+}
+
+describe("a page that plays by WebRTC and whose encoder is killed", () => {
+  beforeEach(() => {
+    vi.stubGlobal("RTCRtpReceiver", { getCapabilities: () => ({ codecs: [{ mimeType: "video/H264" }] }) });
+    vi.stubGlobal("MediaSource", { isTypeSupported: () => true });
+  });
+
+  it("plays by HLS, and asks less and less while the encoder stays dead", async () => {
+    const { player, asked } = open({ token: "sesame" });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(player.transport.value).toBe("webrtc");
+    encoder.diedAt = performance.now();
+    await fallsBack(player);
+    expect(player.fallbackReason.value).not.toBe("");
+
+    asked.length = 0;
+    await vi.advanceTimersByTimeAsync(300_000); // it stays dead: asked less and less, and the picture is not given up
+    expect(player.transport.value).toBe("hls");
+    const tries = asked.filter(({ what }) => what.startsWith("POST")).length;
+    expect(tries).toBeGreaterThan(2);
+    expect(tries).toBeLessThan(6);
+    player.stop();
+  });
+
+  it("is back by WebRTC within seconds where the encoder is", async () => {
+    const { player } = open({ token: "sesame" });
+    await vi.advanceTimersByTimeAsync(5000);
+    encoder.diedAt = performance.now();
+    await fallsBack(player);
+    encoder.diedAt = null;
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(player.transport.value).toBe("webrtc");
+    expect(player.state.value).toBe("playing");
+    expect(player.fallbackReason.value).toBe("");
     player.stop();
   });
 });

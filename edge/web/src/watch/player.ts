@@ -12,6 +12,7 @@ import type { Stream } from "../shared/api.ts";
 import { Backoff, pause } from "../shared/backoff.ts";
 import { ServerClock } from "../shared/clock.ts";
 import { browserAbilities, canCarry, type Transport, videoFormats } from "../shared/formats.ts";
+import { Comeback } from "./comeback.ts";
 import { Description } from "./description.ts";
 import { type Failure, failure, PlaybackError } from "./failure.ts";
 import { Edges } from "./edges.ts";
@@ -47,9 +48,6 @@ const patience: Record<Transport, WatchdogLimits> = {
   // A playlist, an init section and a first part come before the first frame.
   hls: { firstMs: 10_000, slowMs: 2000, deadMs: 7000 },
 };
-
-/** First wait before WebRTC gets another chance behind a playing HLS; doubles each time it fails. */
-const firstReturnMs = 60_000;
 
 export class Player {
   readonly state = signal<State>("connecting");
@@ -92,7 +90,7 @@ export class Player {
   private failures = 0;
   private iceServers: RTCIceServer[] = [];
   private triedRelays = true;
-  private returnMs = firstReturnMs;
+  private readonly comeback = new Comeback();
   private framesBefore = 0;
   /** The person paused: a new session must not start by itself. */
   private held = false;
@@ -336,7 +334,8 @@ export class Player {
     const dog = new Watchdog(patience[playback.transport], performance.now());
     let ended: Failure | null = null;
     void playback.ended.then((reason) => (ended = reason));
-    const since = performance.now();
+    const begun = performance.now();
+    let since = begun; // or when WebRTC was last tried behind it
     let framesHere = 0;
     let progress = { value: 0, at: since, doubted: false };
     let moving: Promise<void> | null = null;
@@ -366,7 +365,7 @@ export class Player {
       batch(() => {
         this.sample.value = sample;
         this.frames.value = this.framesBefore;
-        if (verdict === "flowing") this.flowing();
+        if (verdict === "flowing") this.flowing(playback.transport, now - begun);
         else if (this.live.value === false && !this.video.paused) this.wait(away);
         else if (verdict === "slow" && !this.video.paused) this.wait(null);
       });
@@ -384,9 +383,12 @@ export class Player {
         this.next = playback.transport;
         return null;
       }
-      if (this.shouldReturn(playback, now - since) && (await this.webrtcIsBack(signal))) {
-        this.next = "webrtc";
-        return null;
+      if (this.shouldReturn(playback, now - since)) {
+        if (await this.webrtcIsBack(signal)) {
+          this.next = "webrtc";
+          return null;
+        }
+        since = performance.now();
       }
       await Promise.race([pause(sampleMs, signal), playback.ended]);
     }
@@ -399,7 +401,8 @@ export class Player {
     return this.pinned() === null && videoFormats(formats, "hls", this.able).length > 0;
   }
 
-  private flowing(): void {
+  private flowing(transport: Transport, forMs: number): void {
+    if (transport === "webrtc") this.comeback.flows(forMs);
     if (this.state.value === "playing") return;
     this.state.value = "playing";
     this.notice.value = null;
@@ -448,13 +451,13 @@ export class Player {
       this.fallbackReason.value !== "" &&
       this.usable().has("webrtc") &&
       !document.hidden &&
-      playedMs > this.returnMs
+      this.comeback.due(playedMs)
     );
   }
 
   /** Tries WebRTC behind the playing HLS, so that the picture is given up only for a better one. */
   private async webrtcIsBack(signal: AbortSignal): Promise<boolean> {
-    this.returnMs *= 2; // asked less and less: most networks do not change
+    this.comeback.tried();
     return webrtcWorks(
       { stream: this.stream, token: this.token, format: this.wish.value.format, iceServers: this.iceServers, address: (path) => this.edges.at(path) },
       signal,

@@ -3,7 +3,8 @@
 import { pause } from "../shared/backoff.ts";
 import { WhepSession, type WhepOptions } from "./whep.ts";
 
-const firstFrameMs = 3000;
+/** Longer than a page without a picture would wait: nobody misses anything meanwhile. */
+const firstFrameMs = 6000;
 const lookMs = 200;
 
 /** Opens a session that nobody sees, and tells whether it decoded a frame. Never rejects. */
