@@ -71,9 +71,6 @@ func (m *meter) capacity(encodes bool) float64 {
 // room for viewers.
 type loads struct{ line, encoding float64 }
 
-// most is the load of whatever is scarcer.
-func (l loads) most() float64 { return max(l.line, l.encoding) }
-
 func (m *meter) loads(streams []*relay.Stream, encoders []transcoder.Worker, now time.Time) loads {
 	rate := 0.0
 	for _, s := range streams {
