@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"banyan/relay"
@@ -66,6 +67,15 @@ func (a *api) fromPeer(token string) bool {
 	}
 	claims, err := a.Peers.CheckAPI(token)
 	return err == nil && claims.User == a.Node.Name
+}
+
+// own is the account of this node as it travels.
+func (a *api) own() []byte {
+	b, err := json.Marshal(a.account())
+	if err != nil { // nothing in it can fail; who asks hears that it cannot be read
+		a.Log.Error("this node cannot tell others of itself", "err", err)
+	}
+	return b
 }
 
 // account is what this node tells of itself.

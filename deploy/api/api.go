@@ -49,9 +49,13 @@ type Config struct {
 	// Peers makes and checks the tokens by which nodes ask each other for accounts of themselves; nil on a node that
 	// stands alone.
 	Peers *auth.Guard
+	// Ask gets what Own returns from another node, over the link between the two. Nil on a node that stands alone.
+	Ask func(ctx context.Context, node string) ([]byte, error)
 	// Links tells of the links to parents: the delay lately, nil where nothing came, and drops by reason; nil on a node
 	// that stands alone.
 	Links func() (*Hop, map[string]uint64)
+	// Ingest tells where this node takes streams in; nil on one that takes none.
+	Ingest func() Ingest
 	// Thumbnail makes a JPEG of a stream's newest picture; nil on a node without transcoder.
 	Thumbnail func(ctx context.Context, stream *relay.Stream) ([]byte, error)
 }
@@ -65,13 +69,22 @@ type Node struct {
 	Started time.Time `json:"started"`
 }
 
+// Ingest is where a node takes streams in.
+type Ingest struct {
+	Token    bool `json:"token"`              // who publishes needs one
+	WHIP     bool `json:"whip"`               // at /whip/{stream}
+	RTSPPort int  `json:"rtsp_port,omitzero"` // zero where it does not listen for RTSP
+}
+
 type api struct {
 	Config
 	gatherer *gatherer
 }
 
-// Register adds the interface to mux. Whatever else is asked for below its roots is answered here too, in JSON.
-func Register(mux *http.ServeMux, c Config) {
+// Register adds the interface to mux. own is what this node tells of itself to others that ask (Config.Ask).
+//
+// Whatever else is asked for below its roots is answered here too, in JSON.
+func Register(mux *http.ServeMux, c Config) (own func() []byte) {
 	a := &api{Config: c}
 	a.gatherer = newGatherer(a)
 	inner := http.NewServeMux()
@@ -89,6 +102,7 @@ func Register(mux *http.ServeMux, c Config) {
 	for _, root := range []string{"/api/", "/thumbnails/"} {
 		mux.Handle(root, problem.Mux(inner))
 	}
+	return a.own
 }
 
 func (a *api) routes() map[string]http.HandlerFunc {
@@ -219,7 +233,15 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 			streams = append(streams, a.describe(s))
 		}
 	}
-	reply(w, http.StatusOK, map[string]any{"streams": streams})
+	answer := struct {
+		Streams []Stream `json:"streams"`
+		Ingest  *Ingest  `json:"ingest,omitempty"`
+	}{Streams: streams}
+	if a.Ingest != nil {
+		here := a.Ingest()
+		answer.Ingest = &here
+	}
+	reply(w, http.StatusOK, answer)
 }
 
 func (a *api) one(w http.ResponseWriter, r *http.Request) {

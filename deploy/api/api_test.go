@@ -137,9 +137,12 @@ func (b *bench) ask(method, path, token, body string, want int) map[string]any {
 
 func TestStreams(t *testing.T) {
 	b := newBench(t, auth.Open)
-	list := b.ask("GET", "/api/v1/streams", "", "", 200)["streams"].([]any)
-	if len(list) != 2 {
+	listing := b.ask("GET", "/api/v1/streams", "", "", 200)
+	if list := listing["streams"].([]any); len(list) != 2 {
 		t.Fatalf("listed %v, want two streams", list)
+	}
+	if listing["ingest"] != nil {
+		t.Errorf("a node that takes no streams in says that it does: %v", listing["ingest"])
 	}
 	one := b.ask("GET", "/api/v1/streams/cup/cam1", "", "", 200)
 	format := one["formats"].([]any)[0].(map[string]any)

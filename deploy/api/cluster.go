@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"banyan/relay/media"
 	"banyan/relay/problem"
@@ -14,6 +15,18 @@ type Cluster struct {
 	Replicas []Replica `json:"replicas"`
 	// Troubles are sentences about what is set wrong at this node or around it, though it works.
 	Troubles []string `json:"troubles,omitempty"`
+	// Gone are the nodes that went in the last minutes, as far as this one saw it; the latest first.
+	Gone []Gone `json:"gone,omitempty"`
+}
+
+// Gone is a node that went.
+type Gone struct {
+	Name   string    `json:"name"`
+	Region string    `json:"region,omitempty"`
+	Roles  []string  `json:"roles"`
+	At     time.Time `json:"at"`
+	// Left is whether it said goodbye. If not, it died, or the network between cut it off.
+	Left bool `json:"left"`
 }
 
 // ClusterNode is a node that is alive.

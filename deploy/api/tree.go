@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -28,6 +29,7 @@ type Tree struct {
 	Time  time.Time  `json:"time"`
 	Nodes []TreeNode `json:"nodes"` // by name
 	Flows []Flow     `json:"flows"`
+	Gone  []Gone     `json:"gone"`  // who went lately, as far as Node saw it; the latest first
 	Total int        `json:"total"` // of nodes alive; more than Nodes where there are too many to ask
 	// More is how many flows are left out, as there are too many.
 	More int `json:"more,omitempty"`
@@ -109,11 +111,12 @@ func (g *gatherer) tree(ctx context.Context) (*Tree, error) {
 
 // gather asks every node and merges what they say.
 func (g *gatherer) gather(ctx context.Context) *Tree {
-	nodes := []ClusterNode{g.api.alone()}
+	nodes, gone := []ClusterNode{g.api.alone()}, []Gone{}
 	if g.api.Cluster != nil {
-		nodes = g.api.Cluster().Nodes
+		cluster := g.api.Cluster()
+		nodes, gone = cluster.Nodes, append(gone, cluster.Gone...)
 	}
-	t := &Tree{Node: g.api.Node.Name, Time: time.Now().UTC(), Total: len(nodes), Flows: []Flow{}}
+	t := &Tree{Node: g.api.Node.Name, Time: time.Now().UTC(), Total: len(nodes), Flows: []Flow{}, Gone: gone}
 	nodes = chosen(nodes, g.api.Node.Name)
 	accounts, troubles := g.askAll(ctx, nodes)
 	for i, n := range nodes {
@@ -185,13 +188,40 @@ func (g *gatherer) askAll(ctx context.Context, nodes []ClusterNode) ([]*Account,
 var (
 	errNoAddress = errors.New("it does not say where it is reached by HTTP: set http.url there")
 	errSilent    = fmt.Errorf("it did not answer within %v at the address that it tells (http.url)", askTime)
+	errUnlinked  = fmt.Errorf("it did not answer within %v over its link (link.addr, UDP), nor by HTTP", askTime)
 	errRefused   = errors.New("it does not take this node's word: is it another version, or are their clocks apart?")
 	errGarbled   = errors.New("its answer cannot be read: is something else at the address that it tells (http.url)?")
 )
 
-// ask gets a node's account. The token lets its holder ask that one node for just this, for a minute, and is made
-// with a secret of its own: what goes over a line in the clear opens nothing else.
+// byLink is how much of askTime a node has to answer over its link; the rest is for asking it by HTTP.
+const byLink = askTime * 6 / 10
+
+// ask gets a node's account: over its link, which ends at that node and nowhere else, or by HTTP from one that is of an older
+// version or not reached by link. The address that viewers have may be shared by several nodes.
 func (g *gatherer) ask(ctx context.Context, n ClusterNode) (*Account, error) {
+	if g.api.Ask == nil {
+		return g.askByHTTP(ctx, n)
+	}
+	short, cancel := context.WithTimeout(ctx, byLink)
+	body, err := g.api.Ask(short, n.Name)
+	cancel()
+	if err == nil {
+		return readAccount(bytes.NewReader(body), n.Name)
+	}
+	g.api.Log.Debug("a node gives no account of itself over its link", "peer", n.Name, "cause", err)
+	account, trouble := g.askByHTTP(ctx, n)
+	if trouble != nil && !errors.Is(err, ErrOld) {
+		trouble = errUnlinked
+	}
+	return account, trouble
+}
+
+// ErrOld is what Config.Ask returns of a node whose version cannot be asked over its link.
+var ErrOld = errors.New("the node cannot be asked over its link")
+
+// askByHTTP asks at the address that viewers have. The token lets its holder ask that one node for just this, for a minute, and is made
+// with a secret of its own: what goes over a line in the clear opens nothing else.
+func (g *gatherer) askByHTTP(ctx context.Context, n ClusterNode) (*Account, error) {
 	if n.URL == "" || g.api.Peers == nil {
 		return nil, errNoAddress
 	}

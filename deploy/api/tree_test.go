@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +49,7 @@ func (c *clusterBench) start(name, role, key string, replicas ...Replica) *membe
 	m.api = &api{Config: Config{
 		Hub: m.hub, Guard: peerGuard(c.t, "g"), Peers: peerGuard(c.t, key), Log: quiet,
 		Node:    Node{Name: name, Version: "v", Roles: []string{role}},
-		Cluster: func() Cluster { return Cluster{Nodes: c.view.Nodes, Replicas: replicas} },
+		Cluster: func() Cluster { return Cluster{Nodes: c.view.Nodes, Gone: c.view.Gone, Replicas: replicas} },
 		Links:   func() (*Hop, map[string]uint64) { return &Hop{1, 2}, map[string]uint64{"stale": 3} },
 	}}
 	m.api.gatherer = newGatherer(m.api)
@@ -99,6 +101,7 @@ func TestTreeIsWhatNodesSayOfThemselves(t *testing.T) {
 	gone := c.start("gone", "relay", "k")
 	gone.Close()
 	c.view.Nodes = append(c.view.Nodes, ClusterNode{Name: "mute", Roles: []string{"relay"}})
+	c.view.Gone = []Gone{{Name: "relay7", At: time.Now()}}
 	c.publish(ingest, "cup/cam1")
 	c.publish(edge, "cup/cam1") // stands in for the replica's log
 	t0 := time.Now()
@@ -108,6 +111,9 @@ func TestTreeIsWhatNodesSayOfThemselves(t *testing.T) {
 	}
 	if len(tree.Nodes) != 5 || tree.Total != 5 || tree.Node != "edge1" {
 		t.Fatalf("got %+v", tree)
+	}
+	if len(tree.Gone) != 1 || tree.Gone[0].Name != "relay7" || tree.Gone[0].Left {
+		t.Errorf("of those who went it tells %+v", tree.Gone)
 	}
 	for name, want := range map[string]error{
 		"ingest1": nil, "edge1": nil, "stranger": errRefused, "gone": errSilent, "mute": errNoAddress,
@@ -128,6 +134,44 @@ func TestTreeIsWhatNodesSayOfThemselves(t *testing.T) {
 	}
 	if f := flows["edge1"]; f.Born || f.Parent != "ingest1" || f.Kind != "video" {
 		t.Errorf("at the edge: %+v", f)
+	}
+}
+
+// At the address that viewers have another node may answer: what counts is the link.
+func TestNodesAreAskedOverTheirLinks(t *testing.T) {
+	c := &clusterBench{t: t, nodes: map[string]*member{}}
+	edge := c.start("edge1", "edge", "k")
+	own := map[string]func() []byte{}
+	for _, name := range []string{"edge2", "old", "cut"} {
+		own[name] = c.start(name, "edge", "k").api.own
+	}
+	c.start("lost", "edge", "k").Close()
+	for i := range c.view.Nodes {
+		if n := &c.view.Nodes[i]; n.Name == "edge2" {
+			n.URL = edge.URL // a name that they share
+		}
+	}
+	edge.api.Ask = func(ctx context.Context, node string) ([]byte, error) {
+		switch node {
+		case "edge2":
+			return own[node](), nil
+		case "old":
+			return nil, fmt.Errorf("as it is: %w", ErrOld)
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*askTime)
+	defer cancel()
+	tree := edge.api.gatherer.gather(ctx)
+	for name, want := range map[string]string{"edge1": "", "edge2": "", "old": "", "cut": "", "lost": errUnlinked.Error()} {
+		n := tree.node(name)
+		if n.Trouble != want || want == "" && n.Version != "v" {
+			t.Errorf("%s: trouble %q, version %q; want %q", name, n.Trouble, n.Version, want)
+		}
+	}
+	if _, err := readAccount(bytes.NewReader(own["edge2"]()), "another"); err == nil {
+		t.Error("a node's account is taken for another's")
 	}
 }
 

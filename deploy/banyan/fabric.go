@@ -25,6 +25,8 @@ type fabric struct {
 	link    *link.Node
 	replica *replica.Node
 	measure func(now time.Time) loads // how much this node carries
+	own     func() []byte             // what it tells of itself; set before any link is up
+	asked   asked
 }
 
 // buildFabric opens the links and prepares the gossip. The transcoder, where there is one, must have been built.
@@ -46,7 +48,7 @@ func (n *node) buildFabric() error {
 	self.Capacity = meter.capacity(n.has("transcoder"))
 	f := &fabric{measure: func(now time.Time) loads { return n.measure(meter, now) }}
 	f.link, err = link.New(link.Config{
-		Node: c.Node.Name, Identity: identity, Source: source{f}, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
+		Node: c.Node.Name, Identity: identity, Source: source{f}, State: func() []byte { return f.own() }, Addr: c.Link.Addr, Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("link.addr: %w", err)
@@ -150,6 +152,7 @@ func (f *fabric) run(ctx context.Context) error {
 	group.Go(func() error { return f.cluster.Run(ctx) })
 	group.Go(func() error { return f.replica.Run(ctx) })
 	group.Go(func() error { return f.tellLoad(ctx) })
+	group.Go(func() error { return f.asked.run(ctx) })
 	return group.Wait()
 }
 
@@ -207,6 +210,11 @@ func (n *node) describe() api.Cluster {
 		c.Nodes = append(c.Nodes, api.ClusterNode{
 			Name: peer.Name, Region: peer.Region, Roles: texts(peer.Roles), URL: peer.HTTP, Link: peer.Link.String(),
 			Formats: peer.Formats, Load: peer.Load, Encoding: peer.Encoding, Draining: peer.Draining, Tracks: made[peer.Name],
+		})
+	}
+	for _, gone := range f.cluster.Departures() {
+		c.Gone = append(c.Gone, api.Gone{
+			Name: gone.Node.Name, Region: gone.Node.Region, Roles: texts(gone.Node.Roles), At: gone.At.UTC(), Left: gone.Goodbye,
 		})
 	}
 	for _, r := range f.replica.Replicas() {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ type opsState struct {
 	Links map[string][]string // formats by "parent child"
 	Rows  []string            // of the table of nodes
 	Flows []string            // rows of the table of flows
+	Gone  []string            // rows of the table of nodes that have gone
 	Wide  bool                // the page is wider than the window
 }
 
@@ -25,6 +27,7 @@ func readOps(b *Browser) (s opsState) {
 			links: Object.fromEntries(all("[data-link]", (e) => [e.dataset.link, [...e.children].map((lane) => lane.getAttribute("class"))])),
 			rows: all("[data-table=nodes] tbody tr", (e) => e.innerText.replace(/\s+/g, " ")),
 			flows: all("[data-table=flows] tbody tr", (e) => e.innerText.replace(/\s+/g, " ")),
+			gone: all("[data-table=gone] tbody tr", (e) => e.innerText.replace(/\s+/g, " ")),
 			wide: document.documentElement.scrollWidth > innerWidth,
 		};
 	})()`)
@@ -131,6 +134,9 @@ func TestOpsShowsTheTree(t *testing.T) {
 		return nil
 	})
 	page.Screenshot("ops-after")
+	if gone := readOps(page).Gone; len(gone) != 1 || row(gone, parent, "ago", "Died, or was cut off") == "" {
+		t.Errorf("of the relay that was killed it says %q", gone)
+	}
 }
 
 // TestOpsOfANodeAlone looks at /ops on a node without a cluster.
@@ -148,4 +154,34 @@ func TestOpsOfANodeAlone(t *testing.T) {
 		return nil
 	})
 	page.Screenshot("ops-alone")
+}
+
+// TestNodesBehindOneName asks a node for the tree where all nodes tell viewers one address, at which none of them answers.
+func TestNodesBehindOneName(t *testing.T) {
+	c := NewCluster(t)
+	for _, name := range []string{"edge1", "edge2", "edge3"} {
+		c.Start(name, "edge", "eu", "--http.url", "http://tv.invalid")
+	}
+	c.WaitSees(t, c.Nodes["edge1"], 3)
+	Eventually(t, 10*time.Second, "all nodes tell of themselves", func() error {
+		body, err := get(c.Nodes["edge1"].URL("/api/v1/cluster/tree"), "Authorization", "Bearer "+c.Nodes["edge1"].Token(t, "--api"))
+		if err != nil {
+			return err
+		}
+		var tree struct {
+			Nodes []struct{ Name, Version, Trouble string }
+		}
+		if err := json.Unmarshal(body, &tree); err != nil {
+			return err
+		}
+		for _, n := range tree.Nodes {
+			if n.Trouble != "" || n.Version == "" {
+				return fmt.Errorf("of %s it says %q", n.Name, n.Trouble)
+			}
+		}
+		if len(tree.Nodes) != 3 {
+			return fmt.Errorf("it has %d nodes", len(tree.Nodes))
+		}
+		return nil
+	})
 }

@@ -45,6 +45,7 @@ type Cluster struct {
 	reached    map[netip.AddrPort]time.Time // addresses of cluster.join that answered, and when
 	joined     bool                         // states were exchanged with somebody, or there is nobody to look for
 	twin       *twin
+	departures departures
 	doubles    doubles
 	odds       odds
 	complained time.Time      // that nobody can be reached

@@ -159,6 +159,7 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 	}
 	d.remove(n.Name)
 	d.miss(gone)
+	d.departures.note(gone.node, time.Now(), false)
 	d.metrics.deaths.Inc()
 	d.logger.Warn("node is dead", "member", n.Name, "addr", gone.addr.String())
 }
@@ -190,6 +191,7 @@ func (c *Cluster) goodbye(name string, boot int64) {
 	c.queue.QueueBroadcast(broadcast{name: name, msg: encodeGoodbye(name, boot)})
 	if known {
 		c.remove(name)
+		c.departures.note(m.node, time.Now(), true)
 		c.metrics.goodbyes.Inc()
 		c.logger.Info("node left", "member", name)
 	}

@@ -30,6 +30,8 @@ type uplink struct {
 
 	roomy chan struct{} // capacity 1: rung when there may be room for another group
 
+	questions questions
+
 	clock sync.Mutex // guards hop
 	hop   hop
 }
@@ -94,7 +96,7 @@ func (u *uplink) handle(kind byte, body []byte) (err error) {
 			u.holder.goingAway()
 		}
 		return nil
-	case frameHello, frameSubscribe, frameUnsubscribe:
+	case frameHello, frameSubscribe, frameUnsubscribe, frameAsk:
 		return malformed("a parent sent a frame of type %#x, which is a child's", kind)
 	}
 	return u.unknown(kind)
@@ -195,6 +197,9 @@ func (u *uplink) readGroup(ctx context.Context, stream *quic.ReceiveStream) (err
 	if err != nil {
 		stream.CancelRead(streamUnwanted)
 		return u.cut(err)
+	}
+	if kind == streamState {
+		return u.readState(stream, r)
 	}
 	if kind != streamGroup && kind != streamRepair {
 		u.node.metrics.skipped.Inc()

@@ -23,6 +23,7 @@ type conn struct {
 	heard   atomic.Int64  // when the peer last spoke, in nanoseconds of the node's life
 	rtt     atomic.Int64  // nanoseconds, smoothed; renewed with each heartbeat
 	minRTT  atomic.Int64
+	version uint64                // of the protocol, the newest that both know; set by greet
 	cause   atomic.Pointer[error] // why this side closed the connection, if it did
 
 	out    sync.Mutex // guards writing to control
@@ -76,6 +77,7 @@ func (c *conn) greet() error {
 	if h.least > lastVersion || h.newest < leastVersion {
 		return &versionError{h.least, h.newest}
 	}
+	c.version = min(h.newest, lastVersion)
 	return nil
 }
 

@@ -23,6 +23,9 @@
 // No circles: a child tells who is below it, and a parent that finds itself there refuses; a parent tells the way that
 // the track came, and a child that finds itself there lets go; and no way is longer than MaxDepth.
 //
+// A node may also ask another how it is (Peer.Ask): whoever draws the cluster reaches each node where its links end, and by
+// its certificate knows that it is the one, whatever viewers reach it by.
+//
 // Clocks need not agree. Packets carry how long ago Banyan got them; each node subtracts that, and the time under
 // way, from its own clock, so Packet.Arrived means everywhere when Banyan got the packet. The time under way is
 // estimated without comparing clocks (hop), and is the metric of per-hop delay.

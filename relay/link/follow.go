@@ -112,6 +112,6 @@ func (u *uplink) unsubscribe(s *subscription) {
 	delete(u.subs, s.id)
 	u.mu.Unlock()
 	if held {
-		_ = u.send(frameUnsubscribe, appendSub(s.id)) // fails only if the link is down
+		_ = u.send(frameUnsubscribe, appendNumber(s.id)) // fails only if the link is down
 	}
 }

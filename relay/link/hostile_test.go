@@ -361,6 +361,12 @@ func TestVersions(t *testing.T) {
 // hostileParent listens as node "ingest" and gives each child, past HELLO and with its first subscription, to act.
 func hostileParent(t *testing.T, act func(*stranger)) netip.AddrPort {
 	t.Helper()
+	return parentOf(t, lastVersion+1, frameSubscribe, act)
+}
+
+// parentOf is one that says which version is its newest, and waits for another frame.
+func parentOf(t *testing.T, newest uint64, awaited byte, act func(*stranger)) netip.AddrPort {
+	t.Helper()
 	tr := transport(t)
 	config := quicConfig()
 	l, err := tr.Listen(identity(t, key, "ingest").config(func(error) {}), config)
@@ -380,9 +386,9 @@ func hostileParent(t *testing.T, act func(*stranger)) netip.AddrPort {
 				continue
 			}
 			s := &stranger{t: t, conn: conn, control: control, in: bufio.NewReader(control)}
-			s.send(frameHello, append(hello{leastVersion, lastVersion + 1, "ingest"}.append(nil), "more"...))
+			s.send(frameHello, append(hello{leastVersion, newest, "ingest"}.append(nil), "more"...))
 			var scratch []byte
-			for kind := byte(0); kind != frameSubscribe && err == nil; {
+			for kind := byte(0); kind != awaited && err == nil; {
 				kind, _, err = readFrame(s.in, &scratch)
 			}
 			if err == nil {

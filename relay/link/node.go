@@ -55,6 +55,8 @@ type Config struct {
 	Identity *Identity
 	// Source answers children. If nil, no track is served.
 	Source Source
+	// State says how this node is, to nodes that ask (Peer.Ask); at most 512 KiB. If nil, they are not answered.
+	State func() []byte
 	// Addr is the UDP host:port for links, both those that children open and those to parents.
 	Addr string
 	// Logger gets a line when a link comes up, goes down or is cut. If nil, slog.Default().

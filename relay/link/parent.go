@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
@@ -27,6 +28,8 @@ var (
 type downlink struct {
 	*conn
 	allowed *rate.Limiter  // owned by the reader of control
+	curious *rate.Limiter  // the same, for questions
+	telling atomic.Bool    // a question is being answered
 	last    uint64         // newest sub; owned by the reader of control
 	wg      sync.WaitGroup // one per serving; Add only by the reader of control
 
@@ -70,7 +73,8 @@ func (n *Node) greetChild(q *quic.Conn) (*downlink, error) {
 		return fail(fmt.Errorf("it opened no control stream: %w", err))
 	}
 	child := &downlink{
-		conn: newConn(n, q, control, peer), allowed: rate.NewLimiter(subscribeRate, subscribeBurst), subs: map[uint64]*serving{},
+		conn: newConn(n, q, control, peer), allowed: rate.NewLimiter(subscribeRate, subscribeBurst),
+		curious: rate.NewLimiter(askRate, askBurst), subs: map[uint64]*serving{},
 	}
 	if err := child.greet(); err != nil {
 		return fail(err)
@@ -109,7 +113,7 @@ func (d *downlink) handle(ctx context.Context, kind byte, body []byte) (err erro
 		}
 		return d.subscribe(ctx, s)
 	case frameUnsubscribe:
-		sub, err := decodeSub(body)
+		sub, err := decodeNumber(body)
 		if err != nil {
 			return err
 		}
@@ -118,13 +122,20 @@ func (d *downlink) handle(ctx context.Context, kind byte, body []byte) (err erro
 		}
 		return nil
 	case frameKeyframe:
-		sub, err := decodeSub(body)
+		sub, err := decodeNumber(body)
 		if err != nil {
 			return err
 		}
 		if s := d.find(sub); s != nil {
 			s.requestKeyframe()
 		}
+		return nil
+	case frameAsk:
+		question, err := decodeNumber(body)
+		if err != nil {
+			return err
+		}
+		d.tell(ctx, question)
 		return nil
 	case frameHello, frameAccepted, frameRefused, frameEnd, framePath, frameGoingAway:
 		return malformed("a child sent a frame of type %#x, which is a parent's", kind)

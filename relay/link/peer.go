@@ -215,7 +215,7 @@ func (p *Peer) live(ctx context.Context, link *uplink) error {
 
 // asSilent gives a failure to reach a node, or to keep it, an identity that callers know.
 func asSilent(err error) error {
-	for _, known := range []error{ErrSilent, ErrGoingAway, ErrViolation} {
+	for _, known := range []error{ErrSilent, ErrGoingAway, ErrViolation, ErrClosed} {
 		if errors.Is(err, known) {
 			return err
 		}

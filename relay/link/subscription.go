@@ -47,7 +47,7 @@ func (s *subscription) run(ctx context.Context, away <-chan struct{}) error {
 	for {
 		select {
 		case <-s.sink.KeyframeRequests():
-			if err := s.link.send(frameKeyframe, appendSub(s.id)); err != nil {
+			if err := s.link.send(frameKeyframe, appendNumber(s.id)); err != nil {
 				return err
 			}
 		case <-s.last:

@@ -13,8 +13,8 @@ import (
 // The wire format. It is laid out here and nowhere else.
 //
 // Two nodes share one QUIC connection (TLS 1.3, ALPN "banyan-link"). The child dials. It opens the one
-// bidirectional stream of the connection, for control. The parent opens a unidirectional stream per group.
-// Neither opens any other stream.
+// bidirectional stream of the connection, for control. The parent opens a unidirectional stream per group, and one
+// for each answer to what it is asked. Neither opens any other stream.
 //
 //	uvarint   unsigned LEB128, at most 10 bytes (encoding/binary)
 //	varint    the same, zigzag
@@ -45,6 +45,7 @@ import (
 //	0x02 KEYFRAME     child to parent   uvarint sub
 //	0x03 PATH         parent to child   uvarint sub, strings path
 //	0x04 GOING_AWAY   parent to child   nothing
+//	0x05 ASK          child to parent   uvarint question; since version 4
 //
 // sub is chosen by the child, counts up from 1, and is never used again on the connection. from is the first
 // offset that the child lacks, 0 for "where a new reader begins". whole tells that the child has nothing before it: it
@@ -53,6 +54,15 @@ import (
 // goes on there, and a child whose from is 0 gets the keyframe before that. below are the nodes that
 // will get the track through the child, without the child itself, nearest first. path are the nodes that the track came
 // through, its birthplace first, the parent last; none where the parent itself has nobody to take it from. groups is the number of groups that the parent began.
+//
+// question is chosen by the child, and counts up from 1. It asks the parent how it is, and is answered by a stream. A child
+// that asks too much, or before it was told, is not answered.
+//
+// # Answer stream
+//
+//	byte      type: 0x83 STATE
+//	uvarint   question
+//	bytes     what the parent tells of itself, at most 512 KiB, until the stream ends. The link does not read it
 //
 // # Group stream: one group of pictures, or one second of audio, of one epoch
 //
@@ -89,7 +99,8 @@ import (
 const (
 	protocolName = "banyan-link"
 	leastVersion = 1
-	lastVersion  = 3
+	lastVersion  = 4
+	askVersion   = 4 // the first in which a child may ask
 
 	critical = 0x80
 
@@ -103,11 +114,13 @@ const (
 	frameKeyframe    = 0x02
 	framePath        = 0x03
 	frameGoingAway   = 0x04
+	frameAsk         = 0x05
 
 	flagWhole = 1 // of SUBSCRIBE
 
 	streamGroup  = 0x81
 	streamRepair = 0x82
+	streamState  = 0x83
 )
 
 // Bounds of what a peer may say.
@@ -479,9 +492,9 @@ func decodePath(body []byte) (pathChange, error) {
 	return p, d.err
 }
 
-func decodeSub(body []byte) (uint64, error) {
+func decodeNumber(body []byte) (uint64, error) {
 	d := decoder{rest: body}
 	return d.uvarint(), d.err
 }
 
-func appendSub(sub uint64) []byte { return binary.AppendUvarint(nil, sub) }
+func appendNumber(n uint64) []byte { return binary.AppendUvarint(nil, n) }

@@ -75,7 +75,7 @@ func FuzzControl(f *testing.F) {
 		frameEnd:       verdict{1, 6, "over", 4}.append(nil),
 		framePath:      pathChange{1, []string{"a"}}.append(nil),
 		frameHeartbeat: nil,
-		frameKeyframe:  appendSub(1),
+		frameKeyframe:  appendNumber(1),
 	} {
 		f.Add(appendFrame(nil, kind, body))
 	}

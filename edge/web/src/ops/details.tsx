@@ -5,7 +5,7 @@ import { type Choice, concerns } from "./choice.ts";
 import { byFormat } from "./formats.ts";
 import type { Shown } from "./history.ts";
 import type { Flow } from "./tree.ts";
-import { dropsText, hopText, percent, state, trackText, viewersText } from "./words.ts";
+import { dropsText, hopText, loadText, state, trackText, viewersText } from "./words.ts";
 
 const mostListed = 8;
 
@@ -62,7 +62,7 @@ function NodeDetails({ node }: { node: Shown }) {
         <Fact name="State" value={state(node).text} />
         <Fact name="Region" value={node.region || "none"} />
         <Fact name="Roles" value={node.roles.join(", ")} />
-        <Fact name="Load" value={percent(node.load)} />
+        <Fact name="Load" value={loadText(node)} />
         <Fact name="Viewers" value={viewersText(node.viewers)} />
         <Fact name="Hop delay, p50 / p99" value={hopText(node.hop)} />
         <Fact name="Left out on its links" value={dropsText(node.drops)} />

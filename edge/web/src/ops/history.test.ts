@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { fadeMs, presence, remember } from "./history.ts";
 import { asTree, tierOf, type Tree } from "./tree.ts";
+import { agoText, goneText } from "./words.ts";
 
 const tree = (names: string[], more: { total?: number; draining?: string } = {}): Tree =>
   asTree({
@@ -63,4 +64,26 @@ it("knows the tier of a node by its roles", () => {
   expect(tierOf(["relay", "edge"])).toBe(2);
   expect(tierOf(["edge"])).toBe(3);
   expect(tierOf([])).toBe(3);
+});
+
+it("tells of those who went as the server does", () => {
+  const { gone, time } = asTree({
+    time: "2026-01-02T03:04:17.5Z",
+    nodes: [{ name: "c" }],
+    gone: [
+      { name: "a", region: "eu", roles: ["relay"], at: "2026-01-02T03:04:05Z", left: true },
+      { name: "b", roles: null, at: "yesterday", left: "yes" },
+      { name: "c", at: "2026-01-02T03:00:00Z" },
+    ],
+  });
+  expect(gone.map(({ name }) => name)).toEqual(["a", "c"]);
+  expect(agoText(time - gone[0]!.at)).toBe("13 s ago");
+  expect(gone.map((node) => goneText(node, ["c"]))).toEqual([
+    "Left: it said goodbye",
+    "Died, or was cut off. It is back",
+  ]);
+});
+
+it("says how long ago something was", () => {
+  expect([-5, 12_400, 59_600, 190_000].map(agoText)).toEqual(["0 s ago", "12 s ago", "1 min ago", "3 min ago"]);
 });

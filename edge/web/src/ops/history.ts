@@ -16,7 +16,7 @@ export interface Memory {
   news: string;
 }
 
-/** For how long a lost node is shown. */
+/** For how long a lost node is shown in the picture; the list of who has gone comes from the server. */
 export const fadeMs = 8000;
 
 export function remember(before: Memory | null, tree: Tree, now: number): Memory {

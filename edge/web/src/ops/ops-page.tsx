@@ -11,7 +11,7 @@ import { Drawing, Legend } from "./drawing.tsx";
 import { tints } from "./formats.ts";
 import { type Memory, outdated, remember } from "./history.ts";
 import { type Choice, concerns, sameChoice } from "./choice.ts";
-import { FlowTable, NodeTable } from "./tables.tsx";
+import { FlowTable, GoneTable, NodeTable } from "./tables.tsx";
 import { getTree, sum, type Tree } from "./tree.ts";
 
 const pollMs = 1000;
@@ -117,6 +117,7 @@ function Live({ memory }: { memory: Memory }) {
       />
       <Details shown={shown} nodes={nodes} flows={flows} tint={tint} />
       <NodeTable nodes={nodes} chosen={chosen.value} choose={choose} />
+      {tree.gone.length > 0 && <GoneTable tree={tree} />}
       <FlowTable
         flows={chosen.value === null ? flows : flows.filter((flow) => concerns(chosen.value!, flow))}
         nodes={nodes}
@@ -139,7 +140,8 @@ function AskToken({ status, token }: { status: number; token: string }) {
     <section class="ops-ask">
       <h1>{title}</h1>
       <p class="soft">
-        {detail} Make one on the server with <code>banyan token --api</code>.
+        {detail} Make one on the server with <code>banyan token --api</code> and the settings of the node, as it
+        printed the command when it started.
       </p>
       <TokenForm />
     </section>

@@ -5,8 +5,8 @@ import type { ComponentChildren } from "preact";
 import { type Choice, sameChoice } from "./choice.ts";
 import { byFormat } from "./formats.ts";
 import type { Shown } from "./history.ts";
-import type { Flow } from "./tree.ts";
-import { dropsText, hopText, percent, state, trackText, viewersText } from "./words.ts";
+import type { Flow, Tree } from "./tree.ts";
+import { agoText, dropsText, goneText, hopText, loadText, state, trackText, viewersText } from "./words.ts";
 
 interface Choosing {
   chosen: Choice | null;
@@ -55,10 +55,49 @@ export function NodeTable({ nodes, chosen, choose }: { nodes: Shown[] } & Choosi
                 </td>
                 <td>{node.region || "none"}</td>
                 <td>{node.roles.join(", ")}</td>
-                <td class="figure">{percent(node.load)}</td>
+                <td class="figure">{loadText(node)}</td>
                 <td class="figure">{viewersText(node.viewers)}</td>
                 <td class="figure">{hopText(node.hop)}</td>
                 <td class="figure">{dropsText(node.drops)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}
+
+/** Who went lately, as far as the node that tells it was there to see it. */
+export function GoneTable({ tree }: { tree: Tree }) {
+  const there = tree.nodes.map(({ name }) => name);
+  return (
+    <section class="ops-table">
+      <h2 id="gone-title">Gone lately</h2>
+      <div class="ops-scroll" role="region" aria-labelledby="gone-title" tabIndex={0}>
+        <table aria-labelledby="gone-title" data-table="gone">
+          <thead>
+            <tr>
+              <th scope="col">Name</th>
+              <th scope="col">When</th>
+              <th scope="col">What happened</th>
+              <th scope="col">Region</th>
+              <th scope="col">Roles</th>
+            </tr>
+          </thead>
+          <tbody>
+            {tree.gone.map((node) => (
+              <tr key={`${node.name} ${node.at}`} class={node.left || there.includes(node.name) ? "" : "lost"}>
+                <th scope="row">{node.name}</th>
+                <td class="figure">
+                  <time dateTime={new Date(node.at).toISOString()}>{new Date(node.at).toLocaleTimeString()}</time>
+                  <span class="soft">, {agoText(tree.time - node.at)}</span>
+                </td>
+                <td>
+                  <span class="ops-state">{goneText(node, there)}</span>
+                </td>
+                <td>{node.region || "none"}</td>
+                <td>{node.roles.join(", ")}</td>
               </tr>
             ))}
           </tbody>

@@ -13,7 +13,10 @@ export interface TreeNode {
   roles: string[];
   url: string;
   /** Share of its capacity in use, 0 to 1. */
+  /** Share of its line in use. */
   load: number;
+  /** Share of its encoders in use. */
+  encoding: number;
   draining: boolean;
   version: string;
   /** By transport. */
@@ -45,9 +48,24 @@ export interface Flow {
   drops: Record<string, number>;
 }
 
+/** A node that went. */
+export interface Gone {
+  name: string;
+  region: string;
+  roles: string[];
+  /** By the clock of who tells it, in milliseconds since 1970. */
+  at: number;
+  /** It said goodbye; another one died, or the network cut it off. */
+  left: boolean;
+}
+
 export interface Tree {
   /** Who gathered it. */
   node: string;
+  /** When, by its clock, in milliseconds since 1970; not a number where it does not say. */
+  time: number;
+  /** Who went lately, the latest first. */
+  gone: Gone[];
   nodes: TreeNode[];
   flows: Flow[];
   /** Nodes alive; more than `nodes` in a large cluster. */
@@ -78,6 +96,10 @@ export function asTree(body: unknown): Tree {
   const nodes = list(tree["nodes"]).map(asNode);
   return {
     node: text(tree["node"]),
+    time: Date.parse(text(tree["time"])),
+    gone: list(tree["gone"])
+      .map(asGone)
+      .filter(({ at }) => Number.isFinite(at)),
     nodes,
     flows: list(tree["flows"]).map(asFlow),
     total: Math.max(count(tree["total"]), nodes.length),
@@ -94,6 +116,7 @@ function asNode(body: unknown): TreeNode {
     roles: list(node["roles"]).map(text),
     url: text(node["url"]),
     load: Math.min(1, count(node["load"])),
+    encoding: Math.min(1, count(node["encoding"])),
     draining: node["draining"] === true,
     version: text(node["version"]),
     viewers: counts(node["viewers"]),
@@ -101,6 +124,17 @@ function asNode(body: unknown): TreeNode {
     drops: counts(node["drops"]),
     trouble: text(node["trouble"]),
     troubles: list(node["troubles"]).map(text),
+  };
+}
+
+function asGone(body: unknown): Gone {
+  const gone = fields(body);
+  return {
+    name: text(gone["name"]),
+    region: text(gone["region"]),
+    roles: list(gone["roles"]).map(text),
+    at: Date.parse(text(gone["at"])),
+    left: gone["left"] === true,
   };
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type Choice, concerns, sameChoice } from "./choice.ts";
 import type { Shown } from "./history.ts";
 import { asTree } from "./tree.ts";
-import { dropsText, hopText, rolesText, state, trackText, viewersText } from "./words.ts";
+import { dropsText, hopText, loadText, rolesText, state, trackText, viewersText } from "./words.ts";
 
 const node = (more: Partial<Shown>): Shown => ({ ...asTree({ nodes: [{ name: "a" }] }).nodes[0]!, lostAt: null, ...more });
 
@@ -10,6 +10,7 @@ describe("words", () => {
   it.each([
     [{}, "Up"],
     [{ load: 0.97 }, "Full"],
+    [{ encoding: 1 }, "Up"],
     [{ trouble: "it did not answer" }, "No answer"],
     [{ trouble: "it did not answer", draining: true }, "Draining"],
     [{ draining: true, lostAt: 5 }, "Gone"],
@@ -22,6 +23,8 @@ describe("words", () => {
   it("of figures", () => {
     expect(hopText(null)).toBe("–");
     expect(hopText({ p50_ms: 0.24, p99_ms: 12.4 })).toBe("0.2 / 12 ms");
+    expect(loadText(node({ load: 0.5 }))).toBe("50 %");
+    expect(loadText(node({ load: 0.5, encoding: 0.87 }))).toBe("50 %, encoders 87 %");
     expect(viewersText({ whep: 3, hls: 0 })).toBe("3 WebRTC");
     expect(viewersText({})).toBe("none");
     expect(dropsText({ missing: 2, lag: 0, odd: 1 })).toBe("2 never came, 1 odd");

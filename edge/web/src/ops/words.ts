@@ -2,7 +2,7 @@
 
 import { codecName, formatLabel } from "../shared/formats.ts";
 import type { Shown } from "./history.ts";
-import { type Flow, type Hop, sum } from "./tree.ts";
+import { type Flow, type Gone, type Hop, sum } from "./tree.ts";
 
 export function state(node: Shown): { word: "lost" | "draining" | "silent" | "full" | "up" | "unknown"; text: string } {
   if (node.lostAt !== null) return { word: "lost", text: "Gone" };
@@ -10,6 +10,18 @@ export function state(node: Shown): { word: "lost" | "draining" | "silent" | "fu
   if (node.draining) return { word: "draining", text: "Draining" };
   if (node.trouble !== "") return { word: "silent", text: "No answer" };
   return node.load >= 0.95 ? { word: "full", text: "Full" } : { word: "up", text: "Up" };
+}
+
+/** How a node went, and whether one of its name is there. */
+export function goneText({ name, left }: Gone, there: readonly string[]): string {
+  const how = left ? "Left: it said goodbye" : "Died, or was cut off";
+  return there.includes(name) ? `${how}. It is back` : how;
+}
+
+/** "12 s ago", "3 min ago". */
+export function agoText(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
 }
 
 const allRoles = ["ingest", "transcoder", "relay", "edge"];
@@ -21,6 +33,11 @@ export function rolesText(roles: readonly string[]): string {
 
 export function percent(load: number): string {
   return `${Math.round(load * 100)} %`;
+}
+
+/** What a node carries: of its line, and of its encoders where any run. */
+export function loadText({ load, encoding }: { load: number; encoding: number }): string {
+  return encoding > 0 ? `${percent(load)}, encoders ${percent(encoding)}` : percent(load);
 }
 
 /** "0.4 / 2.1 ms": the middle one, and what one of a hundred exceeds. */
