@@ -58,12 +58,12 @@ func measureLag(b *testing.B, source clip, format media.Format) {
 		sent[c.frames[i].Ticks] = time.Now()
 		if pid == 0 && time.Since(began) > settled {
 			pid = fx.worker(format, func(w Worker) bool { return w.PID != 0 }).PID
-			used = processorTime(pid)
+			used = activityOf(pid).used
 		}
 	}
-	const ticksPerSecond = 100 // of processorTime, USER_HZ
+	const ticksPerSecond = 100 // of activityOf, USER_HZ
 	measured := (time.Since(began) - settled).Seconds()
-	b.ReportMetric(float64(processorTime(pid)-used)*1000/ticksPerSecond/measured, "millicores")
+	b.ReportMetric(float64(activityOf(pid).used-used)*1000/ticksPerSecond/measured, "millicores")
 
 	lags := lagsOf(b, v, sent, c, fx.epoch.Add(settled))
 	slices.Sort(lags)

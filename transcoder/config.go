@@ -41,7 +41,8 @@ type Config struct {
 	// as long as somebody reads it here; one that waits for room does not. If nil, all are.
 	Here func(media.Name, media.Format) bool
 	// Patience is how long a process that is fed may do nothing before it is taken for hung; it has
-	// Grace for its first output, and to be slow. If zero, 800 ms and 5 s.
+	// Grace for its first output. One that uses the processor meanwhile, or waits for it, has four times as long, and
+	// Grace at least: it is slow. If zero, 800 ms and 5 s.
 	Patience, Grace time.Duration
 
 	// Metrics gets the package's collectors. If nil, there are none.

@@ -1,6 +1,8 @@
 package transcoder
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -8,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
 
 	"banyan/relay/frame"
 	"banyan/relay/media"
@@ -69,6 +73,32 @@ func TestProcessIsReplaced(t *testing.T) {
 			}
 			wantGone(t, victim.PID)
 		})
+	}
+}
+
+// A process that uses the processor for longer than one may take that does nothing is slow, and not replaced.
+func TestSlowProcessIsSpared(t *testing.T) {
+	t.Parallel()
+	const burn = `case "$*" in *:h=48:*)
+	read now rest < /proc/uptime; end=$((${now%.*} + 5))
+	while read now rest < /proc/uptime; [ "${now%.*}" -lt $end ]; do :; done;;
+esac; exec ffmpeg "$@"`
+	journal := &tail{}
+	fx := newFixture(t, Config{FFmpeg: script(t, burn), Ladders: onlySmall, Patience: time.Second, Grace: 3 * time.Second,
+		Logger: slog.New(slog.NewTextHandler(journal, nil))})
+	fx.play(1, small(t, "4").repeat(10).from(fx.epoch))
+	fx.offered("48p")
+	fx.watch("48p", media.Video)
+	first := fx.worker("48p", func(w Worker) bool { return w.PID != 0 })
+	if w := fx.worker("48p", func(w Worker) bool { return w.Out > 0 || w.Restarts > 0 }); w.PID != first.PID || w.Restarts != 0 {
+		t.Errorf("process %d became %d after %d restarts: %s", first.PID, w.PID, w.Restarts, w.Trouble)
+	}
+	var slow dto.Metric
+	if err := fx.transcoder.metrics.slow.Write(&slow); err != nil || slow.GetCounter().GetValue() < 1 {
+		t.Errorf("the processes that were slow are counted as %v, want one at least", &slow)
+	}
+	if n := bytes.Count(journal.buf, []byte("process is slow")); n != 1 {
+		t.Errorf("%d lines say that it is slow, want one: %s", n, journal.buf)
 	}
 }
 
@@ -136,12 +166,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A child that closes its pipes but lives on, and one that writes nonsense, are ended like any other.
+// A child that closes its pipes but lives on, and one that writes nonsense, are ended like any other. All live long enough to
+// be seen.
 func TestMisbehavingProcess(t *testing.T) {
 	for _, c := range []struct{ name, then string }{
 		{"closes stdout", "exec 1>&-; sleep 100"},
-		{"writes nonsense", "head -c 100000 /dev/zero; sleep 100"},
-		{"writes without end", "yes nonsense"},
+		{"writes nonsense", "sleep 0.1; head -c 100000 /dev/zero; sleep 100"},
+		{"writes without end", "sleep 0.1; yes nonsense"},
 		{"deaf and mute", "sleep 100 <&-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -25,6 +25,7 @@ type metrics struct {
 	frames   *prometheus.CounterVec // by direction and kind
 	dropped  *prometheus.CounterVec // by reason
 	silence  prometheus.Counter
+	slow     prometheus.Counter
 }
 
 func newMetrics() metrics {
@@ -37,6 +38,8 @@ func newMetrics() metrics {
 		dropped:  counter("dropped_frames_total", "Frames left out, by reason.", "reason"),
 		silence: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "banyan", Subsystem: "transcoder",
 			Name: "silence_frames_total", Help: "Frames of silence fed to FFmpeg where the source's sound had stopped."}),
+		slow: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "banyan", Subsystem: "transcoder",
+			Name: "process_slow_total", Help: "Times that a process was fed and showed nothing for long, and was spared as it used the processor or waited for it."}),
 	}
 	// All are there from the start, at zero: a rate over a series that begins with its first event misses that one.
 	for _, end := range endings {
@@ -76,6 +79,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	c.t.metrics.frames.Describe(out)
 	c.t.metrics.dropped.Describe(out)
 	c.t.metrics.silence.Describe(out)
+	c.t.metrics.slow.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -98,4 +102,5 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.t.metrics.frames.Collect(out)
 	c.t.metrics.dropped.Collect(out)
 	c.t.metrics.silence.Collect(out)
+	c.t.metrics.slow.Collect(out)
 }

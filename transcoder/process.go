@@ -159,10 +159,18 @@ func lastLine(b []byte) string {
 	}, line)
 }
 
-// expire kills the child after limit, unless stop is called before. One that uses the processor has longer, four times
-// as long at most: on a machine that has too much to do it is only slow.
+// activity is what the system knows of the work of a process.
+type activity struct {
+	used     int64 // processor time so far, in whatever unit
+	runnable bool  // it would use more now
+}
+
+// slowFactor is how many times as long as one that does nothing a child has that uses the processor, or waits for it: on a
+// machine that has too much to do it is only slow.
+const slowFactor = 4
+
+// expire kills the child after limit, unless stop is called before, or after slowFactor times that if it is only slow.
 func (p *process) expire(limit time.Duration) (stop func()) {
-	const most = 4
 	look := limit / 2
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -176,12 +184,12 @@ func (p *process) expire(limit time.Duration) (stop func()) {
 			case <-done:
 				return
 			}
-			now := processorTime(p.pid())
-			if age >= most*limit || age >= limit && now <= used {
+			now := activityOf(p.pid())
+			if age >= slowFactor*limit || age >= limit && now.used <= used && !now.runnable {
 				p.kill()
 				return
 			}
-			used = now
+			used = now.used
 		}
 	}()
 	return func() { close(done); <-watched }

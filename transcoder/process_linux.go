@@ -41,20 +41,38 @@ func killGroup(p *os.Process) {
 	_ = p.Kill()
 }
 
-// processorTime is how much processor time a process has used, in clock ticks; zero where that cannot
-// be found out.
-func processorTime(pid int) int64 {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
+// activityOf is how much processor time a process has used, in clock ticks, and whether any of its threads would use more
+// now if it got it: on a machine with much to do it may wait for long, and one that is stopped or waits for something
+// else does not. Zero and false where that cannot be found out.
+func activityOf(pid int) activity {
+	process := "/proc/" + strconv.Itoa(pid)
+	a, err := readActivity(process + "/stat")
+	if err != nil || a.runnable {
+		return a
 	}
-	// The name, in parentheses, may hold anything; utime and stime are fields 14 and 15, proc(5).
+	threads, _ := os.ReadDir(process + "/task") // the process's own state is that of its first thread
+	for _, thread := range threads {
+		if one, err := readActivity(process + "/task/" + thread.Name() + "/stat"); err == nil && one.runnable {
+			a.runnable = true
+			break
+		}
+	}
+	return a
+}
+
+// readActivity reads a file as proc(5) describes /proc/PID/stat.
+func readActivity(path string) (activity, error) {
+	stat, err := os.ReadFile(path)
+	if err != nil {
+		return activity{}, err
+	}
+	// The name, in parentheses, may hold anything; after it come the state, field 3, and others; utime and stime are 14 and 15.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const user, system = 14 - 3, 15 - 3
+	const state, user, system = 0, 14 - 3, 15 - 3
 	if len(fields) <= system {
-		return 0
+		return activity{}, nil
 	}
 	u, _ := strconv.ParseInt(string(fields[user]), 10, 64)
 	s, _ := strconv.ParseInt(string(fields[system]), 10, 64)
-	return u + s
+	return activity{used: u + s, runnable: string(fields[state]) == "R"}, nil
 }

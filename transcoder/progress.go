@@ -9,12 +9,12 @@ import (
 
 // progress tells a hung process from one that has nothing to do: it is stalled when it was fed
 // enough to show something and has shown nothing for a while. Enough is some frames since it last showed anything, or
-// that its pipe is full: what lies in there it has not even taken. One that uses the processor meanwhile may
-// only be slow, on a machine that has too much to do, and killing it would make that worse: it has
-// longer. Time comes in as an argument. It is safe for concurrent use.
+// that its pipe is full: what lies in there it has not even taken. One that uses the processor meanwhile, or waits for
+// it, may only be slow, on a machine that has too much to do, and killing it would make that worse: it has slowFactor
+// times as long. Time comes in as an argument. It is safe for concurrent use.
 type progress struct {
 	patience time.Duration // for one that has shown something before and does nothing now
-	grace    time.Duration // for its first output, and for one that is busy
+	grace    time.Duration // for its first output, and at least for one that is slow
 	hold     time.Duration // media time that a process may hold back
 
 	mu      sync.Mutex
@@ -26,7 +26,7 @@ type progress struct {
 	output  time.Time  // when something was last made
 	blocked bool       // it is being fed now
 	cpu     int64      // processor time it has used, in whatever unit
-	busy    time.Time  // when that last grew
+	busy    time.Time  // when that last grew, or would have if the processor had been free
 }
 
 // leastFed is how many frames a process may hold back in its pipeline: one each in the demuxer, the
@@ -81,25 +81,39 @@ func (p *progress) owes(now time.Time) bool {
 	return !due.IsZero() && now.Sub(due) >= p.patience/16
 }
 
-// used notes how much processor time the process has used so far.
-func (p *progress) used(cpu int64, now time.Time) {
+// worked notes what the process is found to be at.
+func (p *progress) worked(a activity, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cpu > p.cpu {
-		p.cpu, p.busy = cpu, now
+	if a.used > p.cpu || a.runnable {
+		p.cpu, p.busy = max(a.used, p.cpu), now
 	}
 }
 
-// stalled tells whether the process should be given up. One that is not fed any more is left in peace:
-// it may hold back a few frames for ever.
-func (p *progress) stalled(now time.Time) bool {
+// verdict is what progress says of a process.
+type verdict uint8
+
+const (
+	verdictFine verdict = iota
+	verdictSlow         // it would be taken for hung if it did not use the processor, or wait for it
+	verdictHung         // it should be given up
+)
+
+// verdict judges the process. One that is not fed any more is left in peace: it may hold back a few frames for ever.
+func (p *progress) verdict(now time.Time) verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	limit := p.patience
-	if !p.shown || now.Sub(p.busy) < p.patience {
+	if !p.shown {
 		limit = p.grace
 	}
 	fed := p.blocked || now.Sub(p.last) < p.patience
 	due := p.due()
-	return fed && !due.IsZero() && now.Sub(due) >= limit
+	if !fed || due.IsZero() || now.Sub(due) < limit {
+		return verdictFine
+	}
+	if busy := now.Sub(p.busy) < p.patience; busy && now.Sub(due) < max(p.grace, slowFactor*limit) {
+		return verdictSlow
+	}
+	return verdictHung
 }

@@ -219,7 +219,7 @@ func (r *run) watch(done chan<- struct{}) {
 	const seldom, often, report = 100 * time.Millisecond, 50 * time.Millisecond, time.Second
 	timer := time.NewTimer(seldom)
 	defer timer.Stop()
-	reported := time.Now()
+	reported, before, told := time.Now(), verdictFine, false
 	for {
 		look := seldom
 		select {
@@ -229,14 +229,23 @@ func (r *run) watch(done chan<- struct{}) {
 		}
 		now := time.Now()
 		if r.progress.owes(now) { // else nobody asks; it is a file to read for each process
-			r.progress.used(processorTime(r.proc.pid()), now)
+			r.progress.worked(activityOf(r.proc.pid()), now)
 			look = often
 		}
 		timer.Reset(look - time.Duration(now.UnixNano())%look)
-		if r.progress.stalled(now) {
+		is := r.progress.verdict(now)
+		switch {
+		case is == verdictHung:
 			r.hung.Store(true)
 			r.proc.kill()
+		case is == verdictSlow && before != verdictSlow:
+			r.t.metrics.slow.Inc()
+			if !told { // the counter tells the rest
+				told = true
+				r.logger.Warn("process is slow: it is fed and shows nothing, but uses the processor; this machine may have too much to do", "pid", r.proc.pid())
+			}
 		}
+		before = is
 		if now.Sub(reported) < report {
 			continue
 		}

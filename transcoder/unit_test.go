@@ -56,26 +56,27 @@ func TestProgress(t *testing.T) {
 			p.taken()
 		}
 	}
+	hung := func(p *progress, now time.Time) bool { return p.verdict(now) == verdictHung }
 	fresh := func() *progress { return &progress{patience: 900 * ms, grace: 5000 * ms, hold: 130 * ms} }
 
 	p := fresh()
 	feed(p, 0, 4900*ms, 33*ms)
-	if p.stalled(at(4900 * ms)) {
+	if hung(p, at(4900*ms)) {
 		t.Error("given up within the grace of its first output")
 	}
 	feed(p, 4900*ms, 5500*ms, 33*ms)
-	if !p.stalled(at(5500 * ms)) {
+	if !hung(p, at(5500*ms)) {
 		t.Error("not given up after the grace")
 	}
 
 	p = fresh()
 	p.made(start)
 	feed(p, 0, 1000*ms, 33*ms)
-	if p.stalled(at(1000*ms)) || !p.stalled(at(1100*ms)) {
+	if hung(p, at(1000*ms)) || !hung(p, at(1100*ms)) {
 		t.Error("want it given up 900 ms after enough was fed to show something")
 	}
 	p.made(at(1100 * ms))
-	if p.stalled(at(1101 * ms)) {
+	if hung(p, at(1101*ms)) {
 		t.Error("given up right after it showed something")
 	}
 
@@ -83,9 +84,26 @@ func TestProgress(t *testing.T) {
 	p.made(start)
 	for d := time.Duration(0); d < 5500*ms; d += 33 * ms {
 		feed(p, d, d+1, 33*ms)
-		p.used(int64(d), at(d))
-		if want := d >= 132*ms+5000*ms; p.stalled(at(d)) != want {
+		p.worked(activity{used: int64(d)}, at(d))
+		if want := d >= 132*ms+5000*ms; hung(p, at(d)) != want {
 			t.Fatalf("busy, but without output for %v: given up is %v, want %v", d, !want, want)
+		}
+	}
+
+	// One that has not shown anything, and waits for the processor.
+	p = fresh()
+	for d := time.Duration(0); d < 21000*ms; d += 33 * ms {
+		feed(p, d, d+1, 33*ms)
+		p.worked(activity{runnable: true}, at(d))
+		want := verdictFine
+		switch {
+		case d >= 132*ms+20000*ms:
+			want = verdictHung
+		case d >= 132*ms+5000*ms:
+			want = verdictSlow
+		}
+		if got := p.verdict(at(d)); got != want {
+			t.Fatalf("without a first output for %v: verdict %v, want %v", d, got, want)
 		}
 	}
 
@@ -97,16 +115,16 @@ func TestProgress(t *testing.T) {
 	if p.owes(at(due+50*ms)) || !p.owes(at(due+60*ms)) {
 		t.Error("want its processor time looked at once it has owed output for more than a few frames")
 	}
-	p.used(1, at(due+60*ms))
+	p.worked(activity{used: 1}, at(due+60*ms))
 	feed(p, 200*ms, 1100*ms, 33*ms)
-	if p.used(1, at(1050*ms)); p.stalled(at(due+959*ms)) || !p.stalled(at(due+960*ms)) {
+	if p.worked(activity{used: 1}, at(1050*ms)); hung(p, at(due+959*ms)) || !hung(p, at(due+960*ms)) {
 		t.Error("want it given up 900 ms after it was last seen to do something")
 	}
 
 	p = fresh()
 	p.made(start)
 	feed(p, 0, 200*ms, 33*ms)
-	if p.stalled(at(time.Hour)) {
+	if hung(p, at(time.Hour)) {
 		t.Error("given up although nothing is fed any more")
 	}
 
@@ -114,21 +132,21 @@ func TestProgress(t *testing.T) {
 	p.made(start)
 	feed(p, 0, 165*ms, 33*ms)
 	p.fed(media(165*ms), at(165*ms)) // and the pipe is full
-	if !p.stalled(at(time.Hour)) {
+	if !hung(p, at(time.Hour)) {
 		t.Error("not given up although it does not take what it is fed")
 	}
 
 	p = fresh()
 	p.made(start)
 	feed(p, 0, 100*ms, 20*ms)
-	if p.stalled(at(999 * ms)) {
+	if hung(p, at(999*ms)) {
 		t.Error("given up with less fed than it may hold back")
 	}
 
 	// The first frame is more than a pipe holds.
 	p = fresh()
 	p.fed(media(0), at(0))
-	if p.stalled(at(4999*ms)) || !p.owes(at(4999*ms)) || !p.stalled(at(5000*ms)) {
+	if hung(p, at(4999*ms)) || !p.owes(at(4999*ms)) || !hung(p, at(5000*ms)) {
 		t.Error("want it given up after the grace, as it does not take its first frame")
 	}
 
@@ -137,11 +155,11 @@ func TestProgress(t *testing.T) {
 	feed(p, 0, 200*ms, 33*ms)
 	p.fed(media(200*ms), at(200*ms))
 	p.made(at(300 * ms))
-	if p.stalled(at(1199*ms)) || !p.stalled(at(1200*ms)) {
+	if hung(p, at(1199*ms)) || !hung(p, at(1200*ms)) {
 		t.Error("want it given up 900 ms after its last output, as it takes nothing")
 	}
 	p.taken()
-	if p.owes(at(time.Hour)) || p.stalled(at(time.Hour)) {
+	if p.owes(at(time.Hour)) || hung(p, at(time.Hour)) {
 		t.Error("given up although it took what there was")
 	}
 }

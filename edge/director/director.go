@@ -72,7 +72,8 @@ func New(config Config) (*Director, error) {
 type Viewer struct {
 	Region string // empty where it is unknown
 	By     Source // who told the region
-	Key    string // tells viewers apart, so that they spread over equal edges
+	Key    string // tells viewers apart, so that they spread over equal edges: what comes from one address goes to one of them
+	Lot    string // tells apart those of one Key, where the edge that is meant for them is loaded; empty where nothing does
 }
 
 // Edge is where a viewer can go.
@@ -207,8 +208,16 @@ func (d *Director) Elsewhere() bool {
 
 const mostEdges = 4 // as many as tree.Plan.Edges lists
 
+// crowded is the load of an edge from which on it is not for all who come from one address: thousands may, behind the address
+// translation of a carrier.
+const crowded = 0.5
+
 func (d *Director) list(plan *tree.Plan, v Viewer, formats []media.Format) (edges []Edge) {
-	for _, name := range plan.Edges(v.Region, v.Key, formats...) {
+	names := plan.Edges(v.Region, v.Key, formats...)
+	if v.Lot != "" && len(names) > 0 && plan.View().Node(names[0]).Load >= crowded {
+		names = plan.Edges(v.Region, v.Key+" "+v.Lot, formats...)
+	}
+	for _, name := range names {
 		if e, ok := edgeOf(plan.View().Node(name)); ok {
 			edges = append(edges, e)
 		}

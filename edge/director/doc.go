@@ -13,7 +13,7 @@
 //	    country or continent into a region.
 //	  - Director chooses: Serve says whether a viewer stays where it asked, and where it goes otherwise; Edges lists what a
 //	    viewer may turn to by itself, best first; Probes are edges of different regions that it may measure the way to. All
-//	    depend on the view and on the question alone.
+//	    depend on the view and on the question alone, and among viewers of one address whose edge is loaded on the lot.
 //	  - WHEP, HLS and List are those answers over HTTP.
 //
 // A request that was redirected carries a mark in its query (via=1) and is served where it arrives if that node can, so

@@ -1,10 +1,12 @@
 package director
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -49,7 +51,7 @@ const maxRegion = 64
 // Viewer is who made a request.
 func (l *Locator) Viewer(r *http.Request) Viewer {
 	addr := addrOf(r)
-	v := Viewer{Key: key(addr, r.RemoteAddr)}
+	v := Viewer{Key: key(addr, r.RemoteAddr), Lot: strconv.FormatUint(rand.Uint64(), 36)}
 	v.Region, v.By = l.region(r, addr)
 	return v
 }

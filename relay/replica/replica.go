@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -57,6 +58,15 @@ func newReplica(n *Node, id media.TrackID, w *log.Writer) *replica {
 	}
 }
 
+// errHere ends a replica that nobody else is waited for: whoever asks again gets the track itself.
+var errHere = errors.New("the track is made on this node now")
+
+// bornHere tells whether this node has become the maker of the track.
+func (r *replica) bornHere() bool {
+	at, known := r.node.plan().Birthplace(r.id)
+	return known && at == r.node.config.Name
+}
+
 var errReborn = errors.New("the track was born again with smaller offsets: its birthplace's clock went back")
 
 const (
@@ -80,6 +90,8 @@ func (r *replica) run(ctx context.Context) error {
 		parents := r.parents()
 		if len(parents) > 0 || r.now != nil {
 			since = time.Now()
+		} else if r.bornHere() {
+			return errHere
 		} else if time.Since(since) >= orphaned {
 			return fmt.Errorf("nobody makes the track any more: %w", relay.ErrNoTrack)
 		}
@@ -198,7 +210,14 @@ func (r *replica) putOff(u *upstream) {
 		s.pause = firstPause
 	}
 	s.until = time.Now().Add(s.pause/2 + rand.N(s.pause))
-	r.shunned[u.node.Name] = s
+	r.shun(u.node.Name, s)
+}
+
+// shun keeps a parent from being tried, and forgets those that are long gone.
+func (r *replica) shun(name string, s shun) {
+	v := r.node.config.Cluster.View()
+	maps.DeleteFunc(r.shunned, func(name string, s shun) bool { return v.Node(name) == nil && time.Now().After(s.until) })
+	r.shunned[name] = s
 }
 
 // heed deals with the end of the parent, or with its word that it is about to go.
@@ -247,7 +266,7 @@ func (r *replica) promote() {
 	r.setSinks(r.now.sink, nil)
 	switch {
 	case isClosed(before.leaving): // it stops, though gossip may not say so; and it would take us back for a while
-		r.shunned[before.node.Name] = shun{until: time.Now().Add(2 * comeback), pause: longestPause}
+		r.shun(before.node.Name, shun{until: time.Now().Add(2 * comeback), pause: longestPause})
 	case before.sink.stranded(time.Now()):
 		r.putOff(before)
 	}

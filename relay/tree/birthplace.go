@@ -67,15 +67,16 @@ func Worker(v *View, stream media.Name, f media.Format) (string, bool) {
 }
 
 // Makes tells whether a node is to offer a format of a stream: where Worker names it, or nobody. A worker that has no room
-// for a format also goes on offering it until the one that is named in its place does: if it withdrew at once, whoever
-// hears of that first would know of no reason not to choose it again.
+// for a format, or drains, also goes on offering it until the one that is named in its place does: if it withdrew at once,
+// nobody would make the format for as long as word is under way, and whoever hears of a withdrawal for want of room first
+// would know of no reason not to choose it again.
 func Makes(v *View, self string, stream media.Name, f media.Format) bool {
 	worker, ok := Worker(v, stream, f)
 	if !ok || worker == self {
 		return true
 	}
 	present := incumbent(makers(v, stream, f), stream, f)
-	return present.Node != nil && present.Name == self && !present.Draining
+	return present.Node != nil && present.Name == self
 }
 
 // maker is a node that announces a format as its own making.

@@ -281,6 +281,15 @@ func TestWorker(t *testing.T) {
 	if birth, _ := Birthplace(announce(leaving, worker(leaving)), final); birth != worker(leaving) {
 		t.Errorf("it is born on %q, want %s, which has taken over", birth, worker(leaving))
 	}
+	heir := worker(leaving)
+	for _, c := range []struct {
+		view        *View
+		leaver, who bool
+	}{{leaving, true, true}, {announce(leaving, other, heir), false, true}, {announce(leaving, heir), false, true}} {
+		if x, y := Makes(c.view, other, "cup/final", "720p"), Makes(c.view, heir, "cup/final", "720p"); x != c.leaver || y != c.who {
+			t.Errorf("who drains makes it: %v, and its heir: %v; want %v and %v", x, y, c.leaver, c.who)
+		}
+	}
 	if w := worker(set(leaving, "us-east", drain)); v.Node(w).Region != "eu-west" {
 		t.Errorf("%s is chosen", w)
 	}
