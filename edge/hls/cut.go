@@ -62,7 +62,11 @@ type cutter struct {
 	index  int        // of the part in work
 	next   int        // lowest part index that is still free in msn
 	anchor int64      // ticks at which the segment's first frame is, or would be: frames of video are counted from it
-	passed int64      // ticks of decode time before the part in work, counted from the beginning of the segment
+	opened int64      // ticks, the decode time at which the segment begins, with gaps of its first parts if there are any
+	passed int64      // ticks of decode time from there to the part in work
+	most   int        // highest part index for which the segment has decode time
+	over   int64      // newest segment whose last part is handed out
+	odd    bool       // pictures of the segment came unevenly
 	newest int64      // ticks of the newest frame that was placed
 	ended  int64      // where that frame ends if it is as long as is usual
 	back   media.Time // when frames came again that were left out after a silence; zero while there is none
@@ -71,9 +75,11 @@ type cutter struct {
 	frames []*frame.Frame
 	init   initID // of the first of frames
 
-	dropped dropCounts
-	probe   []*frame.Frame // video frames held back until their rate is known
-	quiet   []byte         // a frame of silence; nil for video, and where none is known
+	dropped    dropCounts
+	probe      []*frame.Frame // video frames held back until their rate is known
+	quiet      []byte         // a frame of silence; nil for video, and where none is known
+	quietTicks int64          // that it lasts
+	sound      int64          // ticks that the newest frame of sound lasts; zero for video
 }
 
 // noSegment is below every segment number.
@@ -96,7 +102,9 @@ func (d dropReason) String() string {
 
 type dropCounts [dropReasons]uint64
 
-func newCutter(g grid) *cutter { return &cutter{grid: g, msn: noSegment, after: noSegment, wait: true} }
+func newCutter(g grid) *cutter {
+	return &cutter{grid: g, msn: noSegment, after: noSegment, over: noSegment, wait: true}
+}
 
 // push takes the next frame and returns the parts that are complete now: mostly none, or one.
 func (c *cutter) push(f *frame.Frame) (done []cut) {
@@ -109,6 +117,9 @@ func (c *cutter) push(f *frame.Frame) (done []cut) {
 	}
 	if c.plan.rate == 0 {
 		return append(done, c.measure(f)...)
+	}
+	if c.plan.kind == media.Audio {
+		c.sound = c.plan.lengthOf(f)
 	}
 	done = append(done, c.conceal(f)...)
 	return append(done, c.place(f)...)
@@ -123,7 +134,7 @@ func (c *cutter) conceal(f *frame.Frame) (done []cut) {
 	if c.msn == noSegment {
 		return c.lead(f)
 	}
-	length := int64(c.plan.frame)
+	length := c.quietTicks
 	if media.DurationOf(f.Ticks-c.ended, c.plan.rate) >= silence {
 		return nil
 	}
@@ -138,7 +149,7 @@ func (c *cutter) conceal(f *frame.Frame) (done []cut) {
 // player may ask it for any part of that segment that another node has. Where such parts are gaps hls.js 1.7.4
 // asks for the init section again and again.
 func (c *cutter) lead(f *frame.Frame) (done []cut) {
-	k, length := c.grid.at(f.Time()), int64(c.plan.frame)
+	k, length := c.grid.at(f.Time()), c.quietTicks
 	if k <= c.after {
 		return nil
 	}
@@ -166,7 +177,7 @@ func (c *cutter) begin(f *frame.Frame) (done []cut) {
 	switch {
 	case p.Codec.Kind() == media.Audio:
 		c.plan, c.wait = planFor(p, c.grid, 0), false
-		c.quiet, _ = frame.Silence(*p)
+		c.quiet, c.quietTicks = frame.Silence(*p)
 	case p.FPS > 0:
 		c.plan = planFor(p, c.grid, sane(snapRate(p.FPS)))
 	default:
@@ -208,7 +219,7 @@ func (c *cutter) measure(f *frame.Frame) (done []cut) {
 func (c *cutter) place(f *frame.Frame) (done []cut) {
 	k := c.segmentOf(f)
 	switch {
-	case k < c.msn, c.msn != noSegment && f.Ticks <= c.newest:
+	case k < c.msn, k <= c.over, c.msn != noSegment && f.Ticks <= c.newest:
 		c.wait = c.wait || f.Keyframe // what follows is for decoders that have it: another worker may have made both
 		c.dropped[dropOld]++
 		return nil
@@ -235,11 +246,17 @@ func (c *cutter) place(f *frame.Frame) (done []cut) {
 		if c.begun {
 			c.shift += max(0, c.indexOf(f)-c.next) // nothing came for those parts: there are none
 		}
-		c.index = max(c.indexOf(f), c.next)
+		if c.index = max(c.indexOf(f), c.next); c.full() {
+			c.dropped[dropOld]++
+			return done
+		}
 		c.init = initID{c.format, f.Params.Epoch}
 		if !c.begun {
 			c.passed = int64(c.index) * c.plan.ticks
 		}
+	}
+	if c.plan.kind == media.Video {
+		c.odd = c.odd || math.Abs(c.off(f)) > 0.25 || c.begun && c.frameIndex(f.Ticks) == c.frameIndex(c.newest)
 	}
 	c.newest, c.ended, c.begun = f.Ticks, f.Ticks+c.plan.lengthOf(f), true
 	c.frames = append(c.frames, f)
@@ -301,11 +318,15 @@ func (c *cutter) decodable(f *frame.Frame, k int64) bool {
 // enter begins segment k with f.
 func (c *cutter) enter(f *frame.Frame, k int64) {
 	c.begun = c.msn != noSegment // only the first of all may begin late, with gaps before
-	c.msn, c.next, c.anchor, c.passed, c.shift = k, 0, f.Ticks, 0, 0
+	c.msn, c.next, c.anchor, c.shift, c.odd = k, 0, f.Ticks, 0, false
+	if samples := c.sound; c.params.Codec == media.Opus && samples != int64(c.plan.frame) {
+		c.plan = planAudio(c.params, c.grid, int(samples)) // as its packets are here, which the parameters do not tell
+	}
 	off := float64(f.Ticks-media.TicksOf(c.grid.start(k), c.plan.rate)) / c.plan.frame
 	if !c.begun && math.Abs(off) > 1.5 { // else the source stands a little off the grid
 		c.anchor -= int64(math.Round(math.Round(off) * c.plan.frame)) // to where the first frame would stand
 	}
+	c.open()
 }
 
 // indexOf is the part of the segment in work that f belongs to, counting those that there are: a part that
@@ -314,7 +335,16 @@ func (c *cutter) indexOf(f *frame.Frame) int {
 	if c.plan.kind == media.Audio {
 		return int(f.Time().Sub(c.grid.start(c.msn))/c.plan.length) - c.shift
 	}
-	return max(0, c.frameIndex(f.Ticks)/c.plan.perPart-c.shift)
+	return max(0, min(c.frameIndex(f.Ticks)/c.plan.perPart, c.most)-c.shift)
+}
+
+// full tells whether the segment in work has no place left for pictures, where the plan of them has changed on the way.
+func (c *cutter) full() bool {
+	if c.plan.kind == media.Audio {
+		return false
+	}
+	spent := !c.plan.exact && c.opened+c.passed >= c.opening(c.msn+1)
+	return spent || c.index+c.shift > c.most
 }
 
 // frameIndex counts frames of the nominal rate from the beginning of the segment in work.
@@ -327,13 +357,22 @@ func (c *cutter) complete(f *frame.Frame) (complete, last bool) {
 	start, rate := c.grid.start(c.msn), c.plan.rate
 	end := media.TicksOf(start.Add(c.grid.segment), rate)
 	if c.plan.kind == media.Audio {
-		next := f.Ticks + int64(c.plan.frame)
+		next := c.ended
 		border := media.TicksOf(start.Add(time.Duration(c.index+c.shift+1)*c.plan.length), rate)
 		return next >= min(border, end), next >= end
 	}
 	last = c.plan.exact && float64(f.Ticks)+1.25*c.plan.frame >= float64(end)
-	i := c.frameIndex(f.Ticks)
-	return last || i/c.plan.perPart == c.index+c.shift && (i+1)%c.plan.perPart == 0, last
+	i, part := c.frameIndex(f.Ticks), c.index+c.shift
+	whole := i/c.plan.perPart == part && (i+1)%c.plan.perPart == 0
+	if c.off(f) < -0.25 || c.odd && part == c.most {
+		whole = false // more may belong to it
+	}
+	return last || whole, last
+}
+
+// off is by how many frames f is late, or early where that is negative, for its place in the segment in work.
+func (c *cutter) off(f *frame.Frame) float64 {
+	return float64(f.Ticks-c.anchor)/c.plan.frame - float64(c.frameIndex(f.Ticks))
 }
 
 // due is the media time from which on the next frame may complete a part; zero where any may. Until then frames may

@@ -49,7 +49,11 @@ type plan struct {
 // planFor makes the plan of a track whose frames come at fps (ignored for audio).
 func planFor(p *media.Params, g grid, fps float64) plan {
 	if p.Codec.Kind() == media.Audio {
-		return planAudio(p, g)
+		samples := media.AACFrame
+		if p.Codec == media.Opus {
+			samples = media.OpusFrame
+		}
+		return planAudio(p, g, samples)
 	}
 	return planVideo(p.ClockRate, g, fps, p.Aligned)
 }
@@ -81,19 +85,21 @@ func planVideo(rate int, g grid, fps float64, exact bool) plan {
 	}
 }
 
-// planAudio cuts at whole multiples of the wished length. Frames do not fall on them, so that a part
-// has one frame more or fewer than its neighbour; the longest possible is the target.
-func planAudio(p *media.Params, g grid) plan {
-	samples := media.AACFrame
-	if p.Codec == media.Opus {
-		samples = media.OpusFrame
-	}
+// planAudio cuts at whole multiples of the wished length, for frames that have some number of samples. Frames of AAC do not
+// fall on them, so that a part has one frame more or fewer than its neighbour; the longest possible is the target. Packets of
+// Opus are of lengths of which a whole number makes about the wished length, so that all parts but the last of a segment
+// are equal, wherever the packets begin.
+func planAudio(p *media.Params, g grid, samples int) plan {
 	frame := time.Duration(int64(samples) * int64(time.Second) / int64(p.ClockRate))
-	// Where one frame is more than 15 % of a part, which a part may not be short of its target (RFC 8216bis
-	// section 4.4.3.7), parts must be longer. It takes a sample rate below 30 kHz.
 	length := g.part
-	for frame > 0 && length%frame != 0 && length/frame*100 < 85*(length/frame+1) && 2*length <= g.segment {
-		length *= 2
+	if p.Codec == media.Opus {
+		length = max(frame, (g.part + frame/2).Truncate(frame))
+	} else {
+		// Where one frame is more than 15 % of a part, which a part may not be short of its target (RFC 8216bis
+		// section 4.4.3.7), parts must be longer. It takes a sample rate below 30 kHz.
+		for frame > 0 && length%frame != 0 && length/frame*100 < 85*(length/frame+1) && 2*length <= g.segment {
+			length *= 2
+		}
 	}
 	ticks := int64((length+frame-1)/frame) * int64(samples)
 	return plan{
@@ -106,10 +112,13 @@ func planAudio(p *media.Params, g grid) plan {
 // frameTime is the nominal length of a frame.
 func (p plan) frameTime() time.Duration { return media.DurationOf(int64(math.Round(p.frame)), p.rate) }
 
+// longestPacket is the most that a packet of Opus may last, in ticks: RFC 6716, section 3.2.5.
+const longestPacket = 120 * 48
+
 // lengthOf is how long a frame is, in ticks, if none follows that says it.
 func (p plan) lengthOf(f *frame.Frame) int64 {
 	if p.kind == media.Audio {
-		if own := frame.SoundLength(f, int64(p.frame)); own > 0 { // else it is no packet of the codec
+		if own := frame.SoundLength(f, int64(p.frame)); own > 0 && own <= longestPacket { // else it is no packet of the codec
 			return own
 		}
 	}

@@ -73,7 +73,7 @@ func TestHolesInSoundAreFilled(t *testing.T) {
 		w, parts := packaged(sounds(p, second(0), second(10), hole, length))
 		frameTime := media.DurationOf(media.AACFrame, soundRate)
 		checkWhole(t, w, 2*frameTime)
-		target := planAudio(p, testGrid).target
+		target := planFor(p, testGrid, 0).target
 		for i, c := range parts {
 			if d := media.DurationOf(c.ticks(), soundRate); d > target+time.Nanosecond { // rounded
 				t.Fatalf("part %d.%d lasts %v, more than the target %v", c.msn, c.index, d, target)

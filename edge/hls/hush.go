@@ -57,7 +57,7 @@ func (c *cutter) fill(since, until media.Time) (done []cut) {
 		from = c.ended
 	}
 	end := media.TicksOf(until.Add(-hushBehind), c.plan.rate)
-	length := int64(c.plan.frame)
+	length := c.quietTicks
 	for at := from; at+length <= end; at += length {
 		done = append(done, c.place(&frame.Frame{Ticks: at, Params: c.params, Keyframe: true, Units: [][]byte{c.quiet}})...)
 	}

@@ -196,6 +196,9 @@ func TestNumbersSurviveRestart(t *testing.T) {
 		}
 		skew := m.MediaSequence - o.MediaSequence
 		for i, segment := range m.Segments {
+			if segment.Gap && i < lead {
+				continue // from before it was started
+			}
 			if twin := o.Segments[i+skew]; segment.URI != twin.URI || !segment.DateTime.Equal(*twin.DateTime) || segment.Duration != twin.Duration {
 				t.Errorf("%s: segment %d is %+v, want %+v", rendition, m.MediaSequence+i, segment, twin)
 			}

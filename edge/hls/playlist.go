@@ -35,6 +35,7 @@ type report struct {
 const (
 	holdBackTargets = 3 // HOLD-BACK, at least (section 4.4.3.8)
 	skipTargets     = 6 // CAN-SKIP-UNTIL, at least
+	leastTargets    = 3 // what a playlist lasts, at least, for something to leave it (section 6.2.2)
 	partTargets     = 3 // how far back parts are listed (section 6.2.2)
 )
 

@@ -174,7 +174,7 @@ var camera = &media.Params{Epoch: 1, Codec: media.H264, ClockRate: 90000, FPS: 3
 func TestPartsWithKeyframesAreIndependent(t *testing.T) {
 	l := pack(t, videoFrames(camera, second(0), second(2.3), 30, 500*time.Millisecond), func(string, *oracle.Media) {})
 	var independent []int
-	for i, part := range parse(t, l.text(0)).Segments[1].Parts { // behind a gap; frames 0, 15, 30 and 45 are keyframes, six make a part
+	for i, part := range parse(t, l.text(0)).Segments[lead].Parts { // behind the gaps; frames 0, 15, 30 and 45 are keyframes, six make a part
 		if part.Independent {
 			independent = append(independent, i)
 		}
@@ -232,10 +232,14 @@ func TestPlaylistOfPartsAlone(t *testing.T) {
 		f.part(3, i)
 	}
 	m = parse(t, f.listing().text(0))
-	if len(m.Segments) != lead || !m.Segments[0].Gap || m.Segments[1].Gap || m.MediaSequence != 900000002 {
-		t.Errorf("a single segment, which GStreamer cannot go on from, or more than one gap before it: %s", f.listing().text(0))
+	if len(m.Segments) != lead+1 || !m.Segments[lead-1].Gap || m.Segments[lead].Gap || m.MediaSequence != 900000001 {
+		t.Errorf("a single segment, which GStreamer cannot go on from, or something has left: %s", f.listing().text(0))
 	}
 	f.whole(4)
+	if m = parse(t, f.listing().text(0)); m.MediaSequence != 900000001 {
+		t.Errorf("a gap has left the playlist, which lasts less than three target durations without it: %s", f.listing().text(0))
+	}
+	f.whole(5)
 	m = parse(t, f.listing().text(0))
 	if m.Segments[0].Gap || m.MediaSequence != 900000003 {
 		t.Errorf("the gap at the beginning is still listed: %s", f.listing().text(0))

@@ -23,7 +23,7 @@ func TestDiscontinuity(t *testing.T) {
 	if n := len(tagged(text, "#EXT-X-MAP")); n != 2 {
 		t.Errorf("%d EXT-X-MAP, want one for each epoch: %s", n, text)
 	}
-	if m := parse(t, text); !m.Segments[1].Discontinuity || *m.DiscontinuitySequence != bornAt {
+	if m := parse(t, text); !m.Segments[lead+1].Discontinuity || *m.DiscontinuitySequence != bornAt {
 		t.Errorf("segment 1 is no discontinuity: %s", text)
 	}
 	if !strings.Contains(text, together) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"banyan/relay/frame"
 	"banyan/relay/media"
 )
@@ -103,4 +105,37 @@ func TestNoSegmentIsListedOverTheTargetDuration(t *testing.T) {
 	if length := f.window.find(k).length; length.Round(time.Second) > time.Duration(testGrid.targetDuration())*time.Second {
 		t.Errorf("a segment is %v long, and the target duration %d s", length, testGrid.targetDuration())
 	}
+}
+
+// Nothing leaves a playlist that lasts less than three target durations then (RFC 8216bis section 6.2.2), whatever comes and
+// stays away.
+func TestNothingLeavesAShortPlaylist(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFeeder(15)
+		var before *listing
+		for k, part := int64(0), 0; k < 40; {
+			switch {
+			case rapid.IntRange(0, 30).Draw(t, "event") == 0: // silence
+				k, part = k+rapid.Int64Range(1, 12).Draw(t, "silence"), rapid.IntRange(0, 9).Draw(t, "part")
+			case part == 9:
+				k, part = k+1, 0
+			default:
+				part++
+			}
+			f.part(k, part)
+			l := f.listing()
+			if len(l.segments) == 0 || before != nil && before.first() == l.first() {
+				before = l
+				continue
+			}
+			var left time.Duration
+			for _, s := range l.segments {
+				left += s.length
+			}
+			if before != nil && left < 3*l.targetDuration() {
+				t.Fatalf("a playlist that lasts %v has lost its first segments: from %d on, and before from %d", left, l.first(), before.first())
+			}
+			before = l
+		}
+	})
 }
