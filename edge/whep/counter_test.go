@@ -157,7 +157,7 @@ func TestLateAnswer(t *testing.T) {
 	w := newWorld(t, func(c *whep.Config) { c.AnswerTimeout = 50 * time.Millisecond })
 	w.newCamera("cup/cam1", "baseline").shoot(3)
 	offer, location := w.provoke("/whep/cup/cam1", onlyAV1)
-	w.eventually("the session to end", func() bool { return w.network.Sessions()+w.signal.Sessions() == 0 })
+	w.eventually("the session to end", func() bool { return w.connections()+w.signal.Sessions() == 0 })
 	w.patch("the answer", location, newPlayer(w, fresh).reply(offer), http.StatusNotFound)
 }
 
@@ -172,7 +172,7 @@ func TestUnansweredDelete(t *testing.T) {
 	if r, body := w.do("DELETE", location, "", "", "Authorization", alice); r.StatusCode != http.StatusOK {
 		t.Errorf("DELETE: %s %s", r.Status, body)
 	}
-	if n := w.network.Sessions(); n != 0 {
+	if n := w.connections(); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
 	w.patch("the answer", location, newPlayer(w, fresh).reply(offer), http.StatusNotFound)

@@ -29,6 +29,15 @@
 // when it starts, is passed over, as a player would keep all of it and be late for a minute (pace.go). A viewer that
 // falls more than MaxLag behind skips to the newest keyframe; nobody waits for it.
 //
+// # What its network carries
+//
+// Where the fan-out engine knows what a viewer's network carries, the viewer gets that (fit.go): video at a pace that
+// spreads keyframes and bursts, behind sound, and a format whose rate fits, if the viewer leaves the choice to us. Down it
+// goes at once: what is left of the better format is dropped. Up it goes at a keyframe that both formats have, after padding
+// has shown that the better one fits. Who asks for a format by ?format= keeps it.
+//
+// # What stays
+//
 // The session belongs to the name, not to a publisher. While there is no publisher, nothing is sent and the
 // connection stays up; when one returns, video goes on. When a track turns into something that this peer cannot
 // decode, or ends, the plan is made anew and the feed changes over to another format at its first keyframe; it comes

@@ -64,7 +64,7 @@ func TestFlood(t *testing.T) {
 		}
 		seen := received()
 		w.eventually("the viewer to go on", func() bool { return received() > seen })
-		w.eventually("all to be reaped but the viewer", func() bool { return w.network.Sessions() == 1 && w.signal.Sessions() == 1 })
+		w.eventually("all to be reaped but the viewer", func() bool { return w.connections() == 1 && w.signal.Sessions() == 1 })
 		w.eventually("nobody else to read", func() bool { return readers() == reading })
 		w.eventually("the sessions' goroutines to be gone", func() bool { return runtime.NumGoroutine() <= goroutines+2 })
 		var m runtime.MemStats

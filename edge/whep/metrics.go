@@ -43,8 +43,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{Name: "banyan_whep_sessions", Help: "WHEP viewers that are connected."}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "banyan_whep_delay_seconds",
-			Help:    "Time from a packet's arrival at this node to its having been sent to a WHEP viewer, bursts for those who join left out.",
-			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1},
+			Help:    "Time from a packet's arrival at this node until the kernel had taken it for a WHEP viewer, the longest of each frame or so, bursts for those who join left out.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .0075, .01, .015, .025, .05, .1, .25, 1},
 		}),
 		switches: prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_switches_total", Help: "Changes of a WHEP viewer from one format or log to another."}),
 		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "banyan_whep_dropped_total", Help: "Packets that could not be written to a WHEP viewer's connection."}),
@@ -65,6 +65,39 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// tally is what a sender did lately: counters that all viewers share cost too much to be touched per packet, or per turn.
+type tally struct {
+	packets, bytes int
+	skipped        int64
+	oldest         media.Time // arrival of the first packet of those that the kernel may not have yet; zero where there is none
+}
+
+// wait notes that a packet which arrived then was sent.
+func (t *tally) wait(arrived media.Time) {
+	if arrived != 0 && (t.oldest == 0 || arrived < t.oldest) {
+		t.oldest = arrived
+	}
+}
+
+// sent notes that the kernel has all packets.
+func (t *tally) sent(m *metrics, now media.Time) {
+	if t.oldest != 0 {
+		m.delay.Observe(max(0, now.Sub(t.oldest)).Seconds())
+		t.oldest = 0
+	}
+}
+
+// addTo adds t to the accounts, and begins anew.
+func (t *tally) addTo(m *metrics, kind media.Kind) {
+	if t.packets == 0 && t.skipped == 0 {
+		return
+	}
+	m.packets[kind].Add(float64(t.packets))
+	m.bytes[kind].Add(float64(t.bytes))
+	m.skipped[kind].Add(float64(t.skipped))
+	*t = tally{oldest: t.oldest}
 }
 
 // reason labels a refusal.

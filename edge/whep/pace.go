@@ -59,7 +59,7 @@ func (s *sender) backlogged(p *media.Packet, switched bool) bool {
 	if s.kind != media.Audio {
 		return false
 	}
-	now := time.Now()
+	now := s.feed.now
 	return s.pace.arrives(now, switched) && s.pace.late(s.live(now).Sub(p.Time()), now)
 }
 

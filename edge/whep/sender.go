@@ -13,31 +13,31 @@ import (
 
 // sender sends the viewer one kind: it reads a format's log, and changes over to another's, and fills the one RTP track.
 type sender struct {
-	feed   *feed
-	kind   media.Kind
-	codecs []sdp.Codec // that were negotiated, or while not connected, may be
-	track  *rtc.Track  // nil until connected
-
+	// What each turn looks at lies together.
+	feed     *feed
+	track    track // nil until connected
 	switcher rtc.Switcher
-	format   media.Format        // what current reads, or next will
-	current  *relay.Subscription // what is read; nil before the first keyframe
-	next     *relay.Subscription // what to change over to; nil when nothing is pending
-
 	params   *media.Params // of the last packet
-	payload  uint8         // the payload type for params
-	playable bool          // params can be sent
+	kind     media.Kind
+	payload  uint8 // the payload type for params
+	playable bool  // params can be sent
 	began    bool
-	fresh    bool // began since the last report
-	bursting bool // the last packet was part of a burst
+	bursting bool  // the last packet was part of a burst
+	failed   bool  // the last packet could not be written
+	tally    tally // since it was last added to the accounts
+	pace     pace  // of sound
 
-	pace pace // of sound
+	codecs  []sdp.Codec         // that were negotiated, or while not connected, may be
+	format  media.Format        // what current reads, or next will
+	current *relay.Subscription // what is read; nil before the first keyframe
+	next    *relay.Subscription // what to change over to; nil when nothing is pending
 
 	repairs rtc.Repairs // accounted for
-
-	failing time.Time // since when nothing could be written; zero while all is well
+	failing time.Time   // since when nothing could be written, where the last packet could not
 
 	pending time.Time // since when next is; zero where nothing is
 	settled bool      // an old keyframe will do, as no new one came
+	fall    bool      // the change that is pending, or the last one, is to what a thin network carries
 }
 
 func newSender(f *feed, kind media.Kind, codecs []sdp.Codec) *sender {
@@ -51,7 +51,7 @@ func (s *sender) aim(stream *relay.Stream, format media.Format) {
 	}
 	if s.current != nil && s.next != nil && !s.ended(s.current) && s.current.Log().ID().Format == format {
 		s.next.Close() // the change was called off before it took place
-		s.next, s.format, s.pending = nil, format, time.Time{}
+		s.next, s.format, s.pending, s.fall = nil, format, time.Time{}, false
 		s.switcher.Cancel()
 		return
 	}
@@ -62,7 +62,7 @@ func (s *sender) aim(stream *relay.Stream, format media.Format) {
 	if s.next != nil {
 		s.next.Close()
 	}
-	s.next, s.format = sub, format
+	s.next, s.format, s.feed.aimed = sub, format, true
 	s.pending, s.settled = time.Now(), false
 	if s.track != nil {
 		s.start()
@@ -70,18 +70,28 @@ func (s *sender) aim(stream *relay.Stream, format media.Format) {
 }
 
 // connect begins to send on track.
-func (s *sender) connect(track *rtc.Track) {
+func (s *sender) connect(track track) {
 	s.track = track
 	if s.next != nil {
 		s.start()
 	}
 }
 
+// newEnough is how old a keyframe may be for a viewer that falls to begin with it: the next one may be as far away, and what
+// has come since is sent in about that time.
+const newEnough = time.Second
+
+// fallPatience is how long a viewer goes without pictures that falls to a format which does not come.
+const fallPatience = 2 * time.Second
+
 // start points the switcher at what was subscribed to.
 func (s *sender) start() {
 	c := s.cursor(s.next.Log())
 	c.MaxLag = s.feed.session.server.config.MaxLag
 	s.switcher.Switch(c)
+	if s.fall {
+		s.switcher.Drop()
+	}
 }
 
 // cursor begins at the last keyframe where nothing is playing that could go on until the next one, and where that
@@ -92,7 +102,14 @@ func (s *sender) cursor(track *log.Log) *log.Cursor {
 	}
 	c := track.Cursor(log.LastKeyframe())
 	key := track.Get(c.Offset())
-	old := key != nil && track.NewestTime().Sub(key.Time()) > longestBurst
+	age := time.Duration(0)
+	if key != nil {
+		age = track.NewestTime().Sub(key.Time())
+	}
+	old := age > longestBurst
+	if s.fall && key != nil && age < newEnough {
+		return c
+	}
 	if s.playing() || old && !s.settled {
 		c = track.Cursor(log.Live()) // before asking, so that the keyframe cannot slip by
 		s.feed.requestKeyframe(track, time.Now())
@@ -110,6 +127,9 @@ func (s *sender) hurry(now time.Time) {
 		s.settled = true
 		s.start()
 		return
+	}
+	if s.fall && now.Sub(s.pending) > fallPatience {
+		s.switcher.Keep()
 	}
 	s.feed.requestKeyframe(s.next.Log(), now)
 }
@@ -136,6 +156,9 @@ func (s *sender) drain() (more bool, err error) {
 		return false, nil
 	}
 	for range turn {
+		if !s.feed.fit.open(s.kind) {
+			return s.waiting(), nil
+		}
 		p, lost, switched := s.switcher.Next()
 		if p == nil {
 			return false, nil
@@ -147,7 +170,7 @@ func (s *sender) drain() (more bool, err error) {
 			continue
 		}
 		if s.backlogged(p, switched) {
-			s.feed.session.server.metrics.skipped[s.kind].Add(float64(lost + 1))
+			s.tally.skipped += lost + 1
 			continue
 		}
 		if err := s.send(p, lost, switched); err != nil {
@@ -157,14 +180,27 @@ func (s *sender) drain() (more bool, err error) {
 	return true, nil
 }
 
+// waiting tells whether there is something to send, when the network takes more.
+func (s *sender) waiting() bool {
+	l := s.switcher.Current()
+	return l != nil && !s.switcher.Dropped() && s.switcher.Offset() < l.Head() || s.switcher.Pending() != nil
+}
+
+// repaired is how many packets were sent again.
+func (s *sender) repaired() uint64 { return s.track.Repairs().Sent }
+
 // changeOver notes that the switcher reads the next log from now on.
 func (s *sender) changeOver() {
 	if s.current != nil {
 		s.current.Close()
-		s.feed.session.server.metrics.switches.Inc()
+		s.feed.metrics.switches.Inc()
 	}
 	s.current, s.next, s.pending = s.next, nil, time.Time{}
 	s.track.From(s.current.Log())
+	if s.fall {
+		s.track.Abandon()
+		s.fall = false
+	}
 }
 
 // account counts what was repaired since it was last called.
@@ -172,7 +208,7 @@ func (s *sender) account() {
 	if s.track == nil {
 		return
 	}
-	m, now, was := s.feed.session.server.metrics, s.track.Repairs(), s.repairs
+	m, now, was := s.feed.metrics, s.track.Repairs(), s.repairs
 	s.repairs = now
 	m.repaired.Add(float64(now.Sent - was.Sent))
 	m.overShare.Add(float64(now.Refused - was.Refused))
@@ -189,30 +225,33 @@ func (s *sender) learn(p *media.Params) bool {
 	return s.playable
 }
 
+// packetOverhead is what is sent with a payload: headers of RTP, SRTP, UDP and IP.
+const packetOverhead = 64
+
 // send sends p.
 func (s *sender) send(p *media.Packet, lost int64, switched bool) error {
-	m := s.feed.session.server.metrics
 	s.join(p, lost, switched)
 	if err := s.track.Send(p, lost, s.payload); err != nil {
 		return s.drop(err)
 	}
-	s.failing = time.Time{}
+	s.failed = false
 	s.bursting = s.track.Bursting(p.Ticks)
-	if !s.bursting && p.Arrived != 0 {
-		m.delay.Observe(media.TimeOf(time.Now()).Sub(p.Arrived).Seconds())
+	if !s.bursting {
+		s.tally.wait(p.Arrived)
 	}
-	m.packets[s.kind].Inc()
-	m.bytes[s.kind].Add(float64(len(p.Payload)))
-	m.skipped[s.kind].Add(float64(lost))
+	s.feed.fit.sent(s.kind, len(p.Payload)+packetOverhead)
+	s.tally.packets++
+	s.tally.bytes += len(p.Payload)
+	s.tally.skipped += lost
 	return nil
 }
 
 // drop counts a packet that could not be written, and fails when that has gone on for too long.
 func (s *sender) drop(err error) error {
-	s.feed.session.server.metrics.dropped.Inc()
-	now := time.Now()
-	if s.failing.IsZero() {
-		s.failing = now
+	s.feed.metrics.dropped.Inc()
+	now := s.feed.now
+	if !s.failed {
+		s.failed, s.failing = true, now
 	}
 	if now.Sub(s.failing) > writePatience {
 		return fmt.Errorf("nothing could be written for %v: %w", writePatience, err)
@@ -233,13 +272,14 @@ func (s *sender) join(p *media.Packet, lost int64, switched bool) {
 	if !s.began && s.kind == media.Video || newest.Sub(p.Time()) > backlog {
 		s.track.Join(p.Ticks, media.TicksOf(newest, p.Params.ClockRate))
 	}
-	s.fresh = s.fresh || !s.began
+	s.feed.fresh = s.feed.fresh || !s.began
 	s.began = true
 }
 
 // letGo gives back the sender's subscriptions.
 func (s *sender) letGo() {
 	s.account()
+	s.tally.addTo(s.feed.metrics, s.kind)
 	for _, sub := range []*relay.Subscription{s.current, s.next} {
 		if sub != nil {
 			sub.Close()

@@ -15,6 +15,7 @@ import (
 	"banyan/relay/auth"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/engine"
 	"banyan/relay/rtc/sdp"
 	"banyan/relay/rtc/wish"
 )
@@ -23,7 +24,10 @@ import (
 type Config struct {
 	Hub     *relay.Hub
 	Network *rtc.Network
-	Signal  *wish.Server // keeps the sessions
+	// Engine connects viewers in place of Network, which then only makes those that are made an offer. If nil, Network
+	// makes all.
+	Engine *engine.Engine
+	Signal *wish.Server // keeps the sessions
 	// Authorize says who may watch a stream; see wish.Endpoint.
 	Authorize func(r *http.Request, stream media.Name) (auth.Claims, error)
 	// MaxLag is how far behind live a viewer may fall before it skips to the newest keyframe. If zero, 3 s.
@@ -150,21 +154,30 @@ func stopping() error {
 	}
 }
 
-// adopt makes the server answer for v until it ends.
+// adopt makes the server answer for v until it is forgotten.
 func (s *Server) adopt(v *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.sessions[v] = struct{}{}
-	s.wg.Go(func() {
-		<-v.Done()
-		s.mu.Lock()
-		delete(s.sessions, v)
-		s.mu.Unlock()
-	})
+	select {
+	case <-v.done: // and it will not be forgotten again
+	default:
+		s.sessions[v] = struct{}{}
+		s.wg.Add(1)
+	}
 	return true
+}
+
+// forget notes that nothing is left of v. It may not have been adopted.
+func (s *Server) forget(v *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ours := s.sessions[v]; ours {
+		delete(s.sessions, v)
+		s.wg.Done()
+	}
 }
 
 // look finds the stream and checks that the offer can be met. A publisher that has only just connected is waited for.

@@ -17,7 +17,7 @@ import (
 
 // session is one viewer: a connection and the feed that fills it. It implements wish.Offerer.
 type session struct {
-	*rtc.Viewer // nil until open
+	connection // nil until open
 
 	server *Server
 	stream *relay.Stream
@@ -38,9 +38,9 @@ func (v *session) open(ctx context.Context, r *wish.Request, counter *sdp.Offer,
 	config := rtc.ViewerConfig{PeerConfig: rtc.PeerConfig{
 		ID: r.ID, Offer: r.Offer, Stream: r.Stream, AnswerTimeout: v.server.config.AnswerTimeout,
 	}}
-	offer, connect := r.Offer, v.server.config.Network.NewViewer
+	offer := r.Offer
 	if counter != nil {
-		offer, connect = counter, v.server.config.Network.OfferViewer
+		offer = counter
 	}
 	for i := range offer.Media {
 		m := &offer.Media[i]
@@ -54,12 +54,12 @@ func (v *session) open(ctx context.Context, r *wish.Request, counter *sdp.Offer,
 		}
 	}
 	f.retarget()
-	viewer, err := connect(ctx, config)
+	c, err := v.server.connect(ctx, config, counter != nil)
 	if err != nil {
 		f.letGo()
 		return fmt.Errorf("watch %q: %w", r.Stream, err)
 	}
-	v.Viewer = viewer
+	v.connection = c
 	go v.run(f, r) // done says when it has ended; whoever closes the session waits for that
 	return nil
 }
@@ -76,16 +76,20 @@ func ofKind(codecs []sdp.Codec, kind media.Kind) []sdp.Codec {
 
 // run feeds the viewer until its session ends. Whatever goes wrong in there ends this session alone.
 func (v *session) run(f *feed, r *wish.Request) {
+	defer v.server.forget(v)
 	defer close(v.done)
 	var watch sync.WaitGroup
 	defer watch.Wait()
-	watch.Go(func() {
+	expires := func() {
 		if err := r.Expired(v.Ending()); err != nil {
 			v.server.config.Logger.Info("viewer's token has run out", "session", v.ShortID(), "stream", v.stream.Name(), "cause", err)
-			v.Viewer.Close()
+			v.connection.Close()
 		}
-	})
-	defer v.Viewer.Close()
+	}
+	if !r.Lasting() { // one goroutine less for each viewer of an open stream
+		watch.Go(expires)
+	}
+	defer v.connection.Close()
 	defer f.letGo()
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -98,7 +102,7 @@ func (v *session) run(f *feed, r *wish.Request) {
 	v.server.metrics.sessions.Inc()
 	defer v.server.metrics.sessions.Dec()
 	defer v.stream.Watch("whep")()
-	if err := f.run(); err != nil && !errors.Is(err, errEnded) {
+	if err := v.Serve(f); err != nil && !errors.Is(err, errEnded) {
 		v.server.config.Logger.Warn("viewer's feed ended", "session", v.ShortID(), "stream", v.stream.Name(), "peer", v.RemoteAddr(), "cause", err)
 	}
 }
@@ -117,6 +121,6 @@ func (v *session) Done() <-chan struct{} { return v.done }
 
 // Close ends the session and waits.
 func (v *session) Close() {
-	v.Viewer.Close()
+	v.connection.Close()
 	<-v.done
 }

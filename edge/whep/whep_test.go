@@ -195,7 +195,7 @@ func TestDelete(t *testing.T) {
 	if r, _ := w.do("DELETE", p.location, "", "", "Authorization", "Bearer ana", "If-Match", `"other"`); r.StatusCode != http.StatusOK {
 		t.Errorf("DELETE: %s, want 200 whatever If-Match says", r.Status)
 	}
-	if n := w.network.Sessions(); n != 0 {
+	if n := w.connections(); n != 0 {
 		t.Errorf("%d connections are left when DELETE is answered", n)
 	}
 	if r, _ := w.do("DELETE", p.location, "", "", "Authorization", "Bearer ana"); r.StatusCode != http.StatusNotFound {
@@ -328,7 +328,7 @@ func TestRefusals(t *testing.T) {
 	if r, _ := w.do("POST", "/whep/cup/cam1", "application/sdp", publisher); r.StatusCode != 422 {
 		t.Errorf("an offer to send: %s, want 422", r.Status)
 	}
-	if n := w.network.Sessions(); n != 0 {
+	if n := w.connections(); n != 0 {
 		t.Errorf("%d connections are left of refused offers", n)
 	}
 }
@@ -472,7 +472,7 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("the stream has %d viewers, want 3", got)
 	}
 	w.server.Close()
-	if n := w.network.Sessions(); n != 0 {
+	if n := w.connections(); n != 0 {
 		t.Errorf("%d connections are left after Close", n)
 	}
 }

@@ -1,12 +1,10 @@
 package whep_test
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bluenviron/mediacommon/v2/pkg/formats/mpegts"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
@@ -26,21 +23,33 @@ import (
 	"banyan/edge/whep"
 	"banyan/relay"
 	"banyan/relay/auth"
-	"banyan/relay/frame"
-	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/engine"
 	"banyan/relay/rtc/peertest"
 	"banyan/relay/rtc/wish"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// native tells the tests to have the fan-out engine connect viewers, and not the WebRTC stack.
+var native bool
+
+// both runs all tests with either.
+type both struct{ *testing.M }
+
+func (b both) Run() int {
+	plainly := b.M.Run()
+	native = true
+	return max(plainly, b.M.Run())
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(both{m}) }
 
 // world is a node with a hub and WHEP for viewers, on loopback.
 type world struct {
 	testing.TB
 	hub     *relay.Hub
 	network *rtc.Network
+	engine  *engine.Engine // nil where network connects viewers
 	signal  *wish.Server
 	server  *whep.Server
 	http    *httptest.Server
@@ -112,8 +121,17 @@ func newLimitedWorld(t testing.TB, network rtc.Config, limits wish.Config, optio
 		t.Fatal(err)
 	}
 	t.Cleanup(w.signal.Close)
+	if native {
+		t.Log("with the fan-out engine")
+		if w.engine, err = engine.New(engine.Config{
+			Addr: "127.0.0.1:0", Estimate: true, ConnectTimeout: network.ConnectTimeout, ConsentTimeout: network.FailTimeout, StallTimeout: network.StallTimeout, Logger: logger,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = w.engine.Close() })
+	}
 	config := whep.Config{
-		Hub: w.hub, Network: w.network, Signal: w.signal, Authorize: w.user, Metrics: w.metrics, Logger: logger,
+		Hub: w.hub, Network: w.network, Engine: w.engine, Signal: w.signal, Authorize: w.user, Metrics: w.metrics, Logger: logger,
 	}
 	for _, o := range options {
 		o(&config)
@@ -130,6 +148,15 @@ func newLimitedWorld(t testing.TB, network rtc.Config, limits wish.Config, optio
 	w.http = httptest.NewServer(mux)
 	t.Cleanup(w.http.Close)
 	return w
+}
+
+// connections is how many there are, of either engine.
+func (w *world) connections() int {
+	n := w.network.Sessions()
+	if w.engine != nil {
+		n += w.engine.Sessions()
+	}
+	return n
 }
 
 // metric is the value of a counter or gauge, summed over its labels, of which one has the given value, if any.
@@ -154,145 +181,6 @@ func (w *world) metric(name string, label ...string) float64 {
 	return sum
 }
 
-const (
-	fps      = 15
-	keyEvery = fps // frames
-	frameLen = media.VideoClockRate / fps
-)
-
-// picture is one encoded frame.
-type picture [][]byte
-
-// encoded are two seconds of a test picture, made by FFmpeg once per kind.
-var encoded = struct {
-	sync.Mutex
-	made map[string][]picture
-}{made: map[string][]picture{}}
-
-// pictures encodes two seconds as H.264 with the given x264 profile and size.
-func pictures(t testing.TB, profile, size string) []picture {
-	t.Helper()
-	encoded.Lock()
-	defer encoded.Unlock()
-	if p := encoded.made[profile+size]; p != nil {
-		return p
-	}
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=15:duration=2:size="+size,
-		"-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-profile:v", profile, "-pix_fmt", "yuv420p",
-		"-g", "15", "-keyint_min", "15", "-sc_threshold", "0", "-f", "mpegts", "-").Output()
-	if err != nil {
-		t.Fatalf("ffmpeg: %v", err)
-	}
-	r := &mpegts.Reader{R: bytes.NewReader(out)}
-	if err := r.Initialize(); err != nil {
-		t.Fatal(err)
-	}
-	var list []picture
-	r.OnDataH264(r.Tracks()[0], func(_, _ int64, au [][]byte) error {
-		p := make(picture, len(au))
-		for i, unit := range au {
-			p[i] = bytes.Clone(unit)
-		}
-		list = append(list, p)
-		return nil
-	})
-	for r.Read() == nil {
-	}
-	if len(list) != 2*fps {
-		t.Fatalf("ffmpeg made %d pictures, want %d", len(list), 2*fps)
-	}
-	encoded.made[profile+size] = list
-	return list
-}
-
-// camera publishes video and, unless it has no writer for that, audio.
-type camera struct {
-	t           testing.TB
-	publication *relay.Publication
-	video       *frame.Writer
-	audio       *frame.Writer
-	source      *log.Writer
-	pictures    []picture
-	begin       int64 // ticks of the first frame
-	ticks       int64 // of the next frame
-	n           int
-}
-
-// newCamera publishes under name. Its time begins at the wall clock's, rounded so that keyframes fall on whole seconds.
-func (w *world) newCamera(name media.Name, profile string) *camera {
-	w.Helper()
-	p, err := w.hub.Publish(name, "test")
-	if err != nil {
-		w.Fatal(err)
-	}
-	c := &camera{t: w, publication: p, pictures: pictures(w, profile, "320x180")}
-	if c.source, err = p.Source(media.Video); err != nil {
-		w.Fatal(err)
-	}
-	c.video = newWriter(w, c.source, media.Params{Codec: media.H264, ClockRate: media.VideoClockRate}, p)
-	audio, err := p.Source(media.Audio)
-	if err != nil {
-		w.Fatal(err)
-	}
-	c.audio = newWriter(w, audio, media.Params{Codec: media.Opus, ClockRate: 48000, Channels: 2, SampleRate: 48000}, p)
-	c.begin = time.Now().Unix() * media.VideoClockRate
-	c.ticks = c.begin
-	return c
-}
-
-func newWriter(t testing.TB, w *log.Writer, p media.Params, publication *relay.Publication) *frame.Writer {
-	t.Helper()
-	writer, err := frame.NewWriter(w, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writer.OnParams = func(media.Params) { publication.Announce() }
-	return writer
-}
-
-// silence is 20 ms of it in Opus.
-var silence = []byte{0xf8, 0xff, 0xfe}
-
-// shoot writes n frames at once, and the audio that belongs to them.
-func (c *camera) shoot(n int) {
-	c.t.Helper()
-	for range n {
-		arrived := media.TimeOf(time.Now())
-		err := c.video.Write(frame.Frame{Ticks: c.ticks, Arrived: arrived, Units: c.pictures[c.n%len(c.pictures)]})
-		if err != nil {
-			c.t.Fatalf("write frame %d: %v", c.n, err)
-		}
-		from, to := media.Rescale(c.ticks, 90000, 48000), media.Rescale(c.ticks+frameLen, 90000, 48000)
-		const opus = 960
-		for at := (from + opus - 1) / opus * opus; c.audio != nil && at < to; at += opus {
-			if err := c.audio.Write(frame.Frame{Ticks: at, Arrived: arrived, Units: [][]byte{silence}}); err != nil {
-				c.t.Fatalf("write audio: %v", err)
-			}
-		}
-		c.ticks += frameLen
-		c.n++
-	}
-}
-
-// roll shoots in real time, faster by speed, until the returned function is called.
-func (c *camera) roll(speed int) (stop func()) {
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(time.Second / time.Duration(fps*speed))
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				c.shoot(1)
-			}
-		}
-	}()
-	return sync.OnceFunc(func() { close(done); <-stopped })
-}
-
 // player is the viewer at the other end: the WebRTC stack with its defaults.
 type player struct {
 	w        *world
@@ -302,6 +190,7 @@ type player struct {
 	header   http.Header
 	token    string
 	answer   string
+	way      func(answer string) string // to the server; nil for the direct one
 
 	mu      sync.Mutex
 	packets map[string][]*rtp.Packet // by kind
@@ -315,6 +204,8 @@ type offerOption func(*offerSettings)
 type offerSettings struct {
 	engine func(*webrtc.MediaEngine) error
 	kinds  []webrtc.RTPCodecType
+
+	network webrtc.NetworkType
 }
 
 // only offers a single codec.
@@ -337,6 +228,8 @@ func newPlayer(w *world, options ...offerOption) *player {
 	s := offerSettings{
 		engine: (*webrtc.MediaEngine).RegisterDefaultCodecs,
 		kinds:  []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio},
+
+		network: webrtc.NetworkTypeUDP4,
 	}
 	for _, o := range options {
 		o(&s)
@@ -346,22 +239,12 @@ func newPlayer(w *world, options ...offerOption) *player {
 		w.Fatal(err)
 	}
 	registry := &interceptor.Registry{}
-	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
-		w.Fatal(err)
-	}
-	// A burst may bring more packets between two looks than pion's defaults allow for, which are 512 packets to ask again
-	// for, and 64 packets by which one may be late.
-	const late = 1024 // as in browsers (libsrtp)
-	generator, err := nack.NewGeneratorInterceptor(nack.GeneratorSize(late))
-	if err != nil {
-		w.Fatal(err)
-	}
-	registry.Add(generator)
+	asDefault(w, engine, registry)
 	settings := webrtc.SettingEngine{}
 	settings.SetSRTPReplayProtectionWindow(late)
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetReceiveMTU(2048) // a packet may be larger than the stack's 1460 bytes
-	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	settings.SetNetworkTypes([]webrtc.NetworkType{s.network})
 	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
 		webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
@@ -383,6 +266,23 @@ func newPlayer(w *world, options ...offerOption) *player {
 		}
 	}
 	return p
+}
+
+// late is how many packets later than others one may come, as in browsers (libsrtp). pion's default is 64: a burst may
+// bring more packets between two looks.
+const late = 1024
+
+// asDefault has the stack do what it does by default, but looks further back for what is missing: its default is 512.
+func asDefault(w *world, engine *webrtc.MediaEngine, registry *interceptor.Registry) {
+	w.Helper()
+	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
+		w.Fatal(err)
+	}
+	generator, err := nack.NewGeneratorInterceptor(nack.GeneratorSize(late))
+	if err != nil {
+		w.Fatal(err)
+	}
+	registry.Add(generator)
 }
 
 func (p *player) read(track *webrtc.TrackRemote) {
@@ -458,6 +358,12 @@ func (p *player) watch(path string) {
 	if response.StatusCode != http.StatusCreated {
 		p.w.Fatalf("POST %s: %s\n%s", path, response.Status, answer)
 	}
+	if p.way != nil {
+		answer = p.way(answer)
+	}
+	if e := p.w.engine; e != nil && e.Sessions() == 0 && p.w.network.Sessions() > 0 {
+		p.w.Fatal("the fan-out engine is there, and the WebRTC stack connects viewers")
+	}
 	p.location, p.tag, p.header, p.answer = response.Header.Get("Location"), response.Header.Get("ETag"), response.Header, answer
 	peertest.Accept(p.w, p.pc, answer)
 }
@@ -483,9 +389,15 @@ const soon = 10 * time.Second // for what takes milliseconds when all is well
 // eventually polls until ok.
 func (w *world) eventually(what string, ok func() bool) {
 	w.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(5 * time.Millisecond) {
+	w.within(soon, what, ok)
+}
+
+// within is eventually for what takes longer.
+func (w *world) within(limit time.Duration, what string, ok func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.Fatalf("waited %v in vain for %s", soon, what)
+			w.Fatalf("waited %v in vain for %s", limit, what)
 		}
 	}
 }

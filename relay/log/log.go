@@ -76,9 +76,10 @@ type Log struct {
 	keyframe chan struct{} // readers' wish for a keyframe; capacity 1, never closed
 	counters counters
 
-	mu     sync.Mutex // serialises writers; readers never take it
-	writer *Writer    // who may write
-	window window     // the writer's accounts
+	mu        sync.Mutex  // serialises writers; readers never take it
+	writer    *Writer     // who may write
+	window    window      // the writer's accounts
+	listeners []*listener // who is told of each packet
 }
 
 // table is the ring of slots; its length is a power of two.
@@ -190,6 +191,7 @@ func (l *Log) Close() {
 	l.mu.Lock()
 	l.writer = nil
 	l.closed.Store(true)
+	l.tell(true)
 	l.mu.Unlock()
 	l.bell.ring()
 	l.frame.ring()

@@ -165,6 +165,7 @@ func (w *Writer) Write(p media.Packet) error {
 	}
 	l.append(p)
 	l.bell.ring()
+	l.tell(p.Has(media.FrameEnd))
 	l.ended(&p)
 	return nil
 }

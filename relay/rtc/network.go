@@ -23,6 +23,8 @@ import (
 type Config struct {
 	// Addr is host:port for UDP and TCP alike. Port 0 takes a free one. If empty, ":8189".
 	Addr string
+	// Port is used in place of Addr, where others share it: a part of one. It is closed with the network.
+	Port *Port
 	// PublicIPs are told to peers instead of this machine's own addresses, where it is behind a 1:1 NAT.
 	PublicIPs []netip.Addr
 	// Loopback tells peers the loopback address too. It is implied where Addr is a loopback address, and where this
@@ -72,16 +74,11 @@ func (c Config) withDefaults() Config {
 // ErrClosed is returned for sessions that are asked for while the network shuts down.
 var ErrClosed = errors.New("the WebRTC network is closed")
 
-// socketBuffer is asked of the kernel for the one UDP socket that carries all sessions: a keyframe for a thousand
-// viewers goes out at once. The kernel gives less where net.core.wmem_max says so.
-const socketBuffer = 8 << 20
-
 // Network is the shared ground of all WebRTC sessions of this node.
 type Network struct {
 	config   Config
-	udp      *net.UDPConn
+	port     *Port
 	udpMux   ice.UDPMux
-	tcp      net.Listener // nil without ICE-TCP
 	tcpMux   ice.TCPMux
 	settings webrtc.SettingEngine // copied for every session
 
@@ -95,13 +92,16 @@ type Network struct {
 // New opens the sockets. Call Close when done.
 func New(config Config) (*Network, error) {
 	n := &Network{config: config.withDefaults(), peers: map[*Peer]struct{}{}}
-	if err := n.listen(); err != nil {
-		return nil, err
+	if n.port = config.Port; n.port == nil {
+		var err error
+		if n.port, err = Listen(n.config.Addr, !n.config.NoTCP); err != nil {
+			return nil, err
+		}
 	}
 	logs := logAdapter{n.config.Logger}
-	n.udpMux = webrtc.NewICEUDPMux(logs.NewLogger("ice"), n.udp)
-	if n.tcp != nil {
-		n.tcpMux = newTCPMux(&stallListener{Listener: n.tcp, patience: n.config.StallTimeout}, logs)
+	n.udpMux = webrtc.NewICEUDPMux(logs.NewLogger("ice"), n.port.UDP)
+	if n.port.TCP != nil {
+		n.tcpMux = newTCPMux(&stallListener{Listener: n.port.TCP, patience: n.config.StallTimeout}, logs)
 	}
 	if err := n.configure(logs); err != nil {
 		_ = n.closeSockets() // why it came to this says more
@@ -112,38 +112,6 @@ func New(config Config) (*Network, error) {
 		return nil, err
 	}
 	return n, nil
-}
-
-// listen opens UDP and TCP on the same port. Where the kernel chooses it, it may have to try again: what is free for
-// the one may be taken for the other.
-func (n *Network) listen() error {
-	addr, err := net.ResolveUDPAddr("udp", n.config.Addr)
-	if err != nil {
-		return fmt.Errorf("rtc.addr %q: %w: write it as host:port", n.config.Addr, err)
-	}
-	const attempts = 8
-	for range attempts {
-		if n.udp, err = net.ListenUDP("udp", addr); err != nil {
-			return fmt.Errorf("rtc.addr %q: %w", n.config.Addr, err)
-		}
-		if n.config.NoTCP {
-			break
-		}
-		n.tcp, err = net.Listen("tcp", n.udp.LocalAddr().String())
-		if err == nil {
-			break
-		}
-		_ = n.udp.Close()
-		if addr.Port != 0 {
-			return fmt.Errorf("rtc.addr %q: %w", n.config.Addr, err)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("rtc.addr %q: no port is free for UDP and TCP: %w", n.config.Addr, err)
-	}
-	_ = n.udp.SetReadBuffer(socketBuffer) // best effort, see socketBuffer
-	_ = n.udp.SetWriteBuffer(socketBuffer)
-	return nil
 }
 
 // newTCPMux shares a TCP port among sessions. Strangers that connect and say nothing are cut soon.
@@ -220,10 +188,7 @@ func (n *Network) configure(logs logAdapter) error {
 }
 
 // Addr is where the network listens, by UDP and, unless told not to, by TCP.
-func (n *Network) Addr() netip.AddrPort {
-	addr := n.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-}
+func (n *Network) Addr() netip.AddrPort { return n.port.Addr() }
 
 // Sessions is how many there are.
 func (n *Network) Sessions() int {
@@ -288,7 +253,7 @@ func (n *Network) closeSockets() error {
 	if n.tcpMux != nil {
 		err = errors.Join(err, n.tcpMux.Close())
 	}
-	if closed := n.udp.Close(); !errors.Is(closed, net.ErrClosed) {
+	if closed := n.port.UDP.Close(); !errors.Is(closed, net.ErrClosed) {
 		err = errors.Join(err, closed)
 	}
 	return err

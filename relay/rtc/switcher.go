@@ -21,6 +21,7 @@ type Switcher struct {
 
 	ticks    int64 // of the last packet
 	complete bool  // it ended its frame
+	dropped  bool  // the current log is read no further than to the end of its frame
 }
 
 // patience is how far the log to come may run ahead while the current one has nothing.
@@ -30,7 +31,17 @@ const patience = 300 * time.Millisecond
 func (s *Switcher) Switch(c *log.Cursor) { s.next, s.held = c, nil }
 
 // Cancel stays with the current log.
-func (s *Switcher) Cancel() { s.next, s.held = nil, nil }
+func (s *Switcher) Cancel() { s.next, s.held, s.dropped = nil, nil, false }
+
+// Drop reads the current log no further than to the end of the frame that has begun, though the next one's keyframe is
+// yet to come: for a viewer whose network does not carry what is left of it.
+func (s *Switcher) Drop() { s.dropped = s.next != nil }
+
+// Keep takes Drop back.
+func (s *Switcher) Keep() { s.dropped = false }
+
+// Dropped tells whether the current log is not read on.
+func (s *Switcher) Dropped() bool { return s.dropped && s.complete }
 
 // Current is the log that is read now; nil before the first keyframe.
 func (s *Switcher) Current() *log.Log {
@@ -38,6 +49,14 @@ func (s *Switcher) Current() *log.Log {
 		return nil
 	}
 	return s.current.Log()
+}
+
+// Offset is that of the next packet of the current log; zero where there is none.
+func (s *Switcher) Offset() int64 {
+	if s.current == nil {
+		return 0
+	}
+	return s.current.Offset()
 }
 
 // Pending is the log that is to follow; nil where none is.
@@ -58,7 +77,7 @@ func (s *Switcher) Next() (p *media.Packet, lost int64, switched bool) {
 	if s.held != nil && s.due() {
 		return s.changeOver(), 0, true
 	}
-	if s.current == nil {
+	if s.current == nil || s.Dropped() {
 		return nil, 0, false
 	}
 	p, lost = s.current.Next()
@@ -89,7 +108,7 @@ func (s *Switcher) findKeyframe() {
 // keyframe already.
 func (s *Switcher) due() bool {
 	switch {
-	case s.current == nil || s.current.Ended():
+	case s.current == nil || s.current.Ended() || s.Dropped():
 		return true
 	case s.complete && s.held.Ticks <= s.ticks:
 		return true
@@ -100,7 +119,7 @@ func (s *Switcher) due() bool {
 
 func (s *Switcher) changeOver() *media.Packet {
 	p := s.held
-	s.current, s.next, s.held = s.next, nil, nil
+	s.current, s.next, s.held, s.dropped = s.next, nil, nil, false
 	s.ticks, s.complete = p.Ticks, p.Has(media.FrameEnd)
 	return p
 }

@@ -280,6 +280,34 @@ func TestSwitcher(t *testing.T) {
 			t.Error("Ready has a channel for a log that will never have more")
 		}
 	})
+	t.Run("a log that is dropped is read no further", func(t *testing.T) {
+		a, b, s := setUp(t)
+		b.next = 59
+		s.Switch(b.Cursor(log.Live()))
+		s.Drop()
+		a.write(t, 58)
+		wantFrames(t, "nothing", frames(s))
+		if !s.Dropped() || s.Pending() != b.Log {
+			t.Error("the switcher does not wait for the new log")
+		}
+		b.write(t, 62)
+		wantFrames(t, "the new log, from its keyframe on", frames(s), -60, 61)
+		if s.Dropped() {
+			t.Error("the new log is dropped, too")
+		}
+	})
+	t.Run("a dropped log is taken up again", func(t *testing.T) {
+		a, b, s := setUp(t)
+		s.Drop()
+		a.write(t, 52)
+		wantFrames(t, "nothing is to follow, so nothing is dropped", frames(s), 50, 51)
+		s.Switch(b.Cursor(log.Live()))
+		s.Drop()
+		a.write(t, 54)
+		wantFrames(t, "nothing", frames(s))
+		s.Keep()
+		wantFrames(t, "what was left out", frames(s), 52, 53)
+	})
 	t.Run("a slow reader skips to the newest keyframe", func(t *testing.T) {
 		a := newTrack30(t, 30)
 		s := &Switcher{}

@@ -1,5 +1,7 @@
 // Package peertest speaks for the peer at the other end of a session, in tests of WHIP and WHEP: it makes the bodies of
-// a peer connection's requests, and uses those of the answers. Whatever goes wrong there ends the test.
+// a peer connection's requests, and uses those of the answers. An Intruder is a peer that means ill, and knows no more of
+// the server than the wire: it tries the same things, those of class D of the checklists (inputs.go), on whatever engine
+// answers. Whatever goes wrong there ends the test.
 package peertest
 
 import (

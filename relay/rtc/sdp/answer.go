@@ -14,6 +14,8 @@ type Answer struct {
 	Media []Media // the m-lines that the peer accepts, with what it accepts of our codecs; never empty
 
 	Ufrag, Password string // the peer's ICE credentials
+	Fingerprint     string // of the peer's certificate, as in Offer
+	Setup           string // "active" where the peer begins with DTLS, or "passive"
 }
 
 // Of is the m-line of a kind, or nil where the peer refuses it.
@@ -53,7 +55,10 @@ func ParseAnswer(text string, ours *Offer) (*Answer, error) {
 			return nil, err
 		}
 	}
-	return &Answer{Text: read.Text, Media: read.Media, Ufrag: read.Ufrag, Password: read.Password}, nil
+	return &Answer{
+		Text: read.Text, Media: read.Media, Ufrag: read.Ufrag, Password: read.Password,
+		Fingerprint: read.Fingerprint, Setup: read.Setup,
+	}, nil
 }
 
 // bundleOnly tells an m-line whose port is 0 because it shares another's transport from one that is refused. Answers
@@ -98,11 +103,12 @@ func (c Codec) accepts(offered Codec) bool {
 }
 
 // checkAnsweredSetup wants the answer to choose who begins with DTLS (RFC 8842 section 5.3).
-func checkAnsweredSetup(_ *Offer, d *pion.SessionDescription, _ Role) error {
+func checkAnsweredSetup(o *Offer, d *pion.SessionDescription, _ Role) error {
 	setups := transportValues(d, "setup")
 	if len(setups) != 1 || setups[0] != "active" && setups[0] != "passive" {
 		return bad("The answer needs one a=setup, the same in all m-lines: write active.")
 	}
+	o.Setup = setups[0]
 	return nil
 }
 

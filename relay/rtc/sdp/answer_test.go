@@ -36,6 +36,9 @@ func TestAnswer(t *testing.T) {
 	if v := a.Of(media.Video); v == nil || len(v.Codecs) != 1 || v.Codecs[0].PayloadType != 102 {
 		t.Errorf("video is %+v, want H.264 alone, as VP8 was not offered", v)
 	}
+	if a.Setup != "active" || !strings.HasPrefix(a.Fingerprint, "sha-256 4A:AD:") {
+		t.Errorf("DTLS is %q, %q; want what the answer says", a.Setup, a.Fingerprint)
+	}
 	if a.Ufrag != "EsAw" || strings.Contains(a.Text, ".local") || !strings.Contains(a.Text, "198.51.100.1") {
 		t.Errorf("read as %+v, want its credentials, and candidates that are addresses", a)
 	}

@@ -64,6 +64,8 @@ type Offer struct {
 	Media []Media
 
 	Ufrag, Password string // the peer's ICE credentials
+	Fingerprint     string // of the peer's certificate, as "sha-256 4A:AD:…"
+	Setup           string // who is to begin with DTLS: "actpass", or "active" where the peer does, or "passive"
 }
 
 // Media is one m-line.
@@ -71,7 +73,17 @@ type Media struct {
 	MID    string
 	Kind   media.Kind
 	Codecs []Codec // those that Banyan can carry, in the peer's order of preference; empty only of a peer that plays
+
+	// TransportSeq is the id of the header extension that counts a session's packets (RFC 8285 section 4.2), 1 to 14;
+	// zero where the peer does not have it, or not in the one-byte form.
+	TransportSeq uint8
+	// ReducedSize is whether the peer knows RTCP packets that are not compound (RFC 5506): an answer says so only where
+	// the offer does.
+	ReducedSize bool
 }
+
+// TransportSeqURI names that extension (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 2.1).
+const TransportSeqURI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 
 // Of is the m-line of a kind, or nil. An offer has at most one of each.
 func (o *Offer) Of(kind media.Kind) *Media {
@@ -187,7 +199,24 @@ func readMedia(m *pion.MediaDescription, kind media.Kind) (Media, error) {
 		return Media{}, err
 	}
 	mid, _ := m.Attribute("mid")
-	return Media{MID: mid, Kind: kind, Codecs: codecs}, nil
+	_, reduced := m.Attribute("rtcp-rsize")
+	return Media{MID: mid, Kind: kind, Codecs: codecs, TransportSeq: transportSeq(m), ReducedSize: reduced}, nil
+}
+
+// transportSeq finds the extension that counts packets, if the peer would receive it.
+func transportSeq(m *pion.MediaDescription) uint8 {
+	for _, a := range m.Attributes {
+		fields := strings.Fields(a.Value)
+		if a.Key != "extmap" || len(fields) < 2 || fields[1] != TransportSeqURI {
+			continue
+		}
+		number, direction, _ := strings.Cut(fields[0], "/")
+		id, err := strconv.ParseUint(number, 10, 8)
+		if err == nil && id >= 1 && id <= 14 && (direction == "" || direction == "sendrecv" || direction == "recvonly") {
+			return uint8(id)
+		}
+	}
+	return 0
 }
 
 func kindOf(name string) media.Kind {
@@ -423,7 +452,7 @@ func checkCredentials(ufrag, password string) error {
 // can be forged.
 var digests = map[string]int{"sha-256": 32, "sha-384": 48, "sha-512": 64}
 
-func checkFingerprint(_ *Offer, d *pion.SessionDescription, _ Role) error {
+func checkFingerprint(o *Offer, d *pion.SessionDescription, _ Role) error {
 	prints := transportValues(d, "fingerprint")
 	if len(prints) != 1 {
 		return bad("The description has %d different a=fingerprint lines. Send exactly one, that of your DTLS certificate.", len(prints))
@@ -442,14 +471,16 @@ func checkFingerprint(_ *Offer, d *pion.SessionDescription, _ Role) error {
 	if len(octets) != size {
 		return bad("The a=fingerprint is not a %s digest. Write it as pairs of hexadecimal digits with colons between.", hash)
 	}
+	o.Fingerprint = strings.ToLower(hash) + " " + strings.ToUpper(value)
 	return nil
 }
 
-func checkSetup(_ *Offer, d *pion.SessionDescription, _ Role) error {
+func checkSetup(o *Offer, d *pion.SessionDescription, _ Role) error {
 	setups := transportValues(d, "setup")
 	if len(setups) != 1 || !slices.Contains([]string{"actpass", "active", "passive"}, setups[0]) {
 		return bad("The offer needs one a=setup, the same in all m-lines: write actpass.")
 	}
+	o.Setup = setups[0]
 	return nil
 }
 

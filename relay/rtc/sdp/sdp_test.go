@@ -53,7 +53,11 @@ func TestOffers(t *testing.T) {
 		},
 		{"chrome-simulcast.sdp", "vp8/96 h264/103 h264/107 h264/109 h264/115 h264/117 h264/39 h264/119 av1/45 vp9/98 vp9/100", ""},
 		{"firefox-play.sdp", "vp8/120 vp9/121 h264/126 h264/97 av1/99", "opus/109 pcmu/0 pcma/8"},
+		{"firefox-desktop-play.sdp", "vp8/120 vp9/121 h264/126 h264/97 h264/105 h264/103 av1/99", "opus/109 pcmu/0 pcma/8"},
+		{"firefox-android-play.sdp", "vp8/120 vp9/121 av1/99", "opus/109 pcmu/0 pcma/8"},
 		{"safari-play.sdp", "h264/96 h264/98 h265/100 vp8/104", "opus/111 pcmu/0 pcma/8"},
+		{"safari-mac-play.sdp", "h264/96 h264/98 h264/100 h264/102 h265/104 vp8/106 vp9/108 vp9/127 av1/39", "opus/111 pcmu/0 pcma/8"},
+		{"safari-ios-play.sdp", "h264/96 h264/98 vp8/100 vp9/127", "opus/111 pcmu/0 pcma/8"},
 		{"ffmpeg-publish.sdp", "h264/106", "opus/111"},
 	} {
 		o, err := ParseOffer(testdata(t, c.file), roleOf(c.file))

@@ -72,6 +72,9 @@ func (r *Request) Expired(done <-chan struct{}) error {
 	return auth.Watch(done, r.claims.Expires, r.again)
 }
 
+// Lasting tells whether what Authorize granted never runs out, so that there is nothing for Expired to wait for.
+func (r *Request) Lasting() bool { return r.claims.Expires.IsZero() }
+
 // Endpoint describes what is served at one path: WHIP or WHEP.
 type Endpoint struct {
 	// Name is the first segment of the path and a metric label: "whip" or "whep".

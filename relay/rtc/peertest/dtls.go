@@ -1,4 +1,4 @@
-package rtc
+package peertest
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ import (
 // Types of handshake messages.
 const (
 	clientHello, serverHello, helloVerifyRequest = 1, 2, 3
-	certificate, clientKeyExchange               = 11, 16
+	certificateMessage, clientKeyExchange        = 11, 16
 )
 
 // usual are cipher suites that are taken: ECDHE with ECDSA, AES-128 and AES-256 in GCM.
@@ -79,7 +79,7 @@ func (h hello) body(cookie []byte) []byte {
 }
 
 // listen delivers what the server says in DTLS. The intruder cannot handshake any more.
-func (x *intruder) listen() <-chan []byte {
+func (x *Intruder) listen() <-chan []byte {
 	if x.heard == nil {
 		x.heard = make(chan []byte, 64)
 		done := make(chan struct{})
@@ -87,7 +87,7 @@ func (x *intruder) listen() <-chan []byte {
 			defer close(done)
 			for {
 				b := make([]byte, 2048)
-				n, _, err := packetConn{x.conn}.ReadFrom(b)
+				n, _, err := packetConn{x}.ReadFrom(b)
 				if err != nil {
 					return
 				}
@@ -107,15 +107,15 @@ func (x *intruder) listen() <-chan []byte {
 
 // greet says hello, again with the cookie that is asked for (RFC 6347 section 4.2.1), and hears the server out. A hello
 // of the usual ciphers must be answered, or what follows it proves nothing.
-func (x *intruder) greet(h hello) {
+func (x *Intruder) greet(h hello) {
 	x.Helper()
-	patience := 200 * time.Millisecond // it may have no answer to an odd one
+	most := 200 * time.Millisecond // it may have no answer to an odd one
 	sound := slices.Equal(h.ciphers, usual) && h.profile == 0
 	if sound {
-		patience = patience10
+		most = patience
 	}
-	x.send(handshakeRecord(0, 0, fragment{kind: clientHello, bytes: h.body(nil)}))
-	for deadline := time.After(patience); !x.served; {
+	x.Send(handshakeRecord(0, 0, fragment{kind: clientHello, bytes: h.body(nil)}))
+	for deadline := time.After(most); !x.served; {
 		select {
 		case b := <-x.listen():
 			x.answer(h, b)
@@ -133,7 +133,7 @@ func (x *intruder) greet(h hello) {
 }
 
 // answer deals with what the server says to a hello.
-func (x *intruder) answer(h hello, b []byte) {
+func (x *Intruder) answer(h hello, b []byte) {
 	const kind, cookie = 13, 28 // where they stand
 	switch {
 	case len(b) <= kind || b[0] != 22:
@@ -141,12 +141,12 @@ func (x *intruder) answer(h hello, b []byte) {
 		x.served = true
 	case b[kind] == helloVerifyRequest && len(b) > cookie && !x.retried:
 		x.retried = true
-		x.send(handshakeRecord(0, 1, fragment{kind: clientHello, sequence: 1, bytes: h.body(b[cookie:])}))
+		x.Send(handshakeRecord(0, 1, fragment{kind: clientHello, sequence: 1, bytes: h.body(b[cookie:])}))
 	}
 }
 
 // settle hears the server out. It proves nothing: it gives the server time to make a mistake.
-func (x *intruder) settle() {
+func (x *Intruder) settle() {
 	for most := time.After(200 * time.Millisecond); ; {
 		select {
 		case <-x.listen():
@@ -156,4 +156,9 @@ func (x *intruder) settle() {
 			return
 		}
 	}
+}
+
+// Hello is a sound ClientHello that begins a handshake; each n makes another.
+func Hello(n uint64) []byte {
+	return handshakeRecord(0, n, fragment{kind: clientHello, bytes: hello{ciphers: usual, random: n}.body(nil)})
 }
