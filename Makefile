@@ -16,7 +16,7 @@ help:
 	@echo 'make run      build all, start the server with two demo cameras, print the pages to open (ARGS="--http.addr :8090")'
 	@echo 'make test     install what tests need, and run all of them'
 	@echo 'make build    leave bin/banyan'
-	@echo 'make bench    run the benchmarks (BENCH=pattern)'
+	@echo 'make bench    run the benchmarks (BENCH=pattern), and measure viewers: banyan bench fanout, banyan bench abr'
 	@echo 'make lint     run the linters'
 	@echo 'make fuzz     run each fuzz target for FUZZTIME (60s)'
 
@@ -36,8 +36,10 @@ test: setup-test web-test
 build: web
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/banyan ./deploy/banyan
 
-bench: web
+bench: build
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	bin/banyan bench fanout
+	bin/banyan bench abr
 
 lint:
 	$(GO) run $(LINTER) run ./...

@@ -443,9 +443,23 @@ func TestServeSaysWhereToLookAndWhatRuns(t *testing.T) {
 	if text := closed.out.String(); !strings.Contains(text, "--publish 'cup/*'\n") || !strings.Contains(text, "--play 'cup/*'\n") {
 		t.Errorf("both tokens are needed:\n%s", text)
 	}
+	for node, want := range map[*running]string{
+		n:                        fmt.Sprintf(`{"streams":[],"ingest":{"token":true,"whip":true,"rtsp_port":%s}}`, portOf(n.rtsp)),
+		open:                     fmt.Sprintf(`{"streams":[],"ingest":{"token":false,"whip":true,"rtsp_port":%s}}`, portOf(open.rtsp)),
+		start(t, "--roles=edge"): `{"streams":[]}`,
+	} {
+		if _, _, body := node.get("http", "/api/v1/streams"); strings.TrimSpace(body) != want {
+			t.Errorf("to the landing page it says %s, want %s", body, want)
+		}
+	}
 	if blind := start(t, "--roles=ingest"); blind.out.Len() > 0 {
 		t.Errorf("a node without pages prints %q", blind.out.String())
 	}
+}
+
+func portOf(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // TestStoppedIsTheLastWord has a publisher, a viewer and a format end with the node: they tell of it first.

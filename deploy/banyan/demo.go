@@ -105,6 +105,11 @@ func (d *demo) pushRTSP(ctx context.Context, c demoCamera, token string) error {
 }
 
 func (d *demo) pushWHIP(ctx context.Context, c demoCamera, token string) error {
+	return d.push(ctx, c, "http://"+localAddr(d.http)+"/whip/"+string(c.stream), token)
+}
+
+// push publishes a camera by WHIP, anywhere.
+func (d *demo) push(ctx context.Context, c demoCamera, url, token string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := d.command(ctx, c, "-c:a", "libopus", "-b:a", "64k", "-f", "mpegts", "-flush_packets", "1", "pipe:1")
@@ -115,9 +120,7 @@ func (d *demo) pushWHIP(ctx context.Context, c demoCamera, token string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	err = push.Run(ctx, push.Config{
-		URL: "http://" + localAddr(d.http) + "/whip/" + string(c.stream), Token: token, Source: out, Logger: d.log,
-	})
+	err = push.Run(ctx, push.Config{URL: url, Token: token, Source: out, Logger: d.log})
 	cancel() // whichever ended first takes the other along
 	return errors.Join(err, explainExit(cmd, cmd.Wait()))
 }

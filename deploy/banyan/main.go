@@ -5,6 +5,7 @@
 //	banyan doctor    check this machine, and say what to do about what is wrong
 //	banyan config    print every setting with its meaning, default and present value
 //	banyan version   print the version
+//	banyan bench     measure what viewers cost this server, or any other
 //	banyan simulate  try the tree with thousands of simulated nodes and millions of viewers
 //
 // main turns signals into a cancelled context and calls run, as tests do. run parses the command line and calls one

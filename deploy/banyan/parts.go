@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"time"
 
@@ -25,6 +27,7 @@ import (
 	"banyan/relay/log"
 	"banyan/relay/media"
 	"banyan/relay/rtc"
+	"banyan/relay/rtc/engine"
 	"banyan/relay/rtc/wish"
 	"banyan/transcoder"
 )
@@ -32,9 +35,10 @@ import (
 // parts are what a node with the given roles is made of. Parts of roles that it does not have are nil.
 type parts struct {
 	hub     *relay.Hub
-	fabric  *fabric      // to other nodes
-	network *rtc.Network // for WHIP and WHEP
-	signal  *wish.Server // their sessions
+	fabric  *fabric        // to other nodes
+	engine  *engine.Engine // for WHEP; nil where plain connections serve viewers. It shares its port with network
+	network *rtc.Network   // for WHIP, and for WHEP where engine does not serve
+	signal  *wish.Server   // their sessions
 
 	whip *whip.Server
 	rtsp *rtsp.Server
@@ -115,10 +119,17 @@ func (n *node) buildRTC() (err error) {
 			return fmt.Errorf("rtc.public_ips: %w", err)
 		}
 	}
-	n.parts.network, err = rtc.New(rtc.Config{
-		Addr: n.cfg.RTC.Addr, PublicIPs: public, Loopback: n.cfg.RTC.Loopback, Logger: n.log,
-	})
-	if err != nil {
+	config := rtc.Config{Addr: n.cfg.RTC.Addr, PublicIPs: public, Loopback: n.cfg.RTC.Loopback, Logger: n.log}
+	if n.has("edge") && fansOut(n.cfg.RTC.Engine) {
+		n.parts.engine, err = engine.New(engine.Config{
+			Addr: config.Addr, PublicIPs: public, Loopback: config.Loopback, Estimate: true, Metrics: n.metrics, Logger: n.log,
+		})
+		if err != nil {
+			return err
+		}
+		config.Port = n.parts.engine.Rest()
+	}
+	if n.parts.network, err = rtc.New(config); err != nil {
 		return err
 	}
 	n.parts.signal, err = wish.New(wish.Config{ICEServers: iceServers(n.cfg.RTC.ICEServers, time.Now), Metrics: n.metrics, Logger: n.log})
@@ -127,6 +138,11 @@ func (n *node) buildRTC() (err error) {
 	}
 	n.public.Handle("/sessions/", n.parts.signal)
 	return nil
+}
+
+// fansOut tells whether the fan-out engine is to serve viewers.
+func fansOut(engine string) bool {
+	return engine == "native" || engine == "auto" && runtime.GOOS == "linux"
 }
 
 func (n *node) buildIngest() (err error) {
@@ -139,6 +155,19 @@ func (n *node) buildIngest() (err error) {
 	}
 	n.public.Handle("/whip/", n.parts.whip)
 	return n.buildRTSP()
+}
+
+// ingest tells where streams are taken in.
+func (n *node) ingest() api.Ingest {
+	here := api.Ingest{WHIP: true, Token: n.cfg.Auth.Publish != auth.Open}
+	select {
+	case <-n.parts.rtsp.Listening():
+		if addr, ok := n.parts.rtsp.Addr().(*net.TCPAddr); ok {
+			here.RTSPPort = addr.Port
+		}
+	default: // it starts; who asks asks again
+	}
+	return here
 }
 
 func (n *node) buildRTSP() (err error) {
@@ -192,7 +221,7 @@ func texts[T ~string](list []T) []string {
 
 func (n *node) buildEdge() (err error) {
 	n.parts.whep, err = whep.New(whep.Config{
-		Hub: n.parts.hub, Network: n.parts.network, Signal: n.parts.signal, Authorize: n.authorizePlay,
+		Hub: n.parts.hub, Network: n.parts.network, Engine: n.parts.engine, Signal: n.parts.signal, Authorize: n.authorizePlay,
 		Metrics: n.metrics, Logger: n.log,
 	})
 	if err != nil {
@@ -249,6 +278,9 @@ func (n *node) routeAPI() (err error) {
 			Started: time.Now().UTC().Truncate(time.Second),
 		},
 	}
+	if n.parts.whip != nil {
+		config.Ingest = n.ingest
+	}
 	if n.parts.whep != nil {
 		config.WithoutWebRTC, config.WithoutHLS = withoutWebRTC, n.parts.hls.Without
 	}
@@ -259,13 +291,16 @@ func (n *node) routeAPI() (err error) {
 		config.Load = func() (line, encoding float64) { l := n.alone.loads(); return l.line, l.encoding }
 	}
 	if n.parts.fabric != nil {
-		config.Cluster = n.describe
+		config.Cluster, config.Ask = n.describe, n.parts.fabric.ask
 		config.Links = (&hops{metrics: n.metrics}).links
 		if config.Peers, err = newPeerGuard(n.cfg.ClusterKeys()); err != nil {
 			return err
 		}
 	}
-	api.Register(n.public, config)
+	own := api.Register(n.public, config)
+	if n.parts.fabric != nil {
+		n.parts.fabric.own = own
+	}
 	return nil
 }
 
@@ -317,10 +352,14 @@ func (p *parts) close() error {
 		p.signal.Close()
 	}
 	p.hub.Close()
-	if p.network == nil {
-		return nil
+	var err error
+	if p.network != nil {
+		err = ignoreClosed(p.network.Close())
 	}
-	return ignoreClosed(p.network.Close())
+	if p.engine != nil { // last, as the port is its own
+		err = errors.Join(err, p.engine.Close())
+	}
+	return err
 }
 
 func ignoreClosed(err error) error {

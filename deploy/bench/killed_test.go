@@ -58,7 +58,7 @@ func BenchmarkKilledRelay(b *testing.B) {
 		start(c, [3]string{parent, "relay", "eu"})
 		c.WaitSees(b, edge, len(nodes))
 	}
-	if lost > 0 || got.Missing > 0 || got.Doubled > 0 {
+	if lost > 0 || got.Lost() > 0 || got.Doubled > 0 {
 		b.Errorf("%d viewers lost their connection; %v", lost, got)
 	}
 	times := fmt.Sprintf("%d times", *repeat)

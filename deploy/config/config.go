@@ -71,6 +71,7 @@ type Config struct {
 		Addr      string   `key:"addr" default:":8189" check:"addr" doc:"Address for the media of WebRTC, over UDP and TCP."`
 		PublicIPs []string `key:"public_ips" default:"[]" check:"ip" doc:"Addresses to tell to WebRTC peers, where the machine does not have them itself (behind NAT)."`
 		Loopback  bool     `key:"loopback" default:"false" doc:"Tell WebRTC peers the loopback addresses too, for tests and demos on one machine."`
+		Engine    string   `key:"engine" default:"auto" check:"oneof=auto|native|pion" doc:"What sends to WebRTC viewers: native (the fan-out engine, many times cheaper per viewer), pion (a plain connection each), or auto (native where the system has the calls for it, which is Linux)."`
 
 		ICEServers []ICEServer `key:"ice_servers" default:"[]" secret:"true" doc:"STUN and TURN servers that WHIP and WHEP tell their clients to use, in Link headers: a list of {url: \"stun:stun.example.org:3478\"} and {url: \"turn:turn.example.org:3478?transport=udp\", username: ana, credential: …}. With {url: …, secret: …} in place of the two each client gets credentials of its own, good for a day: the secret is what coturn calls static-auth-secret."`
 	} `key:"rtc"`

@@ -49,6 +49,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		"admin.addr":         {c.Admin.Addr, "127.0.0.1:9090"},
 		"rtsp.addr":          {c.RTSP.Addr, ":8554"},
 		"rtc.addr":           {c.RTC.Addr, ":8189"},
+		"rtc.engine":         {c.RTC.Engine, "auto"},
 		"auth.publish":       {string(c.Auth.Publish), "token"},
 		"auth.play":          {string(c.Auth.Play), "open"},
 		"ladder.default":     {c.Ladder.Default, []media.Format{"source", "720p", "360p", "opus", "aac"}},
