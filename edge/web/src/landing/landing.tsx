@@ -1,6 +1,6 @@
 /** The landing page: what is live now, or how to begin when nothing is. */
 
-import { listStreams, type Stream } from "../shared/api.ts";
+import { type Listing, listStreams, type Stream } from "../shared/api.ts";
 import { useAnswer } from "../shared/asking.ts";
 import { Header } from "../shared/header.tsx";
 import { inWords, type Problem, wantsToken, type Words } from "../shared/problem.ts";
@@ -12,34 +12,39 @@ import { StreamCard } from "./stream-card.tsx";
 const pollMs = 2500;
 
 export function Landing() {
-  const { token, answer: streams, problem } = useAnswer(listStreams, pollMs);
+  const { token, answer, problem } = useAnswer(listStreams, pollMs);
 
   return (
     <>
       <Header token={token.value}>
-        <a class="button quiet" href={`/publish/${fragmentOf(token.value)}`}>
-          Go live
-        </a>
+        {answer.value?.ingest?.whip === true && (
+          <a class="button quiet" href={`/publish/${fragmentOf(token.value)}`}>
+            Go live
+          </a>
+        )}
       </Header>
       <main class="wide landing">
-        <Body streams={streams.value} problem={problem.value} token={token.value} />
+        <Body listing={answer.value} problem={problem.value} token={token.value} />
       </main>
+      <footer class="wide landing-foot small">
+        <a href={`/ops${fragmentOf(token.value)}`}>The tree of nodes, for operators</a>
+      </footer>
     </>
   );
 }
 
 function Body({
-  streams,
+  listing,
   problem,
   token,
 }: {
-  streams: Stream[] | null;
+  listing: Listing | null;
   problem: Problem | null;
   token: string;
 }) {
   if (problem !== null && wantsToken(problem))
     return <AskToken words={inWords(problem, "list", token)} />;
-  if (streams === null) {
+  if (listing === null) {
     return problem === null ? (
       <div class="cards" role="status" aria-busy="true" aria-label="Loading streams">
         {[1, 2, 3].map((key) => (
@@ -50,7 +55,7 @@ function Body({
       <p role="alert">{problem.detail}</p>
     );
   }
-  const live = streams.filter((stream) => stream.live);
+  const live = listing.streams.filter((stream) => stream.live);
   return (
     <>
       {problem !== null && (
@@ -58,7 +63,11 @@ function Body({
           {problem.detail} Showing what was known before.
         </p>
       )}
-      {live.length === 0 ? <Guide /> : <LiveStreams streams={live} token={token} stale={problem !== null} />}
+      {live.length === 0 ? (
+        <Guide ingest={listing.ingest} />
+      ) : (
+        <LiveStreams streams={live} token={token} stale={problem !== null} />
+      )}
     </>
   );
 }

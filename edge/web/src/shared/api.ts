@@ -35,11 +35,28 @@ export interface Stream {
   formats: Format[];
 }
 
+/** Where a server takes streams in. */
+export interface Ingest {
+  /** Who publishes needs one. */
+  token: boolean;
+  whip: boolean;
+  /** Absent where it does not listen for RTSP. */
+  rtsp_port?: number;
+}
+
+export interface Listing {
+  streams: Stream[];
+  /** Null where the server takes none in: others of its cluster do. */
+  ingest: Ingest | null;
+}
+
 /** Every stream the token may see. Rejects with ProblemError. */
-export async function listStreams(token: string, signal: AbortSignal): Promise<Stream[]> {
-  const body = await get("/api/v1/streams", token, signal);
-  const streams = (body as { streams?: unknown }).streams;
-  return Array.isArray(streams) ? streams.map(asStream) : [];
+export async function listStreams(token: string, signal: AbortSignal): Promise<Listing> {
+  const { streams, ingest } = (await get("/api/v1/streams", token, signal)) as {
+    streams?: unknown;
+    ingest?: Ingest;
+  };
+  return { streams: Array.isArray(streams) ? streams.map(asStream) : [], ingest: ingest ?? null };
 }
 
 /** One stream by name. Rejects with ProblemError; status 404 when the server never heard of it. */

@@ -51,7 +51,7 @@ class WebrtcPlayback implements Playback {
 
   constructor(
     private session: WhepSession,
-    private readonly media: MediaStream,
+    private media: MediaStream,
     private readonly options: WebrtcOptions,
   ) {
     this.ended = new Promise((resolve) => (this.end = resolve));
@@ -135,6 +135,7 @@ class WebrtcPlayback implements Playback {
     this.smoothen(report.counters.freezes ?? 0, now);
     const rates = this.window.add(now, report.counters);
     const soundOnly = report.videoPackets === 0 && now - this.opened > videoMs;
+    this.show(!soundOnly);
     return {
       progress: soundOnly ? (report.counters.packetsReceived ?? 0) : (report.counters.framesDecoded ?? 0),
       counters: report.counters,
@@ -147,6 +148,23 @@ class WebrtcPlayback implements Playback {
       audioCodec: report.audioCodec,
       extra: [["Path", report.path]],
     };
+  }
+
+  /**
+   * An element that has begun to wait for a picture plays no sound meanwhile: it begins anew with the sound alone, and takes
+   * a picture that comes later in its stride.
+   */
+  private show(picture: boolean): void {
+    const { video } = this.options;
+    const tracks = this.session.peer.getReceivers().map(({ track }) => track);
+    if (!picture && video.readyState === 0 && this.media.getVideoTracks().length > 0) {
+      const { paused } = video;
+      this.media = new MediaStream(tracks.filter(({ kind }) => kind === "audio"));
+      video.srcObject = this.media;
+      if (!paused) void video.play().catch(() => undefined);
+    } else if (picture) {
+      for (const track of tracks) this.media.addTrack(track); // those that it lacks
+    }
   }
 
   /** Least delay while the picture is smooth; a little more after it froze. */
