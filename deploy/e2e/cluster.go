@@ -25,8 +25,9 @@ type Cluster struct {
 
 	doors map[string]doors // of the nodes, also of those that have ended
 
-	network *impair.Switch        // nil where the nodes talk to each other without one
-	addrs   map[string]netip.Addr // of the nodes, behind the network
+	network *impair.Switch            // nil where the nodes talk to each other without one
+	addrs   map[string]netip.Addr     // of the nodes, behind the network
+	links   map[string]netip.AddrPort // where they take links
 }
 
 // NewCluster makes a cluster without nodes.
@@ -45,7 +46,7 @@ type doors struct {
 // NewDivisibleCluster makes one whose nodes can be cut off from each other: gossip and links pass a switch.
 func NewDivisibleCluster(t testing.TB) *Cluster {
 	c := NewCluster(t)
-	c.network, c.addrs = impair.NewSwitch(), map[string]netip.Addr{}
+	c.network, c.addrs, c.links = impair.NewSwitch(), map[string]netip.Addr{}, map[string]netip.AddrPort{}
 	t.Cleanup(c.network.Close)
 	return c
 }
@@ -57,6 +58,12 @@ func (c *Cluster) Split(names ...string) {
 		part = append(part, c.addrs[name])
 	}
 	c.network.Split(part)
+}
+
+// CutLink cuts two nodes off from each other in their links alone: their gossip goes on, and so do their links to others.
+func (c *Cluster) CutLink(a, b string) {
+	c.network.Cut(c.addrs[a], c.links[b])
+	c.network.Cut(c.addrs[b], c.links[a])
 }
 
 // Heal lets all nodes talk to each other again.
@@ -83,6 +90,7 @@ func (c *Cluster) open(name string) doors {
 		return at
 	}
 	gossips, links := behind(gossip), behind(freePort(c.t))
+	c.links[name] = links
 	return doors{
 		[]string{"--cluster.addr", gossips.String(), "--link.addr", links.String(), "--cluster.advertise", front.String()},
 		netip.AddrPortFrom(front, gossips.Port()).String(),

@@ -29,7 +29,7 @@ func wantWhole(t *testing.T, v *Viewers) {
 	got := v.Account()
 	Record("the same, packets at viewers", "none lost or doubled", "%v", got)
 	const frame = 90000 / 25 // ticks, at the camera's rate
-	if got.Packets == 0 || got.Missing > 0 || got.Doubled > 0 || got.Step > frame*3/2 {
+	if got.Packets == 0 || got.Lost() > 0 || got.Doubled > 0 || got.Step > frame*3/2 {
 		t.Errorf("the viewers got %v; want all, once, and every picture", got)
 	}
 }

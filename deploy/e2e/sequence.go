@@ -20,17 +20,31 @@ type Account struct {
 	Missing int // sequence numbers that never came
 	Doubled int // packets whose number had come before
 	Step    int // ticks of 90 kHz: the longest from a picture to the next one
+
+	// Overflowed is how many datagrams of any kind the kernel threw away at the viewers' sockets, as this machine did not
+	// come to read them.
+	Overflowed int
 }
+
+// Lost is how many packets are missing, at the least, that came to no viewer's socket.
+func (a Account) Lost() int { return max(0, a.Missing-a.Overflowed) }
 
 func (a Account) String() string {
 	const ticks = 90 // a millisecond
-	return fmt.Sprintf("%d packets of %d pictures, %d missing, %d twice, at most %d ms of media time from picture to picture",
+	text := fmt.Sprintf("%d packets of %d pictures, %d missing, %d twice, at most %d ms of media time from picture to picture",
 		a.Packets, a.Frames, a.Missing, a.Doubled, a.Step/ticks)
+	if a.Overflowed > 0 {
+		text += fmt.Sprintf("; %d datagrams lost at the viewers' own sockets", a.Overflowed)
+	}
+	return text
 }
 
 // Add joins the accounts of two viewers.
 func (a Account) Add(b Account) Account {
-	return Account{a.Packets + b.Packets, a.Frames + b.Frames, a.Missing + b.Missing, a.Doubled + b.Doubled, max(a.Step, b.Step)}
+	return Account{
+		Packets: a.Packets + b.Packets, Frames: a.Frames + b.Frames, Missing: a.Missing + b.Missing, Doubled: a.Doubled + b.Doubled,
+		Step: max(a.Step, b.Step), Overflowed: a.Overflowed + b.Overflowed,
+	}
 }
 
 // mostMissing bounds what is remembered to be missing, for as long as it may still come.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -24,12 +26,14 @@ type Viewers struct {
 // viewer is one of them.
 type viewer struct {
 	pc      *webrtc.PeerConnection
+	socket  *socket
 	mu      sync.Mutex
 	first   time.Time     // picture; zero before
 	last    time.Time     // of the newest picture; zero before the first
 	largest time.Duration // between two since WatchGaps
 	ended   bool          // it has lost its connection
 	video   sequence
+	dropped int // at its socket, when WatchGaps was called
 }
 
 // Watch lets n viewers connect to a WHEP address. Call Leave to let them go.
@@ -50,27 +54,30 @@ func Watch(t testing.TB, url string, n int) *Viewers {
 // Leave ends all of them, and waits until they have.
 func (v *Viewers) Leave() {
 	for _, one := range v.all {
-		_ = one.pc.Close()
+		_ = one.close()
 	}
 	v.readers.Wait()
 }
 
 // WatchGaps begins to note the largest gap between two pictures, and the account of packets.
 func (v *Viewers) WatchGaps() {
+	drops := overflows()
 	for _, one := range v.all {
 		one.mu.Lock()
-		one.largest = 0
+		one.largest, one.dropped = 0, drops[one.socket.port()]
 		one.video.reset()
 		one.mu.Unlock()
 	}
 }
 
 // Account is that of the video of all viewers together, since WatchGaps. Viewers ask for no packet again, so what this
-// machine loses between two sockets is missing as well.
+// machine loses at their own sockets is missing as well.
 func (v *Viewers) Account() (sum Account) {
+	drops := overflows()
 	for _, one := range v.all {
 		one.mu.Lock()
 		sum = sum.Add(one.video.Account)
+		sum.Overflowed += drops[one.socket.port()] - one.dropped
 		one.mu.Unlock()
 	}
 	return sum
@@ -138,24 +145,32 @@ func (v *Viewers) watch(url string) (*viewer, error) {
 		return nil, err
 	}
 	if err := one.connect(http.DefaultClient, url, nil); err != nil {
-		_ = one.pc.Close()
+		_ = one.close()
 		return nil, err
 	}
 	return one, nil
 }
 
+// close returns once nothing of the viewer runs any more.
+func (v *viewer) close() error { return errors.Join(v.pc.Close(), v.socket.Close()) }
+
 // prepare makes a viewer that has only to be let in.
 func (v *Viewers) prepare() (one *viewer, err error) {
-	pc, err := newPeer()
+	socket, err := newSocket()
 	if err != nil {
 		return nil, err
 	}
+	pc, err := newPeer(socket)
+	if err != nil {
+		_ = socket.Close()
+		return nil, err
+	}
+	one = &viewer{pc: pc, socket: socket}
 	defer func() {
 		if err != nil {
-			_ = pc.Close()
+			_ = one.close()
 		}
 	}()
-	one = &viewer{pc: pc}
 	pc.OnConnectionStateChange(one.note)
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		v.readers.Go(func() { one.read(track) })
@@ -179,15 +194,17 @@ func (v *Viewers) prepare() (one *viewer, err error) {
 
 // newPeer makes a connection without interceptors: reports and repairs of so many viewers would be the load generator's
 // cost. What comes twice is not dropped, so that it can be counted.
-func newPeer() (*webrtc.PeerConnection, error) {
+func newPeer(socket *socket) (*webrtc.PeerConnection, error) {
 	engine := &webrtc.MediaEngine{}
 	if err := engine.RegisterDefaultCodecs(); err != nil {
 		return nil, err
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEUDPMux(socket.mux)
 	settings.DisableSRTPReplayProtection(true)
-	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings))
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithSettingEngine(settings),
+		webrtc.WithInterceptorRegistry(&interceptor.Registry{})) // without it, there are those that ask for packets again
 	return api.NewPeerConnection(webrtc.Configuration{})
 }
 

@@ -86,6 +86,9 @@ func TestSmallWorlds(t *testing.T) {
 func TestTheWholeWorld(t *testing.T) {
 	t.Parallel()
 	r := simulate(t, Config{Edges: 10_000, Viewers: 50_000, Seed: 1, Kill: KillRelay})
+	if after := r.Failure.After.Relays; after.WorstSpread > 1.3 {
+		t.Errorf("relays after the death of one: max/mean within a region %.2f; want 1.3 at most", after.WorstSpread)
+	}
 	if r.Relays.Spread > 1.3 || r.Failure.OwnChildren == 0 || r.Failure.Moves > r.Failure.OwnChildren*3/2 {
 		t.Errorf("relays: max/mean %.2f; %d links lost, %d moved", r.Relays.Spread, r.Failure.OwnChildren, r.Failure.Moves)
 	}

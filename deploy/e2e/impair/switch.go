@@ -3,6 +3,7 @@ package impair
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -23,9 +24,16 @@ type Switch struct {
 
 	mu      sync.Mutex // guards all below
 	part    map[netip.Addr]int
+	cuts    map[cut]bool  // beside the parts
 	changed chan struct{} // closed when part changes
 	open    map[closer]struct{}
 	closed  bool
+}
+
+// cut is a way that is closed: from a process to a port of another.
+type cut struct {
+	from netip.Addr
+	to   netip.AddrPort
 }
 
 type closer interface{ Close() error }
@@ -43,29 +51,43 @@ func (s *Switch) Split(groups ...[]netip.Addr) {
 			part[a] = i + 1
 		}
 	}
-	s.set(part)
+	s.set(part, nil)
+}
+
+// Cut closes the way from one process to one port of another, and that of the answers; what else they say to each other goes
+// on. It stays until Split or Heal.
+func (s *Switch) Cut(from netip.Addr, to netip.AddrPort) {
+	s.mu.Lock()
+	cuts := maps.Clone(s.cuts)
+	part := s.part
+	s.mu.Unlock()
+	if cuts == nil {
+		cuts = map[cut]bool{}
+	}
+	cuts[cut{from, to}] = true
+	s.set(part, cuts)
 }
 
 // Heal makes the network whole.
-func (s *Switch) Heal() { s.set(nil) }
+func (s *Switch) Heal() { s.set(nil, nil) }
 
-func (s *Switch) set(part map[netip.Addr]int) {
+func (s *Switch) set(part map[netip.Addr]int, cuts map[cut]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.part = part
+	s.part, s.cuts = part, cuts
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// whole tells whether a and b are in one part, and returns a channel that is closed when that may have changed.
-func (s *Switch) whole(a, b netip.Addr) (bool, <-chan struct{}) {
+// whole tells whether there is a way from a to the process b, and returns a channel that is closed when that may have changed.
+func (s *Switch) whole(a netip.Addr, b netip.AddrPort) (bool, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.part[a] == s.part[b], s.changed
+	return s.part[a] == s.part[b.Addr()] && !s.cuts[cut{a, b}], s.changed
 }
 
-// await returns once a and b are in one part; false if the switch was closed before.
-func (s *Switch) await(a, b netip.Addr) bool {
+// await returns once there is; false if the switch was closed before.
+func (s *Switch) await(a netip.Addr, b netip.AddrPort) bool {
 	for {
 		ok, changed := s.whole(a, b)
 		if ok {
@@ -138,7 +160,7 @@ func (s *Switch) carryPackets(front *net.UDPConn, process netip.AddrPort) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if ok, _ := s.whole(from.Addr(), process.Addr()); err != nil || !ok {
+		if ok, _ := s.whole(from.Addr(), process); err != nil || !ok {
 			continue
 		}
 		back := senders[from]
@@ -150,13 +172,13 @@ func (s *Switch) carryPackets(front *net.UDPConn, process netip.AddrPort) {
 				continue
 			}
 			senders[from] = back
-			s.wg.Go(func() { s.carryAnswers(back, front, from, process.Addr()) })
+			s.wg.Go(func() { s.carryAnswers(back, front, from, process) })
 		}
 		_, _ = back.Write(buffer[:n]) // a packet that cannot be sent is a lost one
 	}
 }
 
-func (s *Switch) carryAnswers(back, front *net.UDPConn, to netip.AddrPort, process netip.Addr) {
+func (s *Switch) carryAnswers(back, front *net.UDPConn, to, process netip.AddrPort) {
 	buffer := make([]byte, maxBytes)
 	for {
 		n, err := back.Read(buffer)
@@ -188,7 +210,7 @@ func (s *Switch) carryStreams(front *net.TCPListener, process netip.AddrPort) {
 
 func (s *Switch) carryStream(in *net.TCPConn, process netip.AddrPort) {
 	from := in.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
-	if !s.await(from, process.Addr()) {
+	if !s.await(from, process) {
 		return
 	}
 	out, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(process))
@@ -197,13 +219,13 @@ func (s *Switch) carryStream(in *net.TCPConn, process netip.AddrPort) {
 	}
 	defer s.drop(out)
 	var back sync.WaitGroup
-	back.Go(func() { s.pump(in, out, from, process.Addr()) })
-	s.pump(out, in, from, process.Addr())
+	back.Go(func() { s.pump(in, out, from, process) })
+	s.pump(out, in, from, process)
 	back.Wait()
 }
 
 // pump copies one direction until its end, which it passes on.
-func (s *Switch) pump(to, from *net.TCPConn, a, b netip.Addr) {
+func (s *Switch) pump(to, from *net.TCPConn, a netip.Addr, b netip.AddrPort) {
 	buffer := make([]byte, maxBytes)
 	for {
 		n, err := from.Read(buffer)

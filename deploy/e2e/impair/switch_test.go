@@ -134,3 +134,28 @@ func TestSwitch(t *testing.T) {
 		t.Errorf("the stream does not go on: %v", err)
 	}
 }
+
+// Of two processes one port may be cut off, while what goes to others, and from others, goes on.
+func TestSwitchCutsOnePort(t *testing.T) {
+	const soon, never = 10 * time.Second, 100 * time.Millisecond
+	s := NewSwitch()
+	defer s.Close()
+	a, b, c := newHost(t, s, 4), newHost(t, s, 5), newHost(t, s, 6)
+	stream := a.dials(t, b)
+	s.Cut(a.own.Addr(), b.own)
+	if err := a.asks(b, never); err == nil {
+		t.Error("a packet crossed the cut")
+	}
+	if err := says(stream, "one", never); err == nil {
+		t.Error("a stream crossed the cut")
+	}
+	for _, way := range [][2]*host{{b, a}, {c, b}, {a, c}} {
+		if err := way[0].asks(way[1], soon); err != nil {
+			t.Errorf("from %v to %v, which are not cut off: %v", way[0].own, way[1].own, err)
+		}
+	}
+	s.Heal()
+	if err := says(stream, "", soon); err != nil {
+		t.Errorf("the stream does not go on: %v", err)
+	}
+}
